@@ -1,0 +1,168 @@
+// Package keyring makes, reads and rotates the keys that sign cookies and seal
+// sessions.
+//
+// Most programs need two lines of it. [OpenFile] makes the key file at the
+// first start and reads it ever after:
+//
+//	keys, err := keyring.OpenFile("keys")
+//
+// and the ring goes to cloakroom.New. Where several instances share a store,
+// all of them need the same keys: write the file once, deploy it as a secret,
+// and read it with [ReadFile], or with [Read] from wherever secrets come from.
+// There is no default key, and none is made up in memory without being asked
+// for by name ([Generate]).
+//
+// A [Ring] holds one active key, which signs, and any number of others that are
+// accepted only: next keys, which will be active soon, and retiring keys, until
+// their time has passed. That is all it takes to rotate without signing anyone
+// out: give every instance the next key, then make it active and let the old
+// one retire for as long as a session may live.
+//
+// No key is used directly. [Ring.Purpose] derives keys of its own for every
+// purpose and context (ASVS 9.2.2, 9.2.3), so that what was made for one cannot
+// be passed off as another.
+package keyring
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// MaxKeys is the largest number of keys in a ring. A rotation needs three.
+const MaxKeys = 64
+
+// A Ring is a set of keys of which one is active. It comes from [New], [Read],
+// [ReadFile] or [OpenFile]; the zero Ring has no keys, and using it panics. It
+// is safe for concurrent use, and must not be copied.
+type Ring struct {
+	state atomic.Pointer[state]
+}
+
+// A state is what a ring holds between two calls of Replace. It never changes.
+type state struct {
+	keys []Key // the active one first
+}
+
+// KeyInfo is what may be shown of a key.
+type KeyInfo struct {
+	ID      KeyID
+	Created time.Time
+	State   State
+	Until   time.Time // when a retiring key stops being accepted, else zero
+}
+
+// New returns a ring that signs with active and accepts others too.
+//
+// Active has to be in the state [Active]; others are next or retiring keys.
+// Refused are: the zero Key, two keys with one ID, secrets that are no random
+// bytes or stand in somebody's documentation (ASVS 11.2.3), more than [MaxKeys]
+// keys. The error names every fault and no secret.
+func New(active Key, others ...Key) (*Ring, error) {
+	st, err := newState(active, others)
+	if err != nil {
+		return nil, err
+	}
+	r := new(Ring)
+	r.state.Store(st)
+	return r, nil
+}
+
+// newState judges the keys. All faults are reported at once.
+func newState(active Key, others []Key) (*state, error) {
+	var faults []error
+	if 1+len(others) > MaxKeys {
+		return nil, fmt.Errorf("keyring: %d keys are too many for a ring; remove those that have retired, %d may stay", 1+len(others), MaxKeys)
+	}
+	if active.state != Active {
+		faults = append(faults, fmt.Errorf("keyring: %v is to sign, but its state is %v", active, active.state))
+	}
+	keys := slices.Concat([]Key{active}, others)
+	seen := make(map[KeyID]bool, len(keys))
+	for i, k := range keys {
+		if i > 0 && k.state == Active {
+			faults = append(faults, fmt.Errorf("keyring: %v is active too; only one key may be", k))
+		}
+		if seen[k.ID()] {
+			faults = append(faults, fmt.Errorf("keyring: two keys have the id %v; remove one", k.ID()))
+		}
+		seen[k.ID()] = true
+		if err := judge(k); err != nil {
+			faults = append(faults, fmt.Errorf("keyring: %v: %w", k, err))
+		}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return &state{keys: keys}, nil
+}
+
+// load returns the present state. A ring without one is a programmer's mistake.
+func (r *Ring) load() *state {
+	st := r.state.Load()
+	if st == nil {
+		panic("keyring: a Ring has to come from New, Read, ReadFile or OpenFile")
+	}
+	return st
+}
+
+// Replace exchanges all keys at once, by the rules of [New]; on an error
+// nothing changes. Every purpose made from the ring follows with its next call;
+// a call that is running ends with the keys it began with. What was signed by a
+// key that is gone is refused from then on.
+func (r *Ring) Replace(active Key, others ...Key) error {
+	st, err := newState(active, others)
+	if err != nil {
+		return err
+	}
+	r.state.Store(st)
+	return nil
+}
+
+// ReplaceWith is [Ring.Replace] with the keys of another ring, such as one read
+// anew from a file. The rings share nothing afterwards.
+func (r *Ring) ReplaceWith(other *Ring) { r.state.Store(other.load()) }
+
+// Keys describes the keys of the ring, the active one first, the others in the
+// order they were given. Retiring keys whose time has passed are listed too.
+func (r *Ring) Keys() []KeyInfo {
+	st := r.load()
+	infos := make([]KeyInfo, len(st.keys))
+	for i, k := range st.keys {
+		infos[i] = KeyInfo{ID: k.ID(), Created: k.created, State: k.state, Until: k.until}
+	}
+	return infos
+}
+
+// Active returns the ID of the key that signs.
+func (r *Ring) Active() KeyID { return r.load().keys[0].ID() }
+
+// Has tells whether the ring holds the key, in whatever state: also one that
+// has retired and is accepted no more.
+func (r *Ring) Has(id KeyID) bool {
+	return slices.ContainsFunc(r.load().keys, func(k Key) bool { return k.ID() == id })
+}
+
+// String returns "keyring:" and the ID of the active key, never a secret.
+func (r *Ring) String() string {
+	if r == nil || r.state.Load() == nil {
+		return "keyring:none"
+	}
+	return "keyring:" + r.Active().String()
+}
+
+// GoString returns what [Ring.String] returns.
+func (r *Ring) GoString() string { return r.String() }
+
+// Format prints what [Ring.String] returns, whatever the verb.
+func (r *Ring) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
+
+// LogValue returns what [Ring.String] returns.
+func (r *Ring) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+// MarshalText returns what [Ring.String] returns, for JSON and the like.
+func (r *Ring) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
