@@ -1,0 +1,54 @@
+# What there is to do here. `make help` lists it.
+
+GO       ?= go
+TOOL      = $(GO) tool -modfile=tools/go.mod
+FUZZTIME ?= 20s
+COUNT    ?= 5
+PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: help run test lint fuzz bench prove cross govulncheck
+
+help: ## list what there is to do
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## start the service on 127.0.0.1:8080
+	$(GO) run ./cmd/cloakroom serve
+
+test: ## run every test under the race detector
+	@scripts/tools
+	$(GO) test -race ./...
+
+# Staticcheck and govulncheck are pinned in a module of their own, so that no
+# program that imports Cloakroom finds them in its module graph.
+lint: ## check format, vet, staticcheck and the shell scripts
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
+	sh -n scripts/tools
+	sh -n scripts/prove
+	bash -n .ci/run
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+fuzz: ## fuzz every target for FUZZTIME (20s), one after the other
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+		done; \
+	done
+
+bench: ## run every benchmark COUNT times (5)
+	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) ./...
+
+prove: ## run the tests of promises, requirements and attacks, and list them by number
+	@scripts/prove
+
+cross: ## compile everything, tests too, without cgo for every platform
+	@set -e; for p in $(PLATFORMS); do \
+		echo "$$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./...; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) vet -asmdecl ./...; \
+	done
+
+govulncheck: ## look for known vulnerabilities in what is called
+	$(TOOL) govulncheck ./...
