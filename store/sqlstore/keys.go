@@ -1,0 +1,68 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// KnownKey is a key that has been used with a database: its id, never the key.
+type KnownKey struct {
+	ID       string    // as it was remembered
+	LastUsed time.Time // whole milliseconds, UTC
+}
+
+// KnownKeys returns the keys that were remembered, the one used last first. A
+// program that starts with a ring that lacks the first of them has lost its key
+// file: to go on would sign everybody out, in silence.
+func (s *Store) KnownKeys(ctx context.Context) ([]KnownKey, error) {
+	rows, err := s.db.Reader().QueryContext(ctx, s.sql.keys)
+	if err != nil {
+		return nil, fmt.Errorf("sqlstore: read known keys: %w", err)
+	}
+	defer rows.Close()
+	var list []KnownKey
+	for rows.Next() {
+		var (
+			k    KnownKey
+			used int64
+		)
+		if err := rows.Scan(&k.ID, &used); err != nil {
+			return nil, fmt.Errorf("sqlstore: read known keys: %w", err)
+		}
+		k.LastUsed = at(used)
+		list = append(list, k)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("sqlstore: read known keys: %w", err)
+	}
+	return list, nil
+}
+
+// RememberKey notes that the key with this id, of 1 to 32 bytes, is used at the
+// time now.
+func (s *Store) RememberKey(ctx context.Context, id string, now time.Time) error {
+	if id == "" || len(id) > 32 {
+		return fmt.Errorf("sqlstore: remember a key: an id of %d bytes, want 1 to 32", len(id))
+	}
+	err := s.db.Write(ctx, func(ctx context.Context, tx Queryer) error {
+		_, err := tx.ExecContext(ctx, s.sql.rememberKey, []byte(id), now.UnixMilli())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("sqlstore: remember a key: %w", err)
+	}
+	return nil
+}
+
+// ForgetKeys forgets every key: the next start takes the keys that it is given.
+func (s *Store) ForgetKeys(ctx context.Context) error {
+	err := s.db.Write(ctx, func(ctx context.Context, tx Queryer) error {
+		_, err := tx.ExecContext(ctx, s.sql.forgetKeys)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("sqlstore: forget keys: %w", err)
+	}
+	return nil
+}

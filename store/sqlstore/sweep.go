@@ -1,0 +1,50 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+// sweepBatch is how many rows a sweep handles in one transaction: a few
+// milliseconds, which a request may have to wait.
+const sweepBatch = 200
+
+// Sweep forgets what may be forgotten; see [store.Sweeper]. It works in small
+// transactions, so that requests wait for a few milliseconds at most, and costs
+// what it forgets and not what is stored. Several processes may sweep at once.
+// What it returns with an error it has forgotten all the same.
+func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
+	var clock int64
+	if err := s.db.Reader().QueryRowContext(ctx, s.sql.clock).Scan(&clock); err != nil {
+		return 0, fmt.Errorf("sqlstore: sweep: read the database's clock: %w", err)
+	}
+	if off := now.Sub(at(clock)); off.Abs() > store.Slack {
+		return 0, fmt.Errorf("sqlstore: sweep refused: the time given differs from the database's by %v, more than %v: "+
+			"set both clocks right", off.Round(time.Second), store.Slack)
+	}
+	before := now.Add(-store.Slack).UnixMilli()
+	total := 0
+	for {
+		forgot, more := 0, false
+		err := s.db.Write(ctx, func(ctx context.Context, tx Queryer) error {
+			var err error
+			if forgot, err = changed(ctx, tx, s.sql.sweepDelete, before, sweepBatch, before); err != nil {
+				return err
+			}
+			// What was due and is still here was touched since: it is due later.
+			deferred, err := changed(ctx, tx, s.sql.sweepDefer, before, sweepBatch-forgot)
+			more = forgot+deferred == sweepBatch
+			return err
+		})
+		if err != nil {
+			return total, fmt.Errorf("sqlstore: sweep: %w", err)
+		}
+		total += forgot
+		if !more {
+			return total, nil
+		}
+	}
+}
