@@ -3,7 +3,6 @@ package keyring
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -92,18 +91,38 @@ func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 type Key struct {
 	// A pointer, as fmt walks the unexported fields of other people's structs
 	// without asking for methods: of a pointer it shows the address only.
-	secret  *[secretSize]byte
+	*material
 	created time.Time
 	until   time.Time
 	state   State
 }
 
+// material is a secret and the ID computed from it.
+type material struct {
+	secret [secretSize]byte
+	id     KeyID
+}
+
+func newMaterial(secret [secretSize]byte) *material {
+	h := sha256.New()
+	h.Write([]byte("cloakroom key id\x00"))
+	h.Write(secret[:])
+	return &material{secret, KeyID(h.Sum(nil)[:len(KeyID{})])}
+}
+
 // Generate makes a new key from crypto/rand: active, created now. It cannot
-// fail: crypto/rand ends the process when the system has no random bytes.
+// fail: crypto/rand ends the process when the system has no random bytes, and
+// no other source can be put in its place.
 func Generate() Key {
-	k := Key{secret: new([secretSize]byte), created: wholeSecond(time.Now()), state: Active}
-	rand.Read(k.secret[:])
-	return k
+	for {
+		var secret [secretSize]byte
+		rand.Read(secret[:])
+		k := Key{newMaterial(secret), wholeSecond(time.Now()), time.Time{}, Active}
+		// Almost never a second time: but what is handed out has to be accepted.
+		if judge(k) == nil {
+			return k
+		}
+	}
 }
 
 // wholeSecond is t as a key line can hold it.
@@ -112,13 +131,10 @@ func wholeSecond(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 // ID returns the name of the key: the first four bytes of SHA-256 over a label
 // and the secret. The zero Key has the zero ID.
 func (k Key) ID() KeyID {
-	if k.secret == nil {
+	if k.material == nil {
 		return KeyID{}
 	}
-	h := sha256.New()
-	h.Write([]byte("cloakroom key id\x00"))
-	h.Write(k.secret[:])
-	return KeyID(h.Sum(nil)[:4])
+	return k.id
 }
 
 // Created returns when the key was made, in UTC and whole seconds.
@@ -150,7 +166,7 @@ func (k Key) as(s State, until time.Time) Key {
 // Text returns the key as one line without a line end, the secret included. It
 // is what a key file holds and [ParseKey] reads. The zero Key has no text: "".
 func (k Key) Text() string {
-	if k.secret == nil {
+	if k.material == nil {
 		return ""
 	}
 	state := k.state.String()
@@ -214,12 +230,13 @@ func parseKey(line string) (Key, error) {
 	if k.created, err = parseTime(f[2]); err != nil {
 		return Key{}, fmt.Errorf("time of making: %w", err)
 	}
-	if k.secret, err = parseSecret(f[len(f)-1]); err != nil {
+	secret, err := parseSecret(f[len(f)-1])
+	if err != nil {
 		return Key{}, err
 	}
-	// The ID is there for people, and finds the line that was pasted badly.
-	id := k.ID()
-	if subtle.ConstantTimeCompare([]byte(id.String()), []byte(f[1])) != 1 {
+	k.material = newMaterial(secret)
+	// The ID stands there for people, and finds a line that was copied badly.
+	if k.id.String() != f[1] {
 		return Key{}, errors.New("id and secret do not belong together; the line was changed or cut, copy it again")
 	}
 	return k, nil
@@ -235,19 +252,19 @@ func parseTime(s string) (time.Time, error) {
 	return t, nil
 }
 
-func parseSecret(s string) (*[secretSize]byte, error) {
+func parseSecret(s string) ([secretSize]byte, error) {
 	enc := base64.RawURLEncoding.Strict()
 	b, err := enc.DecodeString(s)
 	// The decoder skips line ends: only the full length has one spelling.
 	if err != nil || len(b) != secretSize || len(s) != enc.EncodedLen(secretSize) {
-		return nil, errors.New("secret has to be 32 bytes in base64url: 43 characters without padding")
+		return [secretSize]byte{}, errors.New("secret has to be 32 bytes in base64url: 43 characters without padding")
 	}
-	return (*[secretSize]byte)(b), nil
+	return [secretSize]byte(b), nil
 }
 
 // String returns "key:" and the ID, never the secret.
 func (k Key) String() string {
-	if k.secret == nil {
+	if k.material == nil {
 		return "key:none"
 	}
 	return "key:" + k.ID().String()

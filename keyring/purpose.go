@@ -58,11 +58,10 @@ type derivedSet struct {
 // A derivedKey is what one key of the ring is to one purpose. Three keys, so
 // that the same bytes never go into two constructions.
 type derivedKey struct {
-	id    KeyID
-	until time.Time   // zero: no end
-	sign  sync.Pool   // of *worker keyed for Sign
-	data  sync.Pool   // of *worker keyed for SealFor
-	seal  cipher.AEAD // for Seal
+	key  Key
+	sign sync.Pool   // of *worker keyed for Sign
+	data sync.Pool   // of *worker keyed for SealFor
+	seal cipher.AEAD // for Seal
 }
 
 // A worker is a keyed HMAC with room to work in. What callers hand over is
@@ -126,7 +125,7 @@ func derive(k Key, info string) *derivedKey {
 		}
 		return out
 	}
-	d := &derivedKey{id: k.ID(), until: k.until}
+	d := &derivedKey{key: k}
 	sign, data := expand("sign"), expand("data")
 	d.sign.New = func() any { return &worker{mac: hmac.New(sha256.New, sign)} }
 	d.data.New = func() any { return &worker{mac: hmac.New(sha256.New, data)} }
@@ -151,12 +150,13 @@ func newAEAD(key []byte) cipher.AEAD {
 // find returns the key that may be accepted now under the ID, or nil.
 func (d *derivedSet) find(id KeyID) *derivedKey {
 	for _, k := range d.keys {
-		if k.id == id {
-			if !k.until.IsZero() && !time.Now().Before(k.until) {
-				return nil
-			}
-			return k
+		if k.key.id != id {
+			continue
 		}
+		if k.key.state == Retiring && !time.Now().Before(k.key.until) {
+			return nil
+		}
+		return k
 	}
 	return nil
 }
@@ -189,7 +189,7 @@ func (p *Purpose) Sign(msg []byte) (KeyID, [32]byte) {
 	w.hmac(msg)
 	sum := w.sum
 	k.sign.Put(w)
-	return k.id, sum
+	return k.key.id, sum
 }
 
 // Verify tells whether tag is what [Purpose.Sign] returned for msg under the
@@ -220,7 +220,7 @@ func (p *Purpose) Verify(id KeyID, msg, tag []byte) bool {
 func (p *Purpose) Seal(msg, ad []byte) []byte {
 	k := p.current().keys[0]
 	w := k.data.Get().(*worker)
-	out := w.seal(k.seal, k.id, msg, ad)
+	out := w.seal(k.seal, k.key.id, msg, ad)
 	k.data.Put(w)
 	return out
 }
@@ -249,7 +249,7 @@ func (p *Purpose) SealFor(secret, msg, ad []byte) []byte {
 	k := p.current().keys[0]
 	w := k.data.Get().(*worker)
 	w.hmac(secret)
-	out := w.seal(newAEAD(w.sum[:]), k.id, msg, ad)
+	out := w.seal(newAEAD(w.sum[:]), k.key.id, msg, ad)
 	k.data.Put(w)
 	return out
 }

@@ -24,7 +24,6 @@
 package keyring
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -65,40 +64,57 @@ type KeyInfo struct {
 func New(active Key, others ...Key) (*Ring, error) {
 	st, err := newState(active, others)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("keyring: %w", err)
 	}
-	r := new(Ring)
-	r.state.Store(st)
-	return r, nil
+	return newRing(st), nil
 }
 
-// newState judges the keys. All faults are reported at once.
+func newRing(st *state) *Ring {
+	r := new(Ring)
+	r.state.Store(st)
+	return r
+}
+
 func newState(active Key, others []Key) (*state, error) {
 	var faults []error
-	if 1+len(others) > MaxKeys {
-		return nil, fmt.Errorf("keyring: %d keys are too many for a ring; remove those that have retired, %d may stay", 1+len(others), MaxKeys)
-	}
-	if active.state != Active {
-		faults = append(faults, fmt.Errorf("keyring: %v is to sign, but its state is %v", active, active.state))
+	if active.material != nil && active.state != Active {
+		faults = append(faults, fmt.Errorf("%v is to sign, but its state is %v", active, active.state))
 	}
 	keys := slices.Concat([]Key{active}, others)
-	seen := make(map[KeyID]bool, len(keys))
+	entries := make([]entry, len(keys))
 	for i, k := range keys {
-		if i > 0 && k.state == Active {
-			faults = append(faults, fmt.Errorf("keyring: %v is active too; only one key may be", k))
-		}
-		if seen[k.ID()] {
-			faults = append(faults, fmt.Errorf("keyring: two keys have the id %v; remove one", k.ID()))
-		}
-		seen[k.ID()] = true
-		if err := judge(k); err != nil {
-			faults = append(faults, fmt.Errorf("keyring: %v: %w", k, err))
-		}
+		entries[i].key = k
 	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+	if err := join(append(faults, judgeAll(entries)...)); err != nil {
+		return nil, err
 	}
 	return &state{keys: keys}, nil
+}
+
+// judgeAll says what keeps keys, the active one first, from being a ring.
+func judgeAll(entries []entry) []error {
+	var faults []error
+	if n := len(entries); n > MaxKeys {
+		faults = append(faults, fmt.Errorf("%d keys are too many, %d may be in a ring; remove what has retired", n, MaxKeys))
+	}
+	seen := make(map[KeyID]entry, len(entries))
+	for i, e := range entries {
+		if err := judge(e.key); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", e.where(), err))
+		}
+		if i > 0 && e.key.state == Active {
+			faults = append(faults, fmt.Errorf("%s: key is active as well as the one of %s; only one may be, the other is next or retiring", e.where(), entries[0].where()))
+		}
+		// An ID is all that a cookie says about its key: it has to be clear.
+		first, ok := seen[e.key.ID()]
+		if ok && e.key.material != nil {
+			faults = append(faults, fmt.Errorf("%s: key has the same id as the one of %s; remove one of them", e.where(), first.where()))
+		}
+		if !ok {
+			seen[e.key.ID()] = e
+		}
+	}
+	return faults
 }
 
 // load returns the present state. A ring without one is a programmer's mistake.
@@ -117,7 +133,7 @@ func (r *Ring) load() *state {
 func (r *Ring) Replace(active Key, others ...Key) error {
 	st, err := newState(active, others)
 	if err != nil {
-		return err
+		return fmt.Errorf("keyring: replace keys: %w", err)
 	}
 	r.state.Store(st)
 	return nil

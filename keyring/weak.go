@@ -1,11 +1,159 @@
 package keyring
 
-import "errors"
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+)
 
-// judge says what is wrong with a key, if anything.
+// judge says why a ring refuses a key, or nil.
 func judge(k Key) error {
-	if k.secret == nil {
+	switch {
+	case k.material == nil:
 		return errors.New("there is no key; make one with cloakroom key new")
+	case k.id == KeyID{}:
+		return errors.New("key has the id that means no key; make another with cloakroom key new")
+	case k.state == Retiring && k.until.IsZero():
+		return errors.New("key retires without a time; say until when it is accepted")
+	case k.until.Year() > 9999 || k.until.Year() < 0:
+		// Such a time could not be written down and read again.
+		return errors.New("time has to lie between the years 0 and 9999")
+	}
+	return weak(k.secret)
+}
+
+// weak says why a secret is not one that nobody can guess (ASVS 11.2.3), or
+// nil. Randomness cannot be proven from 32 bytes, but what people put in its
+// place shows: text, counters, repetitions, examples. A random secret is refused
+// about once in a billion; [Generate] then draws again.
+func weak(secret [secretSize]byte) error {
+	const advice = "; make a key with cloakroom key new"
+	// Who has to fill 43 characters types them: look at the text as well.
+	text := base64.RawURLEncoding.EncodeToString(secret[:])
+	switch {
+	case periodic(secret[:]) || periodic([]byte(text)):
+		return errors.New("secret repeats itself" + advice)
+	case stepped(secret[:]) || hasRun(secret[:], 8):
+		return errors.New("secret is a pattern or padded, not 32 random bytes" + advice)
+	case distinct(secret[:]) < 16:
+		return errors.New("secret has too few different bytes to be random" + advice)
+	case isText(secret[:]) || strings.ToLower(text) == text || strings.ToUpper(text) == text:
+		return errors.New("secret is text, not 32 random bytes" + advice)
+	case samples()[secret]:
+		return errors.New("secret is published as a sample, everybody knows it" + advice)
 	}
 	return nil
+}
+
+// periodic tells whether b is one piece of at most half its length, repeated.
+func periodic(b []byte) bool {
+	for p := 1; p <= len(b)/2; p++ {
+		if string(b[p:]) == string(b[:len(b)-p]) {
+			return true
+		}
+	}
+	return false
+}
+
+// stepped tells whether each byte is the one before plus a fixed step, as in
+// the 00 01 02 … of many test vectors.
+func stepped(b []byte) bool {
+	for i := 2; i < len(b); i++ {
+		if b[i]-b[i-1] != b[1]-b[0] {
+			return false
+		}
+	}
+	return true
+}
+
+// hasRun tells whether n equal bytes stand in a row, as after padding.
+func hasRun(b []byte, n int) bool {
+	run := 1
+	for i := 1; i < len(b); i++ {
+		if b[i] != b[i-1] {
+			run = 0
+		}
+		if run++; run >= n {
+			return true
+		}
+	}
+	return false
+}
+
+// distinct counts the different bytes. Of 32 random ones it is about 30.
+func distinct(b []byte) int {
+	var seen [256]bool
+	n := 0
+	for _, c := range b {
+		if !seen[c] {
+			seen[c] = true
+			n++
+		}
+	}
+	return n
+}
+
+// isText tells whether b is printable UTF-8, perhaps padded with zero bytes.
+func isText(b []byte) bool {
+	s := strings.TrimRight(string(b), "\x00")
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool {
+		return !unicode.IsPrint(r) && !unicode.IsSpace(r)
+	}) < 0
+}
+
+// samples returns the secrets that are known to the world. A phrase itself is
+// text and refused as such; here stand the forms which hide that: its SHA-256,
+// also with the line end that a shell adds.
+var samples = sync.OnceValue(func() map[[secretSize]byte]bool {
+	known := make(map[[secretSize]byte]bool)
+	for _, phrase := range samplePhrases {
+		known[sha256.Sum256([]byte(phrase))] = true
+		known[sha256.Sum256([]byte(phrase+"\n"))] = true
+	}
+	for _, s := range sampleSecrets {
+		b, err := hex.DecodeString(s)
+		if err != nil {
+			panic("keyring: sample secret: " + err.Error())
+		}
+		known[[secretSize]byte(b)] = true
+	}
+	return known
+})
+
+// samplePhrases are the secrets that guides, READMEs and default settings show.
+// The golden keys are those of this package's own tests.
+var samplePhrases = []string{
+	"", "0", "1234", "12345", "123456", "12345678", "123456789", "1234567890",
+	"32-byte-long-auth-key", "32-byte-long-secret-key", "a-very-secret-key",
+	"a-32-byte-long-key-goes-here", "abc123", "admin", "auth-key", "auth_key",
+	"authentication-key", "change me", "change-me", "change-me-in-production",
+	"change_me", "changeit", "changeme", "changethis", "default", "dev", "django-insecure",
+	"encryption-key", "example", "example-secret", "foo", "foobar", "hunter2",
+	"insecure", "jwt-secret", "jwt_secret", "key", "keyboard cat", "letmein", "mysecret",
+	"my-secret", "my-secret-key", "my-super-secret-key", "my_secret_key", "mysecretkey",
+	"my-32-character-ultra-secure-and-ultra-long-secret", "not-so-secret",
+	"notasecret", "passphrase", "password", "password123", "passw0rd", "placeholder",
+	"please-change-me", "qwerty", "replace-me", "root", "sample", "secret", "secret-key",
+	"secret123", "secret_key", "secretkey", "secret key", "session-secret", "session_secret",
+	"s3cr3t", "something-very-secret", "super secret key", "super-secret", "super-secret-key",
+	"super_secret_key", "supersecret", "supersecretkey", "supersecretpassword", "temporary_key",
+	"test", "test-key", "test-secret", "testing", "this-is-a-secret", "thisisasecret",
+	"this is a secret", "top-secret", "topsecret", "very-secret", "very-secret-key",
+	"verysecret", "xxx", "your-256-bit-secret", "your-secret", "your-secret-here",
+	"your-secret-key", "your-secret-key-here", "your-super-secret-key", "your-very-secret-key",
+	"your_secret_key", "your_secret_key_here", "yoursecretkey",
+
+	"cloakroom", "cloakroom golden key 1", "cloakroom golden key 2", "cloakroom golden key 3",
+}
+
+// sampleSecrets are 32 bytes from test vectors that do not look like a sample.
+var sampleSecrets = []string{
+	"603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4", // NIST SP 800-38A, AES-256
+	"9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", // RFC 8032 §7.1, first secret key
+	"0323354b2b0fa5bc837e0665777ba68f5ab328e6f054c928a90f84b2d2502ebf", // RFC 7515 §A.1, first half of the key
 }

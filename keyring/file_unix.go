@@ -1,0 +1,50 @@
+//go:build unix
+
+package keyring
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// openRead opens a file without waiting: opening a named pipe that nobody
+// writes to would never return.
+func openRead(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
+// checkMode refuses a file that others than its owner can read or change.
+func checkMode(path string, info fs.FileInfo) error {
+	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+		return fmt.Errorf("key file %q is open to others (mode %04o); run: chmod 600 %q", path, perm, path)
+	}
+	return nil
+}
+
+// keepOwner gives the file to the owner of the one that it is to replace: keys
+// rotated by root have to stay readable for the service.
+func keepOwner(path string, old fs.FileInfo) error {
+	st, ok := old.Sys().(*syscall.Stat_t)
+	if !ok || int(st.Uid) == os.Geteuid() {
+		return nil
+	}
+	return os.Chown(path, int(st.Uid), int(st.Gid))
+}
+
+// syncDir makes a new name in the directory last beyond a power failure.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	err = d.Sync()
+	// Some file systems cannot sync a directory, and say so in these words.
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		return nil
+	}
+	return err
+}
