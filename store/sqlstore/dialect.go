@@ -61,35 +61,61 @@ var SQLite = &Dialect{
 	},
 }
 
-// SQL puts a statement into the dialect: it replaces {int}, {bytes}, {key N},
-// {greatest}, {least} and {clock}, and numbers the arguments if the dialect
-// wants that. The statement holds no ? and no { in a literal.
+// SQL puts a statement into the dialect: it replaces {int}, {bytes}, {key:N} with
+// a number of bytes, {greatest}, {least} and {clock}, and numbers the arguments
+// if the dialect wants that. No literal in the statement holds a ? or a {.
+// What is unknown panics: the statements are the program's own.
 func (d *Dialect) SQL(query string) string {
-	query = strings.NewReplacer(
-		"{int}", d.Int,
-		"{bytes}", d.Bytes,
-		"{key16}", d.Key(16),
-		"{key32}", d.Key(32),
-		"{key255}", d.Key(255),
-		"{greatest}", d.Greatest,
-		"{least}", d.Least,
-		"{clock}", d.Clock,
-	).Replace(query)
-	if !d.Numbered {
-		return query
-	}
 	var b strings.Builder
-	n := 0
-	for _, r := range query {
-		if r == '?' {
-			n++
-			b.WriteByte('$')
-			b.WriteString(strconv.Itoa(n))
+	arg := 0
+	for {
+		i := strings.IndexAny(query, "?{")
+		if i < 0 {
+			b.WriteString(query)
+			return b.String()
+		}
+		b.WriteString(query[:i])
+		if query[i] == '?' {
+			arg++
+			b.WriteString(d.placeholder(arg))
+			query = query[i+1:]
 			continue
 		}
-		b.WriteRune(r)
+		word, rest, ok := strings.Cut(query[i+1:], "}")
+		if !ok {
+			panic("sqlstore: statement with an open brace")
+		}
+		b.WriteString(d.word(word))
+		query = rest
 	}
-	return b.String()
+}
+
+func (d *Dialect) placeholder(n int) string {
+	if d.Numbered {
+		return "$" + strconv.Itoa(n)
+	}
+	return "?"
+}
+
+func (d *Dialect) word(word string) string {
+	switch word {
+	case "int":
+		return d.Int
+	case "bytes":
+		return d.Bytes
+	case "greatest":
+		return d.Greatest
+	case "least":
+		return d.Least
+	case "clock":
+		return d.Clock
+	}
+	if size, ok := strings.CutPrefix(word, "key:"); ok {
+		if n, err := strconv.Atoi(size); err == nil {
+			return d.Key(n)
+		}
+	}
+	panic("sqlstore: statement with {" + word + "}")
 }
 
 // Where returns the condition of a partial index, or nothing where an index

@@ -49,7 +49,7 @@ func (s Schema) step(ctx context.Context, db DB) (int, error) {
 	d, have := db.Dialect(), 0
 	err := db.Write(ctx, func(ctx context.Context, tx Queryer) error {
 		_, err := tx.ExecContext(ctx, d.SQL(`CREATE TABLE IF NOT EXISTS cloakroom_schema (
-			component {key32} NOT NULL PRIMARY KEY,
+			component {key:32} NOT NULL PRIMARY KEY,
 			version {int} NOT NULL)`))
 		if err != nil {
 			return err
@@ -94,7 +94,7 @@ func schema(d *Dialect) Schema {
 	return Schema{Component: "session", Versions: [][]string{
 		{
 			`CREATE TABLE cloakroom_session (
-				id {key32} NOT NULL PRIMARY KEY,
+				id {key:32} NOT NULL PRIMARY KEY,
 				version {int} NOT NULL,
 				created {int} NOT NULL,
 				seen {int} NOT NULL,
@@ -103,13 +103,13 @@ func schema(d *Dialect) Schema {
 				due {int} NOT NULL,
 				ended {int} NOT NULL,
 				ended_at {int} NOT NULL,
-				user_id {key255} NOT NULL,
+				user_id {key:255} NOT NULL,
 				info {bytes} NOT NULL,
 				data {bytes} NOT NULL)`,
 			`CREATE INDEX cloakroom_session_user ON cloakroom_session (user_id)` + d.Where(hasUser),
 			`CREATE INDEX cloakroom_session_due ON cloakroom_session (due)`,
 			`CREATE TABLE cloakroom_key (
-				id {key32} NOT NULL PRIMARY KEY,
+				id {key:32} NOT NULL PRIMARY KEY,
 				last_used {int} NOT NULL)`,
 		},
 	}}

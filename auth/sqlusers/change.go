@@ -1,0 +1,196 @@
+package sqlusers
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
+)
+
+// Create makes an account and returns it. Its ID is 128 random bits, so that it
+// is nobody else's, before or after. Its canonical name is made here, by
+// [auth.CanonicalName], so that no two accounts can be mistaken for each other.
+func (u *Users) Create(ctx context.Context, n NewUser) (auth.User, error) {
+	row, err := n.row()
+	if err != nil {
+		return auth.User{}, fmt.Errorf("sqlusers: create a user: %w", err)
+	}
+	err = u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+		return u.insert(ctx, tx, row)
+	})
+	if err != nil {
+		return auth.User{}, fmt.Errorf("sqlusers: create a user: %w", err)
+	}
+	return u.ByID(ctx, row.id)
+}
+
+// row is a NewUser that has been checked.
+type row struct {
+	id, name, canonical, password string
+	roles                         []byte
+	admin                         bool
+}
+
+// row checks n and gives it an ID.
+func (n NewUser) row() (row, error) {
+	canonical, err := auth.CanonicalName(n.Name)
+	if err != nil {
+		return row{}, fmt.Errorf("%w: %w", ErrNameInvalid, err)
+	}
+	roles, err := checkRoles(n.Roles)
+	if err != nil {
+		return row{}, err
+	}
+	encoded, err := encodeRoles(roles)
+	if err != nil {
+		return row{}, err
+	}
+	var id [16]byte
+	rand.Read(id[:]) // never fails: crypto/rand
+	return row{
+		id: base64.RawURLEncoding.EncodeToString(id[:]), name: n.Name, canonical: canonical,
+		password: n.Password, roles: encoded, admin: slices.Contains(roles, Admin),
+	}, nil
+}
+
+func (u *Users) insert(ctx context.Context, tx sqlstore.Queryer, r row) error {
+	n, err := changed(ctx, tx, u.sql.create, []byte(r.id), []byte(r.name), []byte(r.canonical), r.roles,
+		number(r.admin), []byte(r.password))
+	if err == nil && n == 0 {
+		return ErrNameTaken
+	}
+	return err
+}
+
+// SetPassword stores a password's hash. raiseEpoch raises the user's epoch in the
+// same statement, which ends every session that was signed in before.
+func (u *Users) SetPassword(ctx context.Context, id, phc string, raiseEpoch bool) error {
+	return u.update(ctx, "set a password", u.sql.setPassword, []byte(phc), number(raiseEpoch), []byte(id))
+}
+
+// ReplaceHash stores a new hash of the same password, and tells whether it did:
+// only if the stored hash is still old. So a login that takes the occasion to
+// hash anew never brings back a password that was changed meanwhile.
+func (u *Users) ReplaceHash(ctx context.Context, id, old, phc string) (bool, error) {
+	err := u.update(ctx, "replace a hash", u.sql.rehash, []byte(phc), []byte(id), []byte(old))
+	if errors.Is(err, auth.ErrNoUser) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// RaiseEpoch ends every session of a user that was signed in before.
+func (u *Users) RaiseEpoch(ctx context.Context, id string) error {
+	return u.update(ctx, "raise an epoch", u.sql.raiseEpoch, []byte(id))
+}
+
+// RaiseEpochAll ends every session of everybody (ASVS 7.4.5).
+func (u *Users) RaiseEpochAll(ctx context.Context) error {
+	return u.update(ctx, "raise everybody's epoch", u.sql.raiseEpochAll)
+}
+
+// SetDisabled disables or enables an account. Disabling raises the epoch in the
+// same statement, so that enabling later brings no session back (ASVS 7.4.2). It
+// returns [ErrLastAdmin] rather than leave no enabled administrator.
+func (u *Users) SetDisabled(ctx context.Context, id string, disabled bool) error {
+	err := u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+		if disabled {
+			if err := u.spare(ctx, tx, id); err != nil {
+				return err
+			}
+		}
+		return exactlyOne(changed(ctx, tx, u.sql.setDisabled, number(disabled), number(disabled), []byte(id)))
+	})
+	if err != nil {
+		return fmt.Errorf("sqlusers: disable or enable a user: %w", err)
+	}
+	return nil
+}
+
+// SetRoles gives a user these roles and no others. Guards see them at the next
+// request. It returns [ErrLastAdmin] rather than leave no enabled administrator.
+func (u *Users) SetRoles(ctx context.Context, id string, roles []string) error {
+	roles, err := checkRoles(roles)
+	if err != nil {
+		return fmt.Errorf("sqlusers: set roles: %w", err)
+	}
+	encoded, err := encodeRoles(roles)
+	if err != nil {
+		return fmt.Errorf("sqlusers: set roles: %w", err)
+	}
+	admin := slices.Contains(roles, Admin)
+	err = u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+		if !admin {
+			if err := u.spare(ctx, tx, id); err != nil {
+				return err
+			}
+		}
+		return exactlyOne(changed(ctx, tx, u.sql.setRoles, encoded, number(admin), []byte(id)))
+	})
+	if err != nil {
+		return fmt.Errorf("sqlusers: set roles: %w", err)
+	}
+	return nil
+}
+
+// spare refuses a change that takes away an administrator if there is no other.
+// It stands in the transaction of the change, which no other change cuts into:
+// two administrators cannot take away each other.
+func (u *Users) spare(ctx context.Context, tx sqlstore.Queryer, id string) error {
+	var admin, disabled bool
+	err := tx.QueryRowContext(ctx, u.sql.state, []byte(id)).Scan(&admin, &disabled)
+	if errors.Is(err, sql.ErrNoRows) {
+		return auth.ErrNoUser
+	}
+	if err != nil || !admin || disabled {
+		return err
+	}
+	n, err := count(ctx, tx, u.sql.enabledAdmins)
+	if err == nil && n <= 1 {
+		return ErrLastAdmin
+	}
+	return err
+}
+
+// update runs one statement that changes one row.
+func (u *Users) update(ctx context.Context, what, query string, args ...any) error {
+	err := u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+		return exactlyOne(changed(ctx, tx, query, args...))
+	})
+	if err != nil {
+		return fmt.Errorf("sqlusers: %s: %w", what, err)
+	}
+	return nil
+}
+
+// exactlyOne makes an error of a change that found no user.
+func exactlyOne(n int, err error) error {
+	if err == nil && n == 0 {
+		return auth.ErrNoUser
+	}
+	return err
+}
+
+// changed runs one statement and returns how many rows it changed.
+func changed(ctx context.Context, q sqlstore.Queryer, query string, args ...any) (int, error) {
+	res, err := q.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	n, err := res.RowsAffected()
+	return int(n), err
+}
+
+// number is how a bool is stored.
+func number(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}

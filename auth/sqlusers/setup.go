@@ -1,0 +1,103 @@
+package sqlusers
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
+)
+
+// NewSetupToken makes the token of a setup link, valid from now on for validFor:
+// 256 random bits in base64url, of which the database keeps the SHA-256 only. It
+// replaces the token before it. It returns [ErrHasAdmin] once there is an
+// administrator.
+func (u *Users) NewSetupToken(ctx context.Context, now time.Time, validFor time.Duration) (string, error) {
+	if validFor <= 0 {
+		return "", errors.New("sqlusers: make a setup token: it must be valid for some time")
+	}
+	var secret [32]byte
+	rand.Read(secret[:]) // never fails: crypto/rand
+	token := base64.RawURLEncoding.EncodeToString(secret[:])
+	until := now.Add(validFor).UnixMilli()
+	err := u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+		if n, err := count(ctx, tx, u.sql.admins); err != nil {
+			return err
+		} else if n > 0 {
+			return ErrHasAdmin
+		}
+		_, err := tx.ExecContext(ctx, u.sql.setup, hash(token), until)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("sqlusers: make a setup token: %w", err)
+	}
+	return token, nil
+}
+
+// CheckSetup returns [ErrSetupGone] if the token would not be taken at the time
+// now. It claims nothing.
+func (u *Users) CheckSetup(ctx context.Context, token string, now time.Time) error {
+	err := u.checkSetup(ctx, token, now)
+	if err != nil {
+		return fmt.Errorf("sqlusers: check a setup token: %w", err)
+	}
+	return nil
+}
+
+func (u *Users) checkSetup(ctx context.Context, token string, now time.Time) error {
+	n, err := count(ctx, u.db.Reader(), u.sql.checkSetup, hash(token), now.UnixMilli())
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return ErrSetupGone
+	}
+	n, err = count(ctx, u.db.Reader(), u.sql.admins)
+	if err == nil && n > 0 {
+		return ErrSetupGone
+	}
+	return err
+}
+
+// ClaimSetup makes the first administrator: it takes the token and creates the
+// account, which gets the role [Admin] beside those of n, in one transaction. Of
+// any number of callers one succeeds; the others get [ErrSetupGone]. A name that
+// is refused leaves the token as it was.
+func (u *Users) ClaimSetup(ctx context.Context, token string, now time.Time, n NewUser) (auth.User, error) {
+	n.Roles = append([]string{Admin}, n.Roles...)
+	row, err := n.row()
+	if err != nil {
+		return auth.User{}, fmt.Errorf("sqlusers: set up: %w", err)
+	}
+	err = u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+		took, err := changed(ctx, tx, u.sql.claim, hash(token), now.UnixMilli())
+		if err != nil {
+			return err
+		}
+		admins, err := count(ctx, tx, u.sql.admins)
+		if err != nil {
+			return err
+		}
+		if took == 0 || admins > 0 {
+			return ErrSetupGone
+		}
+		return u.insert(ctx, tx, row)
+	})
+	if err != nil {
+		return auth.User{}, fmt.Errorf("sqlusers: set up: %w", err)
+	}
+	return u.ByID(ctx, row.id)
+}
+
+// hash is how a token is kept. It is random enough that no salt and no slow hash
+// is needed.
+func hash(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}
