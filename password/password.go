@@ -1,0 +1,281 @@
+// Package password hashes passwords and verifies them, a bounded number at a
+// time.
+//
+// Most programs take one [Hasher] with the defaults:
+//
+//	h, err := password.New(nil)
+//	…
+//	phc, err := h.Hash(ctx, password)          // store phc with the account
+//	ok, err := h.Verify(ctx, phc, password)    // at login
+//
+// A hash costs 19 MiB and about 16 ms of a core, by intent: what costs a guesser
+// that much costs the server as well. Two hundred logins at once would take
+// gigabytes. So a Hasher works on a few at a time, lets a bounded number wait in
+// the order in which they came, and refuses the others at once with a
+// [BusyError]. A program needs one Hasher; two have two bounds.
+//
+// The algorithm is argon2id (RFC 9106), the form the PHC string
+//
+//	$argon2id$v=19$m=19456,t=2,p=1$salt$key
+//
+// # What counts as the same password
+//
+// A password is verified exactly as received: nothing is cut, trimmed or folded
+// (ASVS 6.2.8), with one exception. Keyboards and systems write one character
+// in several ways, é as one code point or as two; so the password is put into
+// Unicode's Normalization Form C first (NIST SP 800-63B §3.1.1.2). Bytes that are
+// no UTF-8 stay as they are.
+package password
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"time"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/text/unicode/norm"
+)
+
+// MaxLength is the longest password in bytes, before normalisation. ASVS 6.2.9
+// asks for 64 characters at least, which are up to 256 bytes.
+const MaxLength = 1024
+
+// Passwords that are refused before any work is done, whoever they are for.
+var (
+	// ErrEmpty says that the password is empty.
+	ErrEmpty = errors.New("password: empty")
+
+	// ErrTooLong says that the password has more than MaxLength bytes.
+	ErrTooLong = fmt.Errorf("password: over %d bytes", MaxLength)
+)
+
+// Options say how strong hashes are and how many are computed at a time. The
+// zero value of every field is its default, and nil Options are all defaults.
+type Options struct {
+	// Params are the parameters of new hashes. The zero value is DefaultParams.
+	Params Params
+
+	// Parallel is how many hashes are computed at a time. The default is
+	// GOMAXPROCS, or less where that many new hashes would need over 64 MiB, and
+	// at least 1.
+	Parallel int
+
+	// Memory is how much memory in KiB all hashes of a moment may need together,
+	// stored ones with parameters of their own included. The default is 131072
+	// (128 MiB). A stored hash that needs more by itself is unusable. Go's
+	// collector frees a hash's memory some time after it was needed.
+	Memory uint32
+
+	// Queue is how many may wait for their turn; the default is 256.
+	Queue int
+
+	// Wait is how long one waits at most; the default is 5 seconds.
+	Wait time.Duration
+}
+
+// Hasher hashes and verifies passwords. Its methods may be called by many
+// goroutines at once. The zero value is of no use; see [New].
+type Hasher struct {
+	params Params
+	memory uint32 // KiB for all hashes of a moment
+	pool   *pool
+	dummy  phc // what is verified against where there is no usable hash
+
+	// kdf is argon2.IDKey; the tests of this package count its calls.
+	kdf func(password, salt []byte, time, memory uint32, threads uint8, keyLen uint32) []byte
+}
+
+// New returns a Hasher. It returns all faults of opts at once.
+func New(opts *Options) (*Hasher, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Params == (Params{}) {
+		o.Params = DefaultParams
+	}
+	if o.Memory == 0 {
+		o.Memory = defaultMemory
+	}
+	if o.Queue == 0 {
+		o.Queue = defaultQueue
+	}
+	if o.Wait == 0 {
+		o.Wait = defaultWait
+	}
+	err := o.Params.check()
+	if o.Parallel == 0 && err == nil {
+		o.Parallel = min(runtime.GOMAXPROCS(0), max(1, int(defaultParallelMemory/o.Params.Memory)))
+	}
+	if err := errors.Join(err, o.check()); err != nil {
+		return nil, err
+	}
+	h := &Hasher{
+		params: o.Params,
+		memory: o.Memory,
+		pool:   newPool(o.Parallel, o.Memory, o.Queue, o.Wait),
+		kdf:    argon2.IDKey,
+	}
+	// No password leads to a random key; it only has to be of the same size.
+	h.dummy = phc{Params: o.Params, salt: make([]byte, saltSize), key: make([]byte, keySize)}
+	rand.Read(h.dummy.salt)
+	rand.Read(h.dummy.key)
+	return h, nil
+}
+
+const (
+	defaultMemory         = 128 << 10 // KiB
+	defaultParallelMemory = 64 << 10  // KiB
+	defaultQueue          = 256
+	defaultWait           = 5 * time.Second
+	maxParallel           = 1024
+	maxQueue              = 1 << 20
+)
+
+// check returns what is wrong with options whose defaults have been filled in.
+func (o *Options) check() error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("password: "+format, args...))
+	}
+	if o.Parallel < 0 || o.Parallel > maxParallel {
+		fault("Parallel is %d, want 1 to %d, or 0 for the default", o.Parallel, maxParallel)
+	} else if need := uint64(o.Parallel) * uint64(o.Params.Memory); need > uint64(o.Memory) {
+		fault("%d hashes at a time need %d KiB, Memory allows %d", o.Parallel, need, o.Memory)
+	}
+	if o.Queue < 0 || o.Queue > maxQueue {
+		fault("Queue is %d, want 1 to %d, or 0 for the default", o.Queue, maxQueue)
+	}
+	if o.Wait < 0 {
+		fault("Wait is %v, want a positive time, or 0 for the default", o.Wait)
+	}
+	return errors.Join(faults...)
+}
+
+// Hash returns the password's hash in PHC form under a new random salt. It
+// returns [ErrEmpty] or [ErrTooLong] before any work, a [*BusyError] where too
+// many are waiting, and ctx's error where ctx ends while it waits for its turn.
+func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
+	pw, err := normal(password)
+	if err != nil {
+		return "", err
+	}
+	p := phc{Params: h.params, salt: make([]byte, saltSize)}
+	rand.Read(p.salt)
+	if p.key, err = h.derive(ctx, pw, p, keySize); err != nil {
+		return "", fmt.Errorf("password: hash: %w", err)
+	}
+	return p.String(), nil
+}
+
+// Verify tells whether the password is the one that was hashed, with the
+// parameters that stand in the hash. Where stored is empty or unusable, see
+// [Hasher.Check], it does the work of a new hash all the same and returns false,
+// so that the time says nothing about the account (ASVS 6.3.8). A stored hash
+// with other parameters takes another time until it is replaced, see
+// [Hasher.NeedsRehash].
+//
+// The errors are those of Hash; [ErrEmpty] and [ErrTooLong] come whatever is
+// stored. A hash that has begun is brought to its end: it holds its memory until
+// then, whether or not somebody still wants to know.
+func (h *Hasher) Verify(ctx context.Context, stored, password string) (bool, error) {
+	pw, err := normal(password)
+	if err != nil {
+		return false, err
+	}
+	p, err := h.usable(stored)
+	usable := err == nil
+	if !usable {
+		p = h.dummy
+	}
+	key, err := h.derive(ctx, pw, p, len(p.key))
+	if err != nil {
+		return false, fmt.Errorf("password: verify: %w", err)
+	}
+	return subtle.ConstantTimeCompare(key, p.key) == 1 && usable, nil
+}
+
+// NeedsRehash tells whether a hash was made with other parameters than those of
+// new ones, stronger ones included: hashes of one strength take one time. A
+// program asks it after a password was verified, as only then it has what to
+// hash anew. It is false for "" and true for what is unusable.
+func (h *Hasher) NeedsRehash(stored string) bool {
+	if stored == "" {
+		return false
+	}
+	p, err := h.usable(stored)
+	return err != nil || p.Params != h.params || len(p.salt) != saltSize || len(p.key) != keySize
+}
+
+// Check returns why no password can ever be verified against a stored hash, and
+// nil where one can. The error does not repeat the hash.
+func (h *Hasher) Check(stored string) error {
+	_, err := h.usable(stored)
+	return err
+}
+
+// usable reads a stored hash that this Hasher has the memory to verify.
+func (h *Hasher) usable(stored string) (phc, error) {
+	p, err := parsePHC(stored)
+	if err == nil && p.Memory > h.memory {
+		err = fmt.Errorf("password: stored hash needs %d KiB, %d are allowed", p.Memory, h.memory)
+	}
+	return p, err
+}
+
+// derive computes the key when it is this call's turn.
+func (h *Hasher) derive(ctx context.Context, pw []byte, p phc, size int) ([]byte, error) {
+	// A cheaper hash takes a whole place, so that Parallel holds as well.
+	if err := h.pool.acquire(ctx, p.Memory); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	defer func() { h.pool.release(p.Memory, time.Since(start)) }()
+	return h.kdf(pw, p.salt, p.Time, p.Memory, p.Threads, uint32(size)), nil
+}
+
+// normal returns what is hashed of a password.
+func normal(password string) ([]byte, error) {
+	switch {
+	case password == "":
+		return nil, ErrEmpty
+	case len(password) > MaxLength:
+		return nil, ErrTooLong
+	}
+	return norm.NFC.AppendString(make([]byte, 0, len(password)), password), nil
+}
+
+// Stats is what a Hasher does and has done, for metrics.
+type Stats struct {
+	Running int    // hashes being computed now
+	Waiting int    // calls that wait for their turn
+	Done    uint64 // hashes computed
+	Busy    uint64 // calls refused with a BusyError
+}
+
+// Stats returns the numbers of this moment.
+func (h *Hasher) Stats() Stats { return h.pool.stats() }
+
+// BusyError says that too many hashes were waiting, or that one waited too long.
+// Nothing is known about the password.
+type BusyError struct {
+	// RetryAfter is when a place may be free again: whole seconds, at least one.
+	RetryAfter time.Duration
+}
+
+// Error implements error.
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("too many hashes at once, try again in %v", e.RetryAfter)
+}
+
+// wholeSeconds rounds up to whole seconds between 1 and 60: Retry-After knows no
+// parts, and a guess about more than a minute is none.
+func wholeSeconds(d time.Duration) time.Duration {
+	n := math.Ceil(d.Seconds())
+	return time.Duration(min(max(n, 1), 60)) * time.Second
+}
