@@ -1,0 +1,385 @@
+package cloakroom
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+// commitFactor is how many calls of the store a commit may take, in time: what
+// it is bound by is this times Options.StoreTimeout.
+const commitFactor = 5
+
+// commit saves what the session has gathered. s.mu is held.
+//
+// Once begun it does not stop because a client goes away: between two steps of a
+// renewal that would leave half of it.
+func (s *Session) commit(ctx context.Context) error {
+	err := s.err
+	s.err = nil
+	if err == nil {
+		err = s.save(ctx)
+	}
+	if err != nil {
+		s.revert(err)
+		return fmt.Errorf("cloakroom: save session: %w", err)
+	}
+	return nil
+}
+
+func (s *Session) save(ctx context.Context) error {
+	a := s.at
+	if a == nil || s.skipped {
+		return nil
+	}
+	if a.renewal == renewNone {
+		if len(a.journal) == 0 {
+			return nil
+		}
+		if bytes.Equal(a.now.values, a.stored.values) {
+			// Nothing has become of the changes: as if all had happened at once,
+			// before whatever others do meanwhile.
+			a.journal = nil
+			if a.rec.Version == 0 {
+				s.at = nil
+			}
+			return nil
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	call := withDeadline(context.WithoutCancel(ctx), commitFactor*s.m.opts.StoreTimeout)
+	defer call.release()
+	switch {
+	case a.renewal != renewNone:
+		return s.m.renewSession(call, s)
+	case a.rec.Version == 0:
+		return s.m.create(call, s)
+	}
+	return s.m.update(call, s)
+}
+
+// saved notes what is stored now.
+func (a *state) saved(rec store.Record, now content) {
+	a.rec, a.now, a.stored = rec, now, now
+	a.journal, a.renewal, a.old = nil, renewNone, oldSession{}
+	a.user = rec.UserID
+}
+
+// revert makes the session what it was before the changes that failed.
+func (s *Session) revert(err error) {
+	a := s.at
+	if a == nil {
+		return
+	}
+	if a.renewal != renewNone {
+		a.token, a.rec, a.id = a.old.token, a.old.rec, a.old.rec.ID
+	}
+	gone := errors.Is(err, ErrRenewed) || errors.Is(err, ErrEnded)
+	if gone || a.rec.Version == 0 {
+		s.late = s.late || errors.Is(err, ErrRenewed)
+		s.at = nil
+		return
+	}
+	a.now, a.user = a.stored, a.rec.UserID
+	a.journal, a.renewal, a.old = nil, renewNone, oldSession{}
+}
+
+// create stores a session that was not there before.
+func (m *Manager) create(ctx context.Context, s *Session) error {
+	a := s.at
+	rec := m.newRecord(s, &a.now)
+	if _, err := m.put(ctx, &rec); err != nil {
+		m.abandon(ctx, rec.ID)
+		return m.saveError(ctx, rec.ID, err)
+	}
+	a.saved(rec, a.now)
+	s.cookie = cookieSet
+	return nil
+}
+
+// update stores the changes on the newest record: compare-and-set, and on a
+// conflict the journal again on what the other has written. Somebody wins each
+// round, so all get through.
+func (m *Manager) update(ctx context.Context, s *Session) error {
+	a := s.at
+	rec, next := a.rec, a.now
+	for try := 0; ; try++ {
+		rec.Seen = milli(time.Now())
+		rec.Expires = m.idleEnd(rec.Seen, rec.Deadline)
+		m.sealRecord(a, &rec, &next)
+		newest, err := m.put(ctx, &rec)
+		if err == nil {
+			a.saved(rec, next)
+			return nil
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			return m.saveError(ctx, rec.ID, err)
+		}
+		rec = newest
+		if next, err = m.replay(a, &a.token, &rec); err != nil {
+			return err
+		}
+		if err := pause(ctx, try); err != nil {
+			return m.failed("save session", rec.ID, err)
+		}
+	}
+}
+
+// renewSession stores the session under its new token and ends the old one, at
+// the version that was copied, so that nothing which was acknowledged meanwhile
+// is left behind. A crash between the two ends nobody: the old one still lives,
+// and the new one is known to nobody.
+func (m *Manager) renewSession(ctx context.Context, s *Session) error {
+	a := s.at
+	next, rec := a.now, m.newRecord(s, &a.now)
+	if _, err := m.put(ctx, &rec); err != nil {
+		m.abandon(ctx, rec.ID)
+		return m.saveError(ctx, rec.ID, err)
+	}
+	old := a.old.rec
+	why, until := m.ended(store.Renewed)
+	for try := 0; old.Version > 0; try++ {
+		err := m.end(ctx, old.ID, old.Version, why, until)
+		if err == nil {
+			break
+		}
+		if errors.Is(err, store.ErrConflict) {
+			old, err = m.get(ctx, old.ID)
+		}
+		switch {
+		case err == nil:
+			next.values, err = m.replayValues(a, &a.old.token, &old)
+		case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrNotFound):
+			// Somebody has ended it first. A fresh proof goes on with nothing of it.
+			if a.renewal != renewLogin {
+				m.abandon(ctx, rec.ID)
+				return m.endedWhy(ctx, old.ID, false)
+			}
+			old = store.Record{}
+			next.values, err = a.apply(nil, m.opts.MaxBytes)
+		case !errors.Is(err, ErrUnavailable):
+			err = m.failed("renew session", old.ID, err)
+		}
+		if err == nil {
+			m.sealRecord(a, &rec, &next)
+			if _, err = m.put(ctx, &rec); err != nil {
+				err = m.saveError(ctx, rec.ID, err)
+			} else if err = pause(ctx, try); err != nil {
+				err = m.failed("renew session", rec.ID, err)
+			}
+		}
+		if err != nil {
+			m.abandon(ctx, rec.ID)
+			return err
+		}
+	}
+	if a.renewal == renewLogin {
+		if err := m.limit(ctx, &rec); err != nil {
+			m.abandon(ctx, rec.ID)
+			return err
+		}
+	}
+	reason := "renew"
+	if a.renewal == renewLogin {
+		reason = "login"
+	}
+	a.saved(rec, next)
+	s.cookie = cookieSet
+	m.event(ctx, slog.LevelInfo, event.SessionRenewed, event.User(rec.UserID), event.Session(rec.ID), event.Reason(reason))
+	return nil
+}
+
+// newRecord returns the record of a session under a new token, sealed.
+func (m *Manager) newRecord(s *Session, c *content) store.Record {
+	a := s.at
+	now := milli(time.Now())
+	rec := store.Record{ID: a.id, UserID: a.user, Created: now, Deadline: milli(now.Add(m.opts.Lifetime))}
+	info := Info{Device: clip(s.r.UserAgent(), 256), Address: clip(m.ClientAddr(s.r), 64)}
+	if a.renewal == renewToken {
+		rec.Created, rec.Deadline = a.old.rec.Created, a.old.rec.Deadline
+		if kept, err := m.seal.openInfo(&a.old.rec); err == nil {
+			info = kept
+		}
+	}
+	info.Method = decodeIdentity(a.user, c.identity).Method
+	rec.Seen = now
+	rec.Expires = m.idleEnd(now, rec.Deadline)
+	rec.Info = m.seal.sealInfo(&rec, &info)
+	rec.Data = m.seal.sealData(&a.token, &rec, c)
+	return rec
+}
+
+// sealRecord seals new content into a record, and its Info anew where a key that
+// is no longer active has sealed it.
+func (m *Manager) sealRecord(a *state, rec *store.Record, c *content) {
+	rec.Data = m.seal.sealData(&a.token, rec, c)
+	if by, ok := keyring.SealedBy(rec.Info); ok && by != m.keys.Active() {
+		if info, err := m.seal.openInfo(rec); err == nil {
+			rec.Info = m.seal.sealInfo(rec, &info)
+		}
+	}
+}
+
+// replay runs the journal on a newer record of the session.
+func (m *Manager) replay(a *state, t *token, rec *store.Record) (content, error) {
+	c, err := m.seal.openData(t, rec)
+	if err != nil || expired(rec, time.Now()) {
+		return c, ErrEnded
+	}
+	c.values, err = a.apply(c.values, m.opts.MaxBytes)
+	return c, err
+}
+
+func (m *Manager) replayValues(a *state, t *token, rec *store.Record) (values, error) {
+	c, err := m.replay(a, t, rec)
+	return c.values, err
+}
+
+// apply runs the journal on values.
+func (a *state) apply(v values, limit int) (values, error) {
+	before := len(v)
+	for _, f := range a.journal {
+		var err error
+		if v, err = f(v); err != nil {
+			return nil, err
+		}
+	}
+	if len(v) > before && len(v) > limit {
+		return nil, ErrTooLarge
+	}
+	return v, nil
+}
+
+// put stores rec, whose Version is then the stored one. On store.ErrConflict it
+// returns the newest record. An answer that got lost is looked up: if the stored
+// bytes are those that were sent, and their nonce is random, it was ours. A Put
+// is never sent twice.
+func (m *Manager) put(ctx context.Context, rec *store.Record) (newest store.Record, err error) {
+	call := withDeadline(ctx, m.opts.StoreTimeout)
+	err = m.st.Put(call, *rec)
+	call.release()
+	if err == nil {
+		rec.Version++
+		return *rec, nil
+	}
+	if isAnswer(err) && !errors.Is(err, store.ErrConflict) {
+		return store.Record{}, err
+	}
+	newest, getErr := m.get(ctx, rec.ID)
+	switch {
+	case getErr == nil && bytes.Equal(newest.Data, rec.Data):
+		*rec = newest
+		return newest, nil
+	case errors.Is(getErr, store.ErrEnded):
+		return store.Record{}, store.ErrEnded
+	case getErr == nil && errors.Is(err, store.ErrConflict):
+		return newest, store.ErrConflict
+	case errors.Is(err, store.ErrConflict):
+		err = getErr
+	}
+	return store.Record{}, err
+}
+
+// saveError turns what put returned into an error of this package.
+func (m *Manager) saveError(ctx context.Context, id store.ID, err error) error {
+	switch {
+	case errors.Is(err, store.ErrEnded):
+		return m.endedWhy(ctx, id, false)
+	case errors.Is(err, store.ErrNotFound):
+		return ErrEnded // the store has forgotten it
+	case errors.Is(err, store.ErrImmutable), errors.Is(err, store.ErrConflict):
+		return fmt.Errorf("store refused the record: %w", err)
+	}
+	return m.failed("save session", id, err)
+}
+
+// abandon leaves a tombstone for a token that nobody will be given, so that a
+// create which is still on its way finds it. If the store does not take it, the
+// session dies of its idle time; nobody knows its token.
+func (m *Manager) abandon(ctx context.Context, id store.ID) {
+	why, until := m.ended(store.Revoked)
+	call := withDeadline(context.WithoutCancel(ctx), m.opts.StoreTimeout)
+	defer call.release()
+	_ = m.st.End(call, id, 0, why, until)
+}
+
+// limit ends the oldest sessions beyond Options.MaxSessions. Each login does so
+// before it is answered, and by the same order, so that the bound holds for all
+// that have been answered, however many came at once.
+func (m *Manager) limit(ctx context.Context, own *store.Record) error {
+	if m.opts.MaxSessions == 0 {
+		return nil
+	}
+	recs, err := m.listUser(ctx, own.UserID)
+	if err != nil || len(recs) <= m.opts.MaxSessions {
+		return err
+	}
+	slices.SortFunc(recs, func(a, b store.Record) int {
+		return cmp.Or(b.Created.Compare(a.Created), slices.Compare(b.ID[:], a.ID[:]))
+	})
+	why, until := m.ended(store.Excess)
+	for _, r := range recs[m.opts.MaxSessions:] {
+		switch err := m.end(ctx, r.ID, 0, why, until); {
+		case errors.Is(err, ErrUnavailable):
+			return err
+		case err == nil:
+			m.event(ctx, slog.LevelInfo, event.SessionEnded, event.User(own.UserID), event.Session(r.ID), event.Reason(why.Reason.String()))
+		}
+		if r.ID == own.ID {
+			return ErrEnded
+		}
+	}
+	return nil
+}
+
+// reseal brings a session of a retiring key under the active one: the record by
+// one compare-and-set, and the cookie only when the record is there, so that no
+// moment needs both keys. Whatever goes wrong, the next request tries again.
+func (m *Manager) reseal(ctx context.Context, s *Session) {
+	a := s.at
+	if a == nil || a.rec.Version == 0 || s.cookie != cookieNone || s.skipped {
+		return
+	}
+	active := m.keys.Active()
+	by, _ := keyring.SealedBy(a.rec.Data)
+	if by == active && a.key == active {
+		return
+	}
+	if by != active {
+		rec := a.rec
+		m.sealRecord(a, &rec, &a.now)
+		call := withDeadline(context.WithoutCancel(ctx), m.opts.StoreTimeout)
+		err := m.st.Put(call, rec)
+		call.release()
+		if err != nil {
+			if !isAnswer(err) {
+				_ = m.failed("re-seal session", rec.ID, err)
+			}
+			return
+		}
+		rec.Version++
+		a.saved(rec, a.now)
+	}
+	s.cookie = cookieSet
+}
+
+// pause lets others go first after a conflict, the longer the more there were.
+func pause(ctx context.Context, try int) error {
+	if try < 3 {
+		return ctx.Err()
+	}
+	time.Sleep(rand.N(time.Duration(min(try, 50)) * 100 * time.Microsecond))
+	return ctx.Err()
+}

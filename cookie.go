@@ -1,0 +1,155 @@
+package cloakroom
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+// A cookie's value is the strict base64url without padding of
+//
+//	version 1 ‖ key id 4 ‖ token 32 ‖ tag 16
+//
+// where the tag is HMAC-SHA-256 over all before it, cut to 16 bytes, under a key
+// that is derived for this purpose, cookie name and audience. It is 71
+// characters, and there is one spelling only.
+const (
+	cookieVersion = 1
+	tokenSize     = 32
+	tagSize       = 16
+	signedSize    = 1 + len(keyring.KeyID{}) + tokenSize
+	rawSize       = signedSize + tagSize
+	cookieSize    = (rawSize*8 + 5) / 6
+)
+
+// maxCandidates is how many cookies of the session's name are looked at in one
+// request. A browser sends one, or two when another host has planted one.
+const maxCandidates = 8
+
+// token is the secret in a browser's cookie: 256 bits from crypto/rand, which
+// ends the program rather than return without randomness (ASVS 7.2.3).
+type token [tokenSize]byte
+
+func newToken() token {
+	var t token
+	rand.Read(t[:])
+	return t
+}
+
+// id is the name under which the store knows the session.
+func (t *token) id() store.ID { return sha256.Sum256(t[:]) }
+
+var encoding = base64.RawURLEncoding.Strict()
+
+// encodeCookie signs a token with the active key.
+func (m *Manager) encodeCookie(t *token) string {
+	var raw [rawSize]byte
+	signed := append(raw[:0], cookieVersion)
+	key := m.keys.Active()
+	for {
+		signed = append(append(signed[:1], key[:]...), t[:]...)
+		by, tag := m.cookie.Sign(signed)
+		if by == key {
+			return encoding.EncodeToString(append(signed, tag[:tagSize]...))
+		}
+		key = by // the ring was replaced in between
+	}
+}
+
+// decodeCookie refuses by shape first and by signature then.
+func (m *Manager) decodeCookie(value string) (t token, key keyring.KeyID, ok bool) {
+	if len(value) != cookieSize {
+		return t, key, false
+	}
+	var text [cookieSize]byte
+	var raw [rawSize]byte
+	copy(text[:], value)
+	if n, err := encoding.Decode(raw[:], text[:]); err != nil || n != rawSize || raw[0] != cookieVersion {
+		return t, key, false
+	}
+	copy(key[:], raw[1:])
+	if !m.cookie.Verify(key, raw[:signedSize], raw[signedSize:]) {
+		return t, key, false
+	}
+	copy(t[:], raw[1+len(key):])
+	return t, key, true
+}
+
+// presented is what a request's Cookie header holds under our name.
+type presented struct {
+	token token
+	key   keyring.KeyID
+	valid int // different valid cookies; exactly one is a session
+	seen  int
+}
+
+// readCookie looks at every cookie of our name. A valid one beside others that
+// are not is taken, so that a planted one locks nobody out; of two valid ones
+// none is, since the order says nothing about who set them. It reads the header
+// by itself: net/http would take other spellings of the name for ours and
+// allocates (RFC 6265bis §5.7 says what a browser sends).
+func (m *Manager) readCookie(lines []string) (p presented) {
+	for _, line := range lines {
+		for line != "" && p.seen < maxCandidates {
+			var pair string
+			pair, line, _ = strings.Cut(line, ";")
+			name, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
+			if !ok || name != m.opts.CookieName {
+				continue
+			}
+			p.seen++
+			t, key, ok := m.decodeCookie(value)
+			if !ok || p.valid > 0 && t == p.token {
+				continue
+			}
+			p.token, p.key = t, key
+			p.valid++
+		}
+	}
+	return p
+}
+
+// setCookie writes the session's cookie, or an expired one for the token nil.
+func (m *Manager) setCookie(h http.Header, t *token, deadline time.Time) {
+	if t == nil {
+		h.Add("Set-Cookie", m.opts.CookieName+"="+m.attributes+"; Max-Age=0")
+		return
+	}
+	c := m.opts.CookieName + "=" + m.encodeCookie(t) + m.attributes
+	if m.opts.Persistent {
+		c += "; Max-Age=" + strconv.FormatInt(max(1, int64(time.Until(deadline)/time.Second)), 10)
+	}
+	h.Add("Set-Cookie", c)
+}
+
+// attributes returns the text behind every value of the session's cookie.
+func (o *Options) attributes() string {
+	c := o.cookie("x", "")
+	return strings.TrimPrefix(c.String(), "x=")
+}
+
+func (o *Options) cookie(name, value string) *http.Cookie {
+	return &http.Cookie{
+		Name: name, Value: value, Path: o.Path, Domain: o.Domain, HttpOnly: true,
+		Secure: !o.Insecure, SameSite: o.SameSite, Partitioned: o.Partitioned,
+	}
+}
+
+// Cookie returns a cookie with the Path, Domain and other attributes of the
+// session's, for packages that need one of their own. Where the session's name
+// has the prefix __Host- or __Secure-, so has this.
+func (m *Manager) Cookie(name, value string) *http.Cookie {
+	for _, prefix := range []string{"__Host-", "__Secure-"} {
+		if strings.HasPrefix(m.opts.CookieName, prefix) {
+			name = prefix + name
+		}
+	}
+	return m.opts.cookie(name, value)
+}

@@ -1,0 +1,366 @@
+package cloakroom
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+// Handler gives every request to next a [Session], and saves it before the first
+// byte of the response's header leaves: on WriteHeader, Write, Flush, ReadFrom or
+// Hijack, or when next returns, whatever the status; 1xx passes by. If the
+// session cannot be saved, the header becomes again what it was before next ran,
+// Options.ErrorHandler answers, and what next writes is thrown away. A panic
+// saves nothing.
+//
+// A visitor who has no session and stores nothing costs no store call and gets
+// no cookie. If the store cannot say whose a cookie is, the answer is 503 and the
+// cookie stays: an outage is no logout.
+//
+// A handler that looks at its session gets Vary: Cookie and Cache-Control:
+// no-store, unless it says private or no-store itself.
+func (m *Manager) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(m) != nil {
+			panic("cloakroom: Manager.Handler stands twice around this handler: take one away")
+		}
+		e := &exchange{}
+		s := &e.session
+		s.m, s.r = m, r
+		if m.skips(r) {
+			s.skipped = true
+		} else if lines := r.Header["Cookie"]; len(lines) > 0 {
+			if err := m.load(s, lines); err != nil {
+				m.opts.ErrorHandler(w, r, err)
+				return
+			}
+		}
+		e.writer = responseWriter{ResponseWriter: w, session: s}
+		if h := w.Header(); len(h) > 0 {
+			e.writer.before = h.Clone()
+		}
+		e.context = sessionContext{Context: r.Context(), session: s}
+		whole := false
+		defer func() {
+			if !whole {
+				e.writer.abort()
+			}
+		}()
+		next.ServeHTTP(&e.writer, r.WithContext(&e.context))
+		whole = true
+		e.writer.finish()
+	})
+}
+
+// exchange is all that a request needs from us, in one piece of memory.
+type exchange struct {
+	session Session
+	context sessionContext
+	writer  responseWriter
+}
+
+// sessionContext is the request's context with the session in it: once for
+// FromContext, which finds the nearest, and once for each Manager.
+type sessionContext struct {
+	context.Context
+	session *Session
+}
+
+type sessionKey struct{}
+
+func (c *sessionContext) Value(key any) any {
+	switch k := key.(type) {
+	case sessionKey:
+		return c.session
+	case *Manager:
+		if k == c.session.m {
+			return c.session
+		}
+	}
+	return c.Context.Value(key)
+}
+
+// FromContext returns the session of a request that went through
+// [Manager.Handler], of the innermost one if there are several. It panics
+// without: a guard that finds no session must not open.
+func FromContext(ctx context.Context) *Session {
+	s, ok := ctx.Value(sessionKey{}).(*Session)
+	if !ok {
+		panic("cloakroom: no session in the context: wrap the handler in Manager.Handler")
+	}
+	return s
+}
+
+// FromContext returns the session that this Manager gave the request, for
+// programs that have several Managers. It panics without.
+func (m *Manager) FromContext(ctx context.Context) *Session {
+	s, ok := ctx.Value(m).(*Session)
+	if !ok {
+		panic("cloakroom: no session of this Manager in the context: wrap the handler in its Handler")
+	}
+	return s
+}
+
+func (m *Manager) skips(r *http.Request) bool {
+	return m.opts.SkipHeader != "" && r.Header.Get(m.opts.SkipHeader) != "" || m.opts.Skip != nil && m.opts.Skip(r)
+}
+
+// load finds the session of a request: cookie, shape and signature, token, ID,
+// record, seal, deadlines. Its one error is ErrUnavailable; everything else that
+// is wrong with a cookie makes the visitor a stranger, all in the same way, and
+// leaves the cookie alone: an answer that took it back might overtake the one
+// that sets the next.
+func (m *Manager) load(s *Session, lines []string) error {
+	ctx := s.r.Context()
+	p := m.readCookie(lines)
+	s.brought = p.seen > 0
+	if p.valid != 1 {
+		m.refuse(s, p)
+		return nil
+	}
+	a := &state{token: p.token, key: p.key, loaded: time.Now()}
+	a.id = a.token.id()
+	rec, err := m.get(ctx, a.id)
+	switch {
+	case errors.Is(err, store.ErrEnded):
+		s.late = rec.Ended.Reason == store.Renewed && a.loaded.Sub(rec.Ended.At) < lateWindow
+		return nil
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return m.failed("load session", a.id, err)
+	case expired(&rec, a.loaded):
+		return nil
+	}
+	a.rec = rec
+	if a.stored, err = m.seal.openData(&a.token, &a.rec); err != nil {
+		m.event(ctx, slog.LevelError, event.RecordUnreadable, event.Session(a.id), event.Addr(m.ClientAddr(s.r)), event.Err(err))
+		return nil
+	}
+	a.now, a.user = a.stored, rec.UserID
+	s.at = a
+	return nil
+}
+
+// refuse logs a cookie that was no session's.
+func (m *Manager) refuse(s *Session, p presented) {
+	switch {
+	case p.valid > 1:
+		m.event(s.r.Context(), slog.LevelWarn, event.TwoCookies, event.Addr(m.ClientAddr(s.r)))
+	case p.seen > 0:
+		m.event(s.r.Context(), slog.LevelInfo, event.BadCookie, event.Addr(m.ClientAddr(s.r)), event.Reason("shape or signature"))
+	}
+}
+
+// responseWriter commits the session before the header leaves.
+type responseWriter struct {
+	http.ResponseWriter
+	session *Session
+	before  http.Header // as it was before the handler; nil if it was empty
+	wrote   bool        // the header has left, the handler's or the error's
+	failed  error       // the commit's: what the handler writes is thrown away
+}
+
+// Unwrap is for http.ResponseController.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *responseWriter) WriteHeader(status int) {
+	if status >= 100 && status <= 199 && status != http.StatusSwitchingProtocols {
+		if w.failed == nil {
+			w.ResponseWriter.WriteHeader(status)
+		}
+		return
+	}
+	if w.commit() == nil {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (w *responseWriter) Write(p []byte) (int, error) {
+	if err := w.commit(); err != nil {
+		return 0, err
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *responseWriter) WriteString(p string) (int, error) {
+	if err := w.commit(); err != nil {
+		return 0, err
+	}
+	return io.WriteString(w.ResponseWriter, p)
+}
+
+func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
+	if err := w.commit(); err != nil {
+		return 0, err
+	}
+	return io.Copy(w.ResponseWriter, src)
+}
+
+func (w *responseWriter) Flush() { _ = w.FlushError() }
+
+func (w *responseWriter) FlushError() error {
+	if err := w.commit(); err != nil {
+		return err
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Hijack refuses while a cookie is due, as there is no header to carry it.
+func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if err := w.hijackable(); err != nil {
+		return nil, nil, err
+	}
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+func (w *responseWriter) hijackable() error {
+	if w.wrote {
+		return w.failed
+	}
+	s := w.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at != nil && (s.at.renewal != renewNone || s.at.rec.Version == 0 && !s.skipped) || s.cookie != cookieNone {
+		return ErrHeaderSent
+	}
+	if err := s.commit(s.r.Context()); err != nil {
+		return err
+	}
+	s.sent, w.wrote = true, true
+	return nil
+}
+
+// commit saves the session once, before the header leaves. If that fails it
+// answers, and returns the error from then on.
+func (w *responseWriter) commit() error {
+	if w.wrote {
+		return w.failed
+	}
+	w.wrote = true
+	s := w.session
+	if w.failed = w.prepare(); w.failed != nil {
+		s.m.commitFailed(s, w.failed)
+		w.restore()
+		s.m.opts.ErrorHandler(w.ResponseWriter, s.r, w.failed)
+	}
+	return w.failed
+}
+
+// prepare saves the session and writes what it needs into the header.
+func (w *responseWriter) prepare() error {
+	s := w.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx := s.r.Context()
+	err := s.commit(withoutCancel(ctx, s))
+	s.sent = true
+	if err != nil {
+		return err
+	}
+	s.m.reseal(ctx, s)
+	h := w.Header()
+	switch s.cookie {
+	case cookieSet:
+		s.m.setCookie(h, &s.at.token, s.at.rec.Deadline)
+	case cookieExpire:
+		s.m.setCookie(h, nil, time.Time{})
+	}
+	if s.read || s.cookie != cookieNone {
+		forThisVisitor(h, s.cookie == cookieNone)
+	}
+	return nil
+}
+
+// withoutCancel keeps a commit from being given up because the client has gone.
+// It costs nothing where nothing is to be saved.
+func withoutCancel(ctx context.Context, s *Session) context.Context {
+	if s.at == nil {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
+}
+
+// forThisVisitor keeps shared caches away (ASVS 14.2.2).
+func forThisVisitor(h http.Header, privateWillDo bool) {
+	if !listed(h["Vary"], "cookie") && !listed(h["Vary"], "*") {
+		h.Add("Vary", "Cookie")
+	}
+	if cc := h["Cache-Control"]; !listed(cc, "no-store") && !(privateWillDo && listed(cc, "private")) {
+		h.Set("Cache-Control", "no-store")
+	}
+}
+
+// listed reports whether a header of comma-separated tokens has this one.
+func listed(lines []string, token string) bool {
+	for _, line := range lines {
+		for item := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.Trim(item, " \t"), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// finish runs when the handler has returned.
+func (w *responseWriter) finish() {
+	early := !w.wrote
+	_ = w.commit()
+	s := w.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !early && w.failed == nil {
+		// The header had left. What needs no cookie is saved now.
+		if err := s.commit(withoutCancel(s.r.Context(), s)); err != nil {
+			s.m.lost(s, err)
+		}
+	}
+	s.finished = true
+	if a := s.at; a != nil && !a.loaded.IsZero() && a.rec.Version > 0 {
+		s.m.touch(s.r.Context(), &a.rec, milli(a.loaded))
+	}
+}
+
+// abort runs when the handler has panicked: nothing is saved, and whoever
+// answers now finds the header as it was.
+func (w *responseWriter) abort() {
+	s := w.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finished = true
+	if !w.wrote {
+		w.restore()
+	}
+}
+
+func (w *responseWriter) restore() {
+	h := w.ResponseWriter.Header()
+	clear(h)
+	maps.Copy(h, w.before)
+}
+
+// commitFailed logs why a request's changes were not saved. An outage has been
+// logged where it happened.
+func (m *Manager) commitFailed(s *Session, err error) {
+	level := slog.LevelError
+	if Status(err) == http.StatusConflict {
+		level = slog.LevelInfo
+	}
+	m.event(s.r.Context(), level, event.CommitFailed, event.Addr(m.ClientAddr(s.r)), event.Err(err))
+}
+
+// lost logs a change that nobody can be told of any more.
+func (m *Manager) lost(s *Session, err error) {
+	m.event(s.r.Context(), slog.LevelError, event.WriteAfterEnd, event.Addr(m.ClientAddr(s.r)), event.Err(err))
+}

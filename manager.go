@@ -1,0 +1,283 @@
+package cloakroom
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+// lateWindow is how long a renewed token is answered with 409 rather than taken
+// for a stranger's: the time in which a page's parallel requests come in.
+const lateWindow = 30 * time.Second
+
+// Manager loads and saves sessions. It may be used by many goroutines, and
+// nothing in it changes after New.
+type Manager struct {
+	st         store.Store
+	keys       *keyring.Ring
+	cookie     *keyring.Purpose
+	seal       sealer
+	opts       Options
+	attributes string // behind the value of every cookie
+
+	touching sync.Map // store.ID of each touch under way
+}
+
+// New returns a Manager that keeps its sessions in st and signs and seals with
+// keys. Nil options are the zero Options. Every fault is reported at once.
+func New(st store.Store, keys *keyring.Ring, opts *Options) (*Manager, error) {
+	o, err := opts.resolve(st)
+	if st == nil {
+		err = errors.Join(errors.New("cloakroom: New needs a store: memstore.New(nil) keeps sessions in memory"), err)
+	}
+	if keys == nil {
+		err = errors.Join(errors.New("cloakroom: New needs keys: keyring.OpenFile keeps them in a file"), err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Manager{
+		st: st, keys: keys, opts: o, attributes: o.attributes(),
+		cookie: keys.Purpose(labelCookie, o.CookieName, o.Audience),
+		seal:   newSealer(keys, o.Audience),
+	}, nil
+}
+
+// Keys returns the key ring, for packages that derive keys of their own from it.
+func (m *Manager) Keys() *keyring.Ring { return m.keys }
+
+// Logger returns where the Manager writes its events.
+func (m *Manager) Logger() *slog.Logger { return m.opts.Logger }
+
+// ClientAddr returns where a request comes from, as Options.ClientAddr says.
+func (m *Manager) ClientAddr(r *http.Request) string { return m.opts.ClientAddr(r) }
+
+// List returns the live sessions of a user, the one seen last first.
+func (m *Manager) List(ctx context.Context, userID string) ([]Info, error) {
+	recs, err := m.listUser(ctx, userID)
+	if err != nil {
+		return nil, fmt.Errorf("cloakroom: list sessions: %w", err)
+	}
+	infos := make([]Info, 0, len(recs))
+	for i := range recs {
+		info, err := m.seal.openInfo(&recs[i])
+		if err != nil {
+			m.event(ctx, slog.LevelError, event.RecordUnreadable, event.Session(recs[i].ID), event.Err(err))
+		}
+		infos = append(infos, info)
+	}
+	slices.SortFunc(infos, func(a, b Info) int {
+		return cmp.Or(b.Seen.Compare(a.Seen), b.Created.Compare(a.Created), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	return infos, nil
+}
+
+// listUser returns the records of a user that have not expired.
+func (m *Manager) listUser(ctx context.Context, userID string) ([]store.Record, error) {
+	users, ok := m.st.(store.UserStore)
+	if !ok {
+		return nil, ErrNoUserStore
+	}
+	call := withDeadline(ctx, m.opts.StoreTimeout)
+	recs, err := users.ListUser(call, userID)
+	call.release()
+	if err != nil {
+		return nil, m.failed("list sessions", store.ID{}, err)
+	}
+	now := time.Now()
+	return slices.DeleteFunc(recs, func(r store.Record) bool { return expired(&r, now) }), nil
+}
+
+// End ends a session, whoever's it is. One that has ended already, or was never
+// there, is no error: it is not live when End returns nil.
+func (m *Manager) End(ctx context.Context, id store.ID) error {
+	why, until := m.ended(store.Revoked)
+	err := m.end(ctx, id, 0, why, until)
+	if errors.Is(err, ErrUnavailable) {
+		return fmt.Errorf("cloakroom: end session: %w", err)
+	}
+	if err == nil {
+		m.event(ctx, slog.LevelInfo, event.SessionEnded, event.Session(id), slog.String("reason", store.Revoked.String()))
+	}
+	return nil
+}
+
+// EndUser ends all sessions of a user but the one with the ID except, and
+// returns how many it ended. The zero ID excepts none. A login that is under way
+// is not ended by it: for that the user's epoch is raised.
+func (m *Manager) EndUser(ctx context.Context, userID string, except store.ID) (int, error) {
+	users, ok := m.st.(store.UserStore)
+	if !ok {
+		return 0, fmt.Errorf("cloakroom: end sessions: %w", ErrNoUserStore)
+	}
+	why, until := m.ended(store.Revoked)
+	call := withDeadline(ctx, m.opts.StoreTimeout)
+	n, err := users.EndUser(call, userID, except, why, until)
+	call.release()
+	if err != nil {
+		return n, fmt.Errorf("cloakroom: end sessions: %w", m.failed("end sessions", store.ID{}, err))
+	}
+	m.event(ctx, slog.LevelInfo, event.SessionEnded, event.User(userID), slog.Int("count", n), slog.String("reason", store.Revoked.String()))
+	return n, nil
+}
+
+// Sweep makes the store forget what has expired, once and then every so often,
+// until ctx ends. It blocks: run it in a goroutine of yours. A turn that fails is
+// a log line. A store that forgets by itself returns at once with nil; otherwise
+// the error is that of ctx. An interval of zero or less means a minute.
+func (m *Manager) Sweep(ctx context.Context, every time.Duration) error {
+	sweeper, ok := m.st.(store.Sweeper)
+	if !ok {
+		return nil
+	}
+	if every <= 0 {
+		every = time.Minute
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if _, err := sweeper.Sweep(ctx, milli(time.Now())); err != nil && ctx.Err() == nil {
+			m.event(ctx, slog.LevelError, event.SweepFailed, event.Err(err))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// ended returns a tombstone of now and the time that it must last: no session
+// lives longer than a Lifetime from now, nor any that was made meanwhile.
+func (m *Manager) ended(why store.Reason) (store.Ended, time.Time) {
+	now := milli(time.Now())
+	return store.Ended{Reason: why, At: now}, now.Add(m.opts.Lifetime + time.Hour)
+}
+
+// end ends a session at the version, or at any for 0. An answer that got lost is
+// looked up rather than asked for again: an End is never sent twice. Its errors
+// are store.ErrNotFound, store.ErrEnded and store.ErrConflict, which say that
+// this call has not ended it, and ErrUnavailable.
+func (m *Manager) end(ctx context.Context, id store.ID, version uint64, why store.Ended, until time.Time) error {
+	call := withDeadline(ctx, m.opts.StoreTimeout)
+	err := m.st.End(call, id, version, why, until)
+	call.release()
+	if err == nil || isAnswer(err) {
+		return err
+	}
+	if got, getErr := m.get(ctx, id); errors.Is(getErr, store.ErrEnded) {
+		if got.Ended == why {
+			return nil // it had been applied
+		}
+		return store.ErrEnded
+	}
+	return m.failed("end session", id, err)
+}
+
+// endOwn ends a session for its own visitor.
+func (m *Manager) endOwn(ctx context.Context, rec *store.Record) error {
+	why, until := m.ended(store.Logout)
+	err := m.end(ctx, rec.ID, 0, why, until)
+	if errors.Is(err, store.ErrEnded) {
+		return m.endedWhy(ctx, rec.ID, true)
+	}
+	if errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return nil
+}
+
+// endedWhy tells ErrRenewed from ErrEnded. For a logout a session that has ended
+// is what was wanted.
+func (m *Manager) endedWhy(ctx context.Context, id store.ID, logout bool) error {
+	got, err := m.get(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrEnded) && got.Ended.Reason == store.Renewed:
+		return ErrRenewed
+	case err != nil && !isAnswer(err):
+		return m.failed("load session", id, err)
+	case logout:
+		return nil
+	}
+	return ErrEnded
+}
+
+func (m *Manager) alive(ctx context.Context, id store.ID) bool {
+	rec, err := m.get(ctx, id)
+	if err != nil {
+		if !isAnswer(err) {
+			_ = m.failed("look at session", id, err)
+		}
+		return false
+	}
+	return !expired(&rec, time.Now())
+}
+
+func (m *Manager) get(ctx context.Context, id store.ID) (store.Record, error) {
+	call := withDeadline(ctx, m.opts.StoreTimeout)
+	defer call.release()
+	return m.st.Get(call, id)
+}
+
+// isAnswer reports an error that says something about the session, and not that
+// the store could not answer.
+func isAnswer(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEnded) ||
+		errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrImmutable)
+}
+
+// expired judges both deadlines. They are the server's: whatever the cookie says
+// and whatever the store still keeps. A session ends at its deadline, not after.
+func expired(r *store.Record, now time.Time) bool {
+	return !now.Before(r.Expires) || !now.Before(r.Deadline)
+}
+
+// touch notes activity, once a tenth of the idle timeout and not twice at the
+// same time. It never fails a request.
+func (m *Manager) touch(ctx context.Context, rec *store.Record, now time.Time) {
+	if now.Sub(rec.Seen) < m.opts.IdleTimeout/10 {
+		return
+	}
+	if _, busy := m.touching.LoadOrStore(rec.ID, struct{}{}); busy {
+		return
+	}
+	defer m.touching.Delete(rec.ID)
+	call := withDeadline(context.WithoutCancel(ctx), m.opts.StoreTimeout)
+	defer call.release()
+	if err := m.st.Touch(call, rec.ID, now, m.idleEnd(now, rec.Deadline)); err != nil && !isAnswer(err) {
+		m.event(ctx, slog.LevelWarn, event.TouchFailed, event.Session(rec.ID), event.Err(err))
+	}
+}
+
+// idleEnd is when a session expires that was seen now.
+func (m *Manager) idleEnd(now, deadline time.Time) time.Time {
+	if end := now.Add(m.opts.IdleTimeout); end.Before(deadline) {
+		return end
+	}
+	return deadline
+}
+
+// failed logs what the store said and returns ErrUnavailable: what a store says
+// may hold addresses and names, and is nothing for an answer.
+func (m *Manager) failed(op string, id store.ID, err error) error {
+	level := slog.LevelError
+	if errors.Is(err, context.Canceled) {
+		level = slog.LevelInfo // the client went away
+	}
+	m.event(context.Background(), level, event.StoreFailed, slog.String("op", op), event.Session(id), event.Err(err))
+	return fmt.Errorf("%s: %w", op, ErrUnavailable)
+}
+
+func (m *Manager) event(ctx context.Context, level slog.Level, name string, attrs ...slog.Attr) {
+	event.Log(ctx, m.opts.Logger, level, name, attrs...)
+}

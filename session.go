@@ -1,0 +1,431 @@
+package cloakroom
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+// Session is one visitor during one request. A handler gets it from
+// [FromContext], reads and writes its values through a [Key], and returns; the
+// changes are saved before the first byte of the response's header leaves.
+//
+// A Session holds the record as it was loaded and a journal of what this request
+// changed. What is saved is the journal, replayed on the newest record: two
+// requests of one visitor that write different names both win.
+//
+// Its methods may be called by several goroutines. It must not be used after its
+// handler has returned: reads then see what was there, changes are lost with a
+// log line.
+type Session struct {
+	m *Manager
+	r *http.Request
+
+	mu sync.Mutex
+	at *state // nil while nobody has a session here: nothing loaded, nothing changed
+
+	// cookie says what the response's header must carry. It is kept when a
+	// commit has gone well and used when the header leaves.
+	cookie cookieDue
+
+	err error // the first fault of a change: it fails the next commit
+
+	read     bool // somebody looked: the response depends on the cookie
+	brought  bool // the request carried a cookie of our name
+	late     bool // it came with a token renewed a moment ago
+	skipped  bool // the request is to be anonymous
+	sent     bool // the header has left
+	finished bool // the handler has returned
+}
+
+type cookieDue uint8
+
+const (
+	cookieNone cookieDue = iota
+	cookieSet            // of at.token
+	cookieExpire
+)
+
+// state is a session: what is stored and what this request made of it.
+type state struct {
+	token token
+	id    store.ID
+	key   keyring.KeyID // that signed the cookie which came
+
+	rec    store.Record // as loaded or last saved; Version 0: nothing is stored
+	stored content      // its opened Data
+
+	now     content // with the changes of this request
+	journal []change
+	loaded  time.Time // when the request came; zero if nothing was loaded
+
+	renewal renewal // a new token is due
+	old     oldSession
+	user    string // of now
+}
+
+type renewal uint8
+
+const (
+	renewNone  renewal = iota
+	renewToken         // the same session goes on: its deadlines stay
+	renewLogin         // a fresh proof of identity: its deadlines start anew
+)
+
+// oldSession is what a renewal leaves behind. Version 0: there was none.
+type oldSession struct {
+	token token
+	rec   store.Record
+}
+
+// A change is one entry of the journal: it makes new values of old ones. It may
+// run several times, on different records.
+type change func(values) (values, error)
+
+// ID returns the session's ID, the hash of its token: the zero ID for a visitor
+// who has no session, and the new one at once after Login and Renew. Show
+// people its Handle.
+func (s *Session) ID() store.ID {
+	defer s.lockRead()()
+	if s.at == nil {
+		return store.ID{}
+	}
+	return s.at.id
+}
+
+// UserID returns the user who is signed in, or "".
+func (s *Session) UserID() string {
+	defer s.lockRead()()
+	if s.at == nil {
+		return ""
+	}
+	return s.at.user
+}
+
+// Identity returns who signed in and how; the zero Identity before login.
+func (s *Session) Identity() Identity {
+	defer s.lockRead()()
+	if s.at == nil {
+		return Identity{}
+	}
+	return decodeIdentity(s.at.user, s.at.now.identity)
+}
+
+// AuthTime returns when identity was proven last, in UTC; the zero time before
+// login.
+func (s *Session) AuthTime() time.Time {
+	defer s.lockRead()()
+	if s.at == nil {
+		return time.Time{}
+	}
+	return s.at.now.authTime
+}
+
+// Created returns when the session began: when its user signed in, or when its
+// first value was stored. Renew does not move it. It is the zero time while
+// nothing is stored.
+func (s *Session) Created() time.Time {
+	defer s.lockRead()()
+	if s.at == nil {
+		return time.Time{}
+	}
+	return s.at.rec.Created
+}
+
+// Expires returns the end of the session if nothing more is heard of its
+// visitor, as far as it is known: the idle timeout after the activity noted
+// last. It is the zero time while nothing is stored.
+func (s *Session) Expires() time.Time {
+	defer s.lockRead()()
+	if s.at == nil {
+		return time.Time{}
+	}
+	return s.at.rec.Expires
+}
+
+// New reports that nothing is stored for this visitor yet.
+func (s *Session) New() bool {
+	defer s.lockRead()()
+	return s.at == nil || s.at.rec.Version == 0
+}
+
+// Late reports that the request came with a token which was renewed a moment
+// ago, at most 30 seconds. It is anonymous and can store nothing: a guard answers
+// 409 Session renewed rather than 401, since the browser has the new token
+// already or is about to.
+func (s *Session) Late() bool {
+	defer s.lockRead()()
+	return s.late
+}
+
+// Names returns the names of the values in the order of the alphabet.
+func (s *Session) Names() []string {
+	defer s.lockRead()()
+	var names []string
+	if s.at == nil {
+		return nil
+	}
+	for rest := s.at.now.values; len(rest) > 0; {
+		var name []byte
+		if name, _, rest = next(rest); !reserved(string(name)) {
+			names = append(names, string(name))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Has reports whether there is a value of this name.
+func (s *Session) Has(name string) bool {
+	_, ok := s.value(name)
+	return ok
+}
+
+// Clear deletes all values. The visitor stays signed in: see End.
+func (s *Session) Clear() {
+	s.change(func(v values) (values, error) {
+		kept := v
+		for rest := v; len(rest) > 0; {
+			var name []byte
+			if name, _, rest = next(rest); !reserved(string(name)) {
+				kept = kept.without(string(name))
+			}
+		}
+		return kept, nil
+	})
+}
+
+// Login signs a user in, after they have proven who they are. The session goes
+// on under a new token, the old one is nobody at once, and both deadlines start
+// anew (ASVS 7.2.4). An anonymous visitor keeps the values, and so does the same
+// user; another user starts with none.
+//
+// It is saved with the other changes, before the header leaves; [Session.Commit]
+// says at once whether it was. An Identity without a UserID, or with one of over
+// 255 bytes, fails the commit.
+func (s *Session) Login(u Identity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.skipped:
+		s.fail(ErrSkipped)
+	case u.UserID == "" || len(u.UserID) > store.MaxUserID:
+		s.fail(fmt.Errorf("login: a UserID has 1 to %d bytes, this one %d", store.MaxUserID, len(u.UserID)))
+	case s.mayCookie():
+		if s.late && errors.Is(s.err, ErrRenewed) {
+			s.err = nil // a fresh proof goes on, with empty values
+		}
+		s.beginRenewal(renewLogin)
+		if s.at.user != "" && s.at.user != u.UserID {
+			s.at.journal = []change{func(values) (values, error) { return nil, nil }}
+			s.at.now.values = nil
+		}
+		s.at.user = u.UserID
+		s.at.now.identity = u.encode()
+		s.at.now.authTime = milli(time.Now())
+	}
+}
+
+// Renew gives the session a new token; the old one is nobody at once. The
+// deadlines stay. A visitor without a session has no token to renew.
+func (s *Session) Renew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.renew()
+}
+
+func (s *Session) renew() {
+	if s.at != nil && s.at.rec.Version > 0 && !s.skipped && s.mayCookie() {
+		s.beginRenewal(max(s.at.renewal, renewToken))
+	}
+}
+
+// SetRoles notes that the signed-in user holds these roles now, and renews the
+// token (ASVS 7.2.4). Guards call it when they find that roles have changed.
+func (s *Session) SetRoles(roles []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at == nil || s.at.user == "" {
+		return
+	}
+	if s.renew(); s.at.renewal == renewNone {
+		return // too late for a cookie: the next request finds the old roles again
+	}
+	u := decodeIdentity(s.at.user, s.at.now.identity)
+	u.Roles = roles
+	s.at.now.identity = u.encode()
+}
+
+// beginRenewal mints the token at once, so that the ID is the new one from here on.
+func (s *Session) beginRenewal(why renewal) {
+	if s.at == nil {
+		s.at = &state{}
+	}
+	a := s.at
+	if a.renewal == renewNone && a.rec.Version > 0 {
+		a.old = oldSession{token: a.token, rec: a.rec}
+	}
+	a.renewal = max(a.renewal, why)
+	a.token = newToken()
+	a.id = a.token.id()
+}
+
+// value returns the JSON of a value.
+func (s *Session) value(name string) ([]byte, bool) {
+	defer s.lockRead()()
+	if s.at == nil {
+		return nil, false
+	}
+	return s.at.now.values.get(name)
+}
+
+// change runs f on the values and appends it to the journal.
+func (s *Session) change(f change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.read = true
+	if s.finished {
+		s.fail(ErrFinished)
+		return
+	}
+	var old values
+	if s.at != nil {
+		old = s.at.now.values
+	}
+	v, err := f(old)
+	if err == nil && len(v) > len(old) && len(v) > s.m.opts.MaxBytes {
+		err = fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(v), s.m.opts.MaxBytes)
+	}
+	switch {
+	case err != nil:
+		s.fail(err)
+	case s.at != nil:
+		s.at.now.values = v
+		if !s.skipped {
+			s.at.journal = append(s.at.journal, f)
+		}
+	case bytes.Equal(v, old): // nothing came of nothing: no session for that
+	case s.late:
+		s.fail(ErrRenewed)
+	case s.skipped:
+		s.at = &state{now: content{values: v}}
+	case s.mayCookie():
+		t := newToken()
+		s.at = &state{token: t, id: t.id(), now: content{values: v}, journal: []change{f}}
+	}
+}
+
+// mayCookie reports whether a cookie can still be set, and notes the fault if not.
+func (s *Session) mayCookie() bool {
+	switch {
+	case s.finished:
+		s.fail(ErrFinished)
+	case s.sent:
+		s.fail(ErrHeaderSent)
+	default:
+		return true
+	}
+	return false
+}
+
+// fail keeps the first fault for the next commit. What comes too late for one is
+// a log line at once.
+func (s *Session) fail(err error) {
+	if s.finished {
+		s.m.lost(s, err)
+		return
+	}
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// End ends the session: its token is nobody from the moment that End returns
+// nil, on every instance that shares the store. The cookie is taken back with
+// the response's header if that has not left. Values that are set afterwards
+// belong to a new session.
+//
+// It returns ErrUnavailable if the store could not be asked, and nothing has
+// changed then, and ErrRenewed if another request has just renewed the token: the
+// session goes on under the new one, which only the browser knows.
+func (s *Session) End(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.finished:
+		return fmt.Errorf("cloakroom: end session: %w", ErrFinished)
+	case s.late:
+		return fmt.Errorf("cloakroom: end session: %w", ErrRenewed)
+	case s.at == nil:
+		s.expireCookie()
+		return nil
+	}
+	rec := s.at.rec
+	if s.at.renewal != renewNone {
+		rec = s.at.old.rec
+	}
+	if rec.Version > 0 {
+		if err := s.m.endOwn(ctx, &rec); err != nil {
+			return fmt.Errorf("cloakroom: end session: %w", err)
+		}
+	}
+	s.at, s.err = nil, nil
+	s.expireCookie()
+	return nil
+}
+
+func (s *Session) expireCookie() {
+	if !s.sent && !s.skipped && (s.brought || s.cookie == cookieSet) {
+		s.cookie = cookieExpire
+	}
+}
+
+// Commit saves the changes made so far and says what came of it; without it they
+// are saved before the header leaves. After an error the unsaved changes are
+// dropped, the session is again what it was before them, and the response is the
+// handler's to choose: [Status] and [WriteError] tell a fitting one.
+//
+// The errors are ErrRenewed, ErrEnded, ErrUnavailable, ErrTooLarge,
+// ErrHeaderSent, ErrFinished, ErrSkipped, or a *ValueError.
+func (s *Session) Commit(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.finished {
+		return fmt.Errorf("cloakroom: save session: %w", ErrFinished)
+	}
+	return s.commit(ctx)
+}
+
+// Alive asks the store whether the session is still what it was: a long stream
+// ends when it no longer is. A visitor without a stored session is not alive, and
+// neither is one whose store does not answer: a client comes back when it can.
+func (s *Session) Alive(ctx context.Context) bool {
+	s.mu.Lock()
+	at := s.at
+	var id store.ID
+	if at != nil && at.rec.Version > 0 {
+		id = at.rec.ID
+	}
+	s.mu.Unlock()
+	return !id.IsZero() && s.m.alive(ctx, id)
+}
+
+// lockRead locks the session for a look at it, which makes the response depend
+// on the cookie.
+func (s *Session) lockRead() (unlock func()) {
+	s.mu.Lock()
+	s.read = true
+	return s.mu.Unlock
+}
+
+// reserved reports a name that belongs to packages of this module.
+func reserved(name string) bool { return strings.HasPrefix(name, "cloakroom.") }
