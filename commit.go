@@ -56,9 +56,6 @@ func (s *Session) save(ctx context.Context) error {
 			return nil
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
 	call := withDeadline(context.WithoutCancel(ctx), commitFactor*s.m.opts.StoreTimeout)
 	defer call.release()
 	switch {

@@ -263,7 +263,7 @@ func (w *responseWriter) prepare() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ctx := s.r.Context()
-	err := s.commit(withoutCancel(ctx, s))
+	err := s.commit(ctx)
 	s.sent = true
 	if err != nil {
 		return err
@@ -280,15 +280,6 @@ func (w *responseWriter) prepare() error {
 		forThisVisitor(h, s.cookie == cookieNone)
 	}
 	return nil
-}
-
-// withoutCancel keeps a commit from being given up because the client has gone.
-// It costs nothing where nothing is to be saved.
-func withoutCancel(ctx context.Context, s *Session) context.Context {
-	if s.at == nil {
-		return ctx
-	}
-	return context.WithoutCancel(ctx)
 }
 
 // forThisVisitor keeps shared caches away (ASVS 14.2.2).
@@ -322,7 +313,7 @@ func (w *responseWriter) finish() {
 	defer s.mu.Unlock()
 	if !early && w.failed == nil {
 		// The header had left. What needs no cookie is saved now.
-		if err := s.commit(withoutCancel(s.r.Context(), s)); err != nil {
+		if err := s.commit(s.r.Context()); err != nil {
 			s.m.lost(s, err)
 		}
 	}

@@ -95,7 +95,8 @@ type change func(values) (values, error)
 // who has no session, and the new one at once after Login and Renew. Show
 // people its Handle.
 func (s *Session) ID() store.ID {
-	defer s.lockRead()()
+	s.look()
+	defer s.mu.Unlock()
 	if s.at == nil {
 		return store.ID{}
 	}
@@ -104,7 +105,8 @@ func (s *Session) ID() store.ID {
 
 // UserID returns the user who is signed in, or "".
 func (s *Session) UserID() string {
-	defer s.lockRead()()
+	s.look()
+	defer s.mu.Unlock()
 	if s.at == nil {
 		return ""
 	}
@@ -113,7 +115,8 @@ func (s *Session) UserID() string {
 
 // Identity returns who signed in and how; the zero Identity before login.
 func (s *Session) Identity() Identity {
-	defer s.lockRead()()
+	s.look()
+	defer s.mu.Unlock()
 	if s.at == nil {
 		return Identity{}
 	}
@@ -123,7 +126,8 @@ func (s *Session) Identity() Identity {
 // AuthTime returns when identity was proven last, in UTC; the zero time before
 // login.
 func (s *Session) AuthTime() time.Time {
-	defer s.lockRead()()
+	s.look()
+	defer s.mu.Unlock()
 	if s.at == nil {
 		return time.Time{}
 	}
@@ -134,7 +138,8 @@ func (s *Session) AuthTime() time.Time {
 // first value was stored. Renew does not move it. It is the zero time while
 // nothing is stored.
 func (s *Session) Created() time.Time {
-	defer s.lockRead()()
+	s.look()
+	defer s.mu.Unlock()
 	if s.at == nil {
 		return time.Time{}
 	}
@@ -145,7 +150,8 @@ func (s *Session) Created() time.Time {
 // visitor, as far as it is known: the idle timeout after the activity noted
 // last. It is the zero time while nothing is stored.
 func (s *Session) Expires() time.Time {
-	defer s.lockRead()()
+	s.look()
+	defer s.mu.Unlock()
 	if s.at == nil {
 		return time.Time{}
 	}
@@ -154,7 +160,8 @@ func (s *Session) Expires() time.Time {
 
 // New reports that nothing is stored for this visitor yet.
 func (s *Session) New() bool {
-	defer s.lockRead()()
+	s.look()
+	defer s.mu.Unlock()
 	return s.at == nil || s.at.rec.Version == 0
 }
 
@@ -163,13 +170,15 @@ func (s *Session) New() bool {
 // 409 Session renewed rather than 401, since the browser has the new token
 // already or is about to.
 func (s *Session) Late() bool {
-	defer s.lockRead()()
+	s.look()
+	defer s.mu.Unlock()
 	return s.late
 }
 
 // Names returns the names of the values in the order of the alphabet.
 func (s *Session) Names() []string {
-	defer s.lockRead()()
+	s.look()
+	defer s.mu.Unlock()
 	var names []string
 	if s.at == nil {
 		return nil
@@ -281,7 +290,8 @@ func (s *Session) beginRenewal(why renewal) {
 
 // value returns the JSON of a value.
 func (s *Session) value(name string) ([]byte, bool) {
-	defer s.lockRead()()
+	s.look()
+	defer s.mu.Unlock()
 	if s.at == nil {
 		return nil, false
 	}
@@ -392,17 +402,21 @@ func (s *Session) expireCookie() {
 // Commit saves the changes made so far and says what came of it; without it they
 // are saved before the header leaves. After an error the unsaved changes are
 // dropped, the session is again what it was before them, and the response is the
-// handler's to choose: [Status] and [WriteError] tell a fitting one.
+// handler's to choose: [Status] and [WriteError] tell a fitting one. Once begun
+// it does not heed the end of ctx, which would leave half of a renewal.
 //
-// The errors are ErrRenewed, ErrEnded, ErrUnavailable, ErrTooLarge,
+// The errors are that of ctx before it began, ErrRenewed, ErrEnded, ErrUnavailable, ErrTooLarge,
 // ErrHeaderSent, ErrFinished, ErrSkipped, or a *ValueError.
 func (s *Session) Commit(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.finished {
-		return fmt.Errorf("cloakroom: save session: %w", ErrFinished)
+	err := ErrFinished
+	if !s.finished {
+		if err = ctx.Err(); err == nil {
+			return s.commit(ctx)
+		}
 	}
-	return s.commit(ctx)
+	return fmt.Errorf("cloakroom: save session: %w", err)
 }
 
 // Alive asks the store whether the session is still what it was: a long stream
@@ -419,12 +433,11 @@ func (s *Session) Alive(ctx context.Context) bool {
 	return !id.IsZero() && s.m.alive(ctx, id)
 }
 
-// lockRead locks the session for a look at it, which makes the response depend
-// on the cookie.
-func (s *Session) lockRead() (unlock func()) {
+// look locks the session for a look at it, which makes the response depend on
+// the cookie.
+func (s *Session) look() {
 	s.mu.Lock()
 	s.read = true
-	return s.mu.Unlock
 }
 
 // reserved reports a name that belongs to packages of this module.

@@ -110,19 +110,20 @@ func newMaterial(secret [secretSize]byte) *material {
 	return &material{secret, KeyID(h.Sum(nil)[:len(KeyID{})])}
 }
 
-// Generate makes a new key from crypto/rand: active, created now. It cannot
-// fail: crypto/rand ends the process when the system has no random bytes, and
-// no other source can be put in its place.
+// Generate makes a new key from crypto/rand: active, created now. There is no
+// error to handle: without random bytes crypto/rand ends the process, and with
+// bytes that are not random Generate panics.
 func Generate() Key {
-	for {
+	// A random secret is accepted the first time, but for one in a billion.
+	for range 3 {
 		var secret [secretSize]byte
 		rand.Read(secret[:])
-		k := Key{newMaterial(secret), wholeSecond(time.Now()), time.Time{}, Active}
-		// Almost never a second time: but what is handed out has to be accepted.
+		k := Key{material: newMaterial(secret), created: wholeSecond(time.Now()), state: Active}
 		if judge(k) == nil {
 			return k
 		}
 	}
+	panic("keyring: what crypto/rand returns is not random")
 }
 
 // wholeSecond is t as a key line can hold it.

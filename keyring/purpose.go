@@ -41,9 +41,8 @@ const (
 // are derived at the first use after each change of the ring, in some
 // microseconds, and not again.
 type Purpose struct {
-	ring  *Ring
-	label string
-	info  string // label and context, each behind its length
+	ring *Ring
+	info string // label and context, each behind its length
 
 	mu      sync.Mutex // one derives, the others wait
 	derived atomic.Pointer[derivedSet]
@@ -86,7 +85,7 @@ func (r *Ring) Purpose(label string, context ...string) *Purpose {
 	for _, c := range context {
 		info = appendPrefixed(info, c)
 	}
-	return &Purpose{ring: r, label: label, info: string(info)}
+	return &Purpose{ring: r, info: string(info)}
 }
 
 // appendPrefixed appends the length of s and s, so that ("ab", "c") and ("a",
@@ -116,10 +115,14 @@ func (p *Purpose) current() *derivedSet {
 	return d
 }
 
+// derive computes the keys that a key of the ring is to a purpose: HKDF-SHA-256
+// (RFC 5869) with a fixed salt; info is the use and the purpose, all prefixed
+// with their lengths.
 func derive(k Key, info string) *derivedKey {
 	expand := func(use string) []byte {
+		info := string(appendPrefixed(nil, use)) + info
 		// A secret of 32 bytes and an output of 32: hkdf has no error for these.
-		out, err := hkdf.Key(sha256.New, k.secret[:], []byte("cloakroom keyring v1"), string(appendPrefixed(nil, use))+info, secretSize)
+		out, err := hkdf.Key(sha256.New, k.secret[:], []byte("cloakroom keyring v1"), info, secretSize)
 		if err != nil {
 			panic("keyring: derive key: " + err.Error())
 		}
