@@ -89,17 +89,18 @@ func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // Whatever prints, logs or marshals a Key shows "key:" and its ID. Only
 // [Key.Text] gives the secret away.
 type Key struct {
-	// A pointer, as fmt walks the unexported fields of other people's structs
-	// without asking for methods: of a pointer it shows the address only.
 	*material
 	created time.Time
 	until   time.Time
 	state   State
 }
 
-// material is a secret and the ID computed from it.
+// material is a secret and the ID computed from it. The secret lies behind two
+// pointers, as fmt walks the unexported fields of other people's structs without
+// asking for methods. Of a pointer there it shows the address; but with a verb
+// that does not suit, such as %s, it shows what the first pointer leads to.
 type material struct {
-	secret [secretSize]byte
+	secret *[secretSize]byte
 	id     KeyID
 }
 
@@ -107,7 +108,7 @@ func newMaterial(secret [secretSize]byte) *material {
 	h := sha256.New()
 	h.Write([]byte("cloakroom key id\x00"))
 	h.Write(secret[:])
-	return &material{secret, KeyID(h.Sum(nil)[:len(KeyID{})])}
+	return &material{&secret, KeyID(h.Sum(nil)[:len(KeyID{})])}
 }
 
 // Generate makes a new key from crypto/rand: active, created now. There is no

@@ -24,7 +24,7 @@ func judge(k Key) error {
 		// Such a time could not be written down and read again.
 		return errors.New("time has to lie between the years 0 and 9999")
 	}
-	return weak(k.secret)
+	return weak(*k.secret)
 }
 
 // weak says why a secret is not one that nobody can guess (ASVS 11.2.3), or
