@@ -81,12 +81,11 @@ func (s *Store) list(ctx context.Context, data bool, query string, args ...any) 
 
 // scanned is a row as it is read.
 type scanned struct {
-	version                          uint64
+	version, ended, endedAt          int64
 	created, seen, expires, deadline int64
-	ended                            uint8
-	endedAt                          int64
-	user                             string
-	info, data                       []byte
+
+	user       string
+	info, data []byte
 }
 
 // fields returns where the columns of a row go, in the order in which every
@@ -101,7 +100,7 @@ func (r *scanned) record(id store.ID) store.Record {
 		return store.Record{ID: id, Ended: store.Ended{Reason: store.Reason(r.ended), At: at(r.endedAt)}}
 	}
 	return store.Record{
-		ID: id, Version: r.version, UserID: r.user,
+		ID: id, Version: uint64(r.version), UserID: r.user,
 		Created: at(r.created), Seen: at(r.seen), Expires: at(r.expires), Deadline: at(r.deadline),
 		Info: r.info, Data: r.data,
 	}
