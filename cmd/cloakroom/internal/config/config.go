@@ -1,0 +1,164 @@
+// Package config reads what the command is told: by flags, by environment
+// variables and by a TOML file, under the same names.
+//
+// A flag goes before the environment, the environment before the file, the file
+// before the default. [Load] reports every fault at once, each on one line that
+// says what is wrong and what to do, and none repeats the value: a secret that
+// was put into the wrong place must not reach a terminal or a log for it.
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Config is what the command runs with. Load fills it; the zero value is of no
+// use.
+type Config struct {
+	// Listen is the address to listen on, host:port.
+	Listen string
+
+	// Data is the directory where the command keeps what is not kept elsewhere.
+	Data string
+
+	// Prefix is the path under which the pages live, with a leading slash and
+	// without a trailing one.
+	Prefix string
+
+	// Store keeps the sessions.
+	Store Place
+
+	// Users keeps the accounts.
+	Users Place
+
+	// Keys is the path of the key file.
+	Keys string
+
+	// PublicURL is scheme and host under which browsers see the service; nil
+	// where that is the address it listens on.
+	PublicURL *url.URL
+
+	// TrustedProxies may say where a request came from. None by default.
+	TrustedProxies []netip.Prefix
+
+	// TLSCert and TLSKey are the paths of certificate chain and key in PEM form;
+	// both or neither.
+	TLSCert, TLSKey string
+
+	// IdleTimeout and Lifetime are the two deadlines of a session.
+	IdleTimeout, Lifetime time.Duration
+
+	// LogFormat is "text" or "json"; LogLevel one of debug, info, warn, error.
+	LogFormat, LogLevel string
+
+	// AdminListen is where health and readiness are answered; "" for nowhere.
+	AdminListen string
+}
+
+// Place names where a store or the accounts are kept: a scheme, and what the
+// scheme needs.
+type Place struct {
+	Scheme string // "sqlite" or "memory"
+	Path   string // of the database file; "" for memory
+}
+
+// TLS tells whether the service itself ends TLS.
+func (c *Config) TLS() bool { return c.TLSCert != "" }
+
+// PlainCookie tells whether the session cookie is called "session" and lacks
+// the Secure attribute: only where the operator said that the public URL is
+// plain http, which is taken for loopback alone.
+func (c *Config) PlainCookie() bool {
+	return c.PublicURL != nil && c.PublicURL.Scheme == "http"
+}
+
+// HTTPS tells whether browsers reach the service by https, as far as the
+// configuration says.
+func (c *Config) HTTPS() bool {
+	return c.TLS() || c.PublicURL != nil && c.PublicURL.Scheme == "https"
+}
+
+// Origin returns the public URL, "" where there is none.
+func (c *Config) Origin() string {
+	if c.PublicURL == nil {
+		return ""
+	}
+	return c.PublicURL.Scheme + "://" + c.PublicURL.Host
+}
+
+// Base returns scheme and host for links: the public URL, else where the
+// service listens on.
+func (c *Config) Base(listening string) string {
+	switch {
+	case c.PublicURL != nil:
+		return c.Origin()
+	case c.TLS():
+		return "https://" + listening
+	}
+	return "http://" + listening
+}
+
+// derive fills in what follows from other settings where nobody said anything.
+func (c *Config) derive() {
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = min(defaultIdleTimeout, c.Lifetime)
+	}
+	db := Place{Scheme: "sqlite", Path: filepath.Join(c.Data, "cloakroom.db")}
+	if c.Store.Scheme == "" {
+		c.Store = db
+	}
+	if c.Users.Scheme == "" {
+		c.Users = db
+	}
+	if c.Keys == "" {
+		c.Keys = filepath.Join(c.Data, "keys")
+	}
+}
+
+// defaultIdleTimeout is that of the library.
+const defaultIdleTimeout = 30 * time.Minute
+
+// setting is one name that can be set, and how its text is understood.
+type setting struct {
+	name  string
+	def   string // what Load takes where nobody said anything
+	usage string
+	set   func(c *Config, text string) error
+}
+
+// settings in the order in which help shows them.
+var settings = []setting{
+	{"listen", "127.0.0.1:8080", "address to listen on (host:port)", setListen},
+	{"data", "cloakroom-data", "directory for database and keys", setData},
+	{"prefix", "/auth", "path under which the pages live", setPrefix},
+	{"store", "", "where sessions are kept: sqlite:PATH or memory: (default: SQLite in the data directory)", setStore},
+	{"users", "", "where accounts are kept: sqlite:PATH (default: SQLite in the data directory)", setUsers},
+	{"keys", "", "where the keys are: file:PATH (default: a file in the data directory)", setKeys},
+	{"public-url", "", "scheme and host under which browsers see the service, as https://login.example.org", setPublicURL},
+	{"trusted-proxies", "", "addresses or networks, with commas, whose X-Forwarded-For is believed", setTrustedProxies},
+	{"tls-cert", "", "file with the certificate chain (PEM)", func(c *Config, s string) error { c.TLSCert = s; return nil }},
+	{"tls-key", "", "file with the certificate's key (PEM)", func(c *Config, s string) error { c.TLSKey = s; return nil }},
+	{"idle-timeout", "", "a session ends after this time without a request (default: 30m, at most lifetime)", setIdleTimeout},
+	{"lifetime", "24h", "a session ends after this time whatever happens", setLifetime},
+	{"log-format", "text", "text or json", setLogFormat},
+	{"log-level", "info", "debug, info, warn or error", setLogLevel},
+	{"admin-listen", "", "loopback address for /healthz and /readyz (default: nowhere)", setAdminListen},
+}
+
+// Setting is a setting as help shows it.
+type Setting struct{ Name, Default, Usage string }
+
+// Settings returns the settings with these names, all of them for none, in the
+// order in which help shows them.
+func Settings(names ...string) []Setting {
+	var out []Setting
+	for _, s := range settings {
+		if len(names) == 0 || slices.Contains(names, s.name) {
+			out = append(out, Setting{s.name, s.def, s.usage})
+		}
+	}
+	return out
+}

@@ -1,0 +1,219 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// envPrefix is what the environment variables of the command begin with.
+const envPrefix = "CLOAKROOM_"
+
+// maxFile bounds a configuration file in bytes.
+const maxFile = 1 << 20
+
+// Faults is everything that is wrong with a configuration, a line each.
+type Faults []string
+
+// Error returns the faults, a line each.
+func (f Faults) Error() string { return strings.Join(f, "\n") }
+
+func (f *Faults) add(format string, args ...any) { *f = append(*f, fmt.Sprintf(format, args...)) }
+
+// Load reads the configuration. flags holds the flags that were given, by name,
+// among them perhaps "config"; environ is as [os.Environ] returns it. An error
+// is [Faults].
+func Load(flags map[string]string, environ []string) (*Config, error) {
+	var faults Faults
+	env := readEnviron(environ, &faults)
+	path, ok := flags["config"]
+	if !ok {
+		path = env["config"]
+	}
+	var file map[string]string
+	if path != "" {
+		file = readFile(path, &faults)
+	}
+	c := new(Config)
+	for _, s := range settings {
+		text, from := s.def, ""
+		if v, ok := file[s.name]; ok {
+			text, from = v, path+": "+s.name
+		}
+		if v, ok := env[s.name]; ok {
+			text, from = v, envName(s.name)
+		}
+		if v, ok := flags[s.name]; ok {
+			text, from = v, "--"+s.name
+		}
+		if err := s.set(c, text); err != nil {
+			faults.add("%s: %v", from, err)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	c.derive()
+	// What one setting says about another is judged once each is good by
+	// itself: before that it would only repeat the same fault.
+	if c.check(&faults); len(faults) > 0 {
+		return nil, faults
+	}
+	return c, nil
+}
+
+// envName is the environment variable of a setting.
+func envName(setting string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(setting, "-", "_"))
+}
+
+// readEnviron picks the command's variables. One that is none of them is a
+// fault: a misspelt CLOAKROOM_PUBLIC_ULR would otherwise be a setting that
+// somebody believes to be in force.
+func readEnviron(environ []string, faults *Faults) map[string]string {
+	known := map[string]string{envPrefix + "CONFIG": "config"}
+	for _, s := range settings {
+		known[envName(s.name)] = s.name
+	}
+	found := make(map[string]string)
+	var unknown []string
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(name, envPrefix) {
+			continue
+		}
+		if setting, ok := known[name]; ok {
+			found[setting] = value
+		} else {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	for _, name := range unknown {
+		faults.add("environment: unknown variable %q: unset it, or see \"cloakroom serve --help\" for the names", name)
+	}
+	return found
+}
+
+// file is the TOML file. Everything is text and optional, so that what is set
+// can be told from what is not, and one set of rules reads all sources.
+type file struct {
+	Listen         *string `toml:"listen"`
+	Data           *string `toml:"data"`
+	Prefix         *string `toml:"prefix"`
+	Store          *string `toml:"store"`
+	Users          *string `toml:"users"`
+	Keys           *string `toml:"keys"`
+	PublicURL      *string `toml:"public-url"`
+	TrustedProxies any     `toml:"trusted-proxies"` // a text, or a list of texts
+	TLSCert        *string `toml:"tls-cert"`
+	TLSKey         *string `toml:"tls-key"`
+	IdleTimeout    *string `toml:"idle-timeout"`
+	Lifetime       *string `toml:"lifetime"`
+	LogFormat      *string `toml:"log-format"`
+	LogLevel       *string `toml:"log-level"`
+	AdminListen    *string `toml:"admin-listen"`
+}
+
+// texts returns what the file sets, by name.
+func (f *file) texts(path string, faults *Faults) map[string]string {
+	out := make(map[string]string)
+	for name, p := range map[string]*string{
+		"listen": f.Listen, "data": f.Data, "prefix": f.Prefix, "store": f.Store,
+		"users": f.Users, "keys": f.Keys, "public-url": f.PublicURL,
+		"tls-cert": f.TLSCert, "tls-key": f.TLSKey, "idle-timeout": f.IdleTimeout,
+		"lifetime": f.Lifetime, "log-format": f.LogFormat, "log-level": f.LogLevel,
+		"admin-listen": f.AdminListen,
+	} {
+		if p != nil {
+			out[name] = *p
+		}
+	}
+	switch v := f.TrustedProxies.(type) {
+	case nil:
+	case string:
+		out["trusted-proxies"] = v
+	case []any:
+		list := make([]string, len(v))
+		for i, e := range v {
+			s, ok := e.(string)
+			if !ok {
+				faults.add("%s: trusted-proxies: entry %d is no text: write [\"10.0.0.0/8\"]", path, i+1)
+			}
+			list[i] = s
+		}
+		out["trusted-proxies"] = strings.Join(list, ",")
+	default:
+		faults.add("%s: trusted-proxies: neither a text nor a list: write [\"10.0.0.0/8\"]", path)
+	}
+	return out
+}
+
+// readFile reads the TOML file. The decoder's own messages quote the lines
+// around a fault, secrets included, so only its positions are used.
+func readFile(path string, faults *Faults) map[string]string {
+	text, err := readBounded(path)
+	if err != nil {
+		faults.add("--config: %v", err)
+		return nil
+	}
+	var f file
+	err = toml.NewDecoder(strings.NewReader(text)).DisallowUnknownFields().Decode(&f)
+	var strict *toml.StrictMissingError
+	var decode *toml.DecodeError
+	switch {
+	case errors.As(err, &strict):
+		for _, e := range strict.Errors {
+			line, _ := e.Position()
+			faults.add("%s:%d: unknown key %q: remove it, or see \"cloakroom serve --help\" for the names", path, line, strings.Join(e.Key(), "."))
+		}
+	case errors.As(err, &decode):
+		line, column := decode.Position()
+		if key := decode.Key(); len(key) > 0 {
+			faults.add("%s:%d: %s: a value of the wrong kind: write text in quotes", path, line, strings.Join(key, "."))
+		} else {
+			faults.add("%s:%d: not TOML at column %d: mend the line", path, line, column)
+		}
+		return nil
+	case err != nil:
+		faults.add("%s: not TOML: mend the file", path)
+		return nil
+	}
+	return f.texts(path, faults)
+}
+
+// readBounded reads a file of at most maxFile bytes.
+func readBounded(path string) (string, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s: no such file", path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: cannot be opened: %w", path, bare(err))
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return "", fmt.Errorf("%s: cannot be read: %w", path, bare(err))
+	}
+	if len(b) > maxFile {
+		return "", fmt.Errorf("%s: over %d bytes: that is no configuration", path, maxFile)
+	}
+	return string(b), nil
+}
+
+// bare is the cause of a file error, without the path that the message names
+// already.
+func bare(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}

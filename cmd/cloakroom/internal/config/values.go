@@ -1,0 +1,279 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// setListen takes host:port. The port may be 0: the ready line says which one
+// it became.
+func setListen(c *Config, text string) error {
+	if err := checkAddr(text); err != nil {
+		return err
+	}
+	c.Listen = text
+	return nil
+}
+
+func setAdminListen(c *Config, text string) error {
+	if text == "" {
+		return nil
+	}
+	if err := checkAddr(text); err != nil {
+		return err
+	}
+	if !loopbackAddr(text) {
+		return errors.New("not a loopback address: write 127.0.0.1:PORT, and put a proxy in front if it must be seen elsewhere")
+	}
+	c.AdminListen = text
+	return nil
+}
+
+func checkAddr(text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return errors.New("not an address: write host:port, as 127.0.0.1:8080")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return errors.New("no port at the end: write host:port, with a port from 0 to 65535")
+	}
+	return nil
+}
+
+// loopbackAddr tells whether nobody but this machine reaches host:port. A name
+// other than localhost is taken for an address of the outside: what it resolves
+// to may change behind our back.
+func loopbackAddr(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && loopbackHost(host)
+}
+
+func loopbackHost(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func setData(c *Config, text string) error {
+	if text == "" {
+		return errors.New("empty: name a directory")
+	}
+	c.Data = text
+	return nil
+}
+
+// setPrefix takes a path of plain segments. Nothing that needs escaping is
+// allowed in, so that the prefix reads the same in a URL, in a cookie's path and
+// in a proxy's configuration.
+func setPrefix(c *Config, text string) error {
+	const form = "write a path like /auth, of letters, digits, '-', '_' and '.', without a slash at the end"
+	rest, ok := strings.CutPrefix(text, "/")
+	if !ok {
+		return errors.New("no path: " + form)
+	}
+	for segment := range strings.SplitSeq(rest, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return errors.New("an empty or relative segment: " + form)
+		}
+		for _, b := range []byte(segment) {
+			if !letterOrDigit(b) && b != '-' && b != '_' && b != '.' {
+				return errors.New("a character that does not belong there: " + form)
+			}
+		}
+	}
+	c.Prefix = text
+	return nil
+}
+
+func letterOrDigit(b byte) bool {
+	return '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
+}
+
+// setStore takes the places that this version can keep sessions in.
+func setStore(c *Config, text string) (err error) {
+	if text == "memory:" {
+		c.Store = Place{Scheme: "memory"}
+		return nil
+	}
+	c.Store, err = sqlitePlace(text, "sqlite:PATH and memory:")
+	return err
+}
+
+func setUsers(c *Config, text string) (err error) {
+	c.Users, err = sqlitePlace(text, "sqlite:PATH")
+	return err
+}
+
+// sqlitePlace reads sqlite:PATH; "" is the zero Place, which Config.derive
+// fills. Of an unknown place only the scheme is repeated: a URL may hold a
+// password.
+func sqlitePlace(text, supported string) (Place, error) {
+	if text == "" {
+		return Place{}, nil
+	}
+	scheme, path, ok := strings.Cut(text, ":")
+	if !ok || !plainScheme(scheme) {
+		return Place{}, fmt.Errorf("no scheme: this version takes %s", supported)
+	}
+	if scheme != "sqlite" {
+		return Place{}, fmt.Errorf("%q is not supported: this version takes %s", scheme+":", supported)
+	}
+	switch {
+	case path == "":
+		return Place{}, errors.New("no path: write sqlite:PATH")
+	case strings.HasPrefix(path, "//"):
+		return Place{}, errors.New("not a path: write sqlite:PATH, without //")
+	case strings.ContainsAny(path, "?#\x00") || strings.Contains(path, ":memory:"):
+		return Place{}, errors.New("not a path: write sqlite:PATH with the path of a file, without options")
+	}
+	return Place{Scheme: "sqlite", Path: path}, nil
+}
+
+// setKeys takes file:PATH. The value is not repeated: it may be the key itself.
+func setKeys(c *Config, text string) error {
+	if text == "" {
+		return nil
+	}
+	path, ok := strings.CutPrefix(text, "file:")
+	switch {
+	case !ok:
+		return errors.New("not supported: this version takes file:PATH")
+	case path == "" || strings.HasPrefix(path, "//"):
+		return errors.New("no path: write file:PATH")
+	}
+	c.Keys = path
+	return nil
+}
+
+// plainScheme tells whether s has the shape of a URL's scheme (RFC 3986 §3.1),
+// and so may be repeated in a message.
+func plainScheme(s string) bool {
+	for i, b := range []byte(s) {
+		if letter := 'a' <= b && b <= 'z'; !letter && (i == 0 || b != '+' && b != '-' && b != '.' && (b < '0' || b > '9')) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 20
+}
+
+// setPublicURL takes https://host[:port], and http:// for loopback alone.
+func setPublicURL(c *Config, text string) error {
+	if text == "" {
+		return nil
+	}
+	const form = "write scheme and host alone, as https://login.example.org"
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "" {
+		return errors.New("not a URL: " + form)
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery || u.Path != "" && u.Path != "/" {
+		return errors.New("more than scheme and host: " + form)
+	}
+	switch u.Scheme {
+	case "https":
+	case "http":
+		if !loopbackHost(u.Hostname()) {
+			return errors.New("http beyond loopback: a session over plain http is anybody's: write https://")
+		}
+	default:
+		return errors.New("neither https nor http: " + form)
+	}
+	c.PublicURL = &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
+	return nil
+}
+
+// setTrustedProxies takes addresses and networks.
+func setTrustedProxies(c *Config, text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		if ip, err := netip.ParseAddr(part); err == nil && ip.Zone() == "" {
+			ip = ip.Unmap()
+			c.TrustedProxies = append(c.TrustedProxies, netip.PrefixFrom(ip, ip.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(part)
+		if err != nil {
+			return errors.New("neither address nor network: write them with commas, as 127.0.0.1,10.0.0.0/8")
+		}
+		if p != p.Masked() {
+			return errors.New("a network with bits behind its length: write 10.0.0.0/8, not 10.1.2.3/8")
+		}
+		c.TrustedProxies = append(c.TrustedProxies, p)
+	}
+	return nil
+}
+
+func setIdleTimeout(c *Config, text string) (err error) {
+	if text == "" {
+		return nil
+	}
+	c.IdleTimeout, err = duration(text)
+	return err
+}
+
+func setLifetime(c *Config, text string) (err error) {
+	c.Lifetime, err = duration(text)
+	return err
+}
+
+// maxLifetime is the longest a browser keeps a cookie (RFC 6265bis §5.5).
+const maxLifetime = 400 * 24 * time.Hour
+
+func duration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, errors.New("not a duration: write it like 30m or 24h")
+	}
+	if d < time.Second || d > maxLifetime {
+		return 0, fmt.Errorf("out of bounds: from 1s to %dh", maxLifetime/time.Hour)
+	}
+	return d, nil
+}
+
+func setLogFormat(c *Config, text string) error {
+	if text != "text" && text != "json" {
+		return errors.New("no such format: write text or json")
+	}
+	c.LogFormat = text
+	return nil
+}
+
+func setLogLevel(c *Config, text string) error {
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, text) {
+		return errors.New("no such level: write debug, info, warn or error")
+	}
+	c.LogLevel = text
+	return nil
+}
+
+// check judges what the settings say together.
+func (c *Config) check(faults *Faults) {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		faults.add("tls-cert and tls-key: only one of them is set: set both, or neither")
+	}
+	if c.IdleTimeout > c.Lifetime {
+		faults.add("idle-timeout: longer than lifetime: shorten it, or lengthen lifetime")
+	}
+	if c.TLS() && c.PlainCookie() {
+		faults.add("public-url: http, but tls-cert is set: write https://, or remove one of them")
+	}
+	loopback := loopbackAddr(c.Listen)
+	switch {
+	case c.PlainCookie() && !loopback:
+		faults.add("public-url: http, but listen is not a loopback address: listen on 127.0.0.1, or give an https:// public-url")
+	case !loopback && !c.HTTPS():
+		faults.add("listen: not a loopback address, and no TLS: set tls-cert and tls-key, or, if a proxy ends TLS in front, set public-url to its https:// address")
+	}
+}
