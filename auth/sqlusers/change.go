@@ -21,13 +21,15 @@ func (u *Users) Create(ctx context.Context, n NewUser) (auth.User, error) {
 	if err != nil {
 		return auth.User{}, fmt.Errorf("sqlusers: create a user: %w", err)
 	}
-	err = u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
-		return u.insert(ctx, tx, row)
+	var user auth.User
+	err = u.write(ctx, func(ctx context.Context, tx sqlstore.Queryer) (outcome, err error) {
+		user, outcome, err = u.insert(ctx, tx, row)
+		return outcome, err
 	})
 	if err != nil {
 		return auth.User{}, fmt.Errorf("sqlusers: create a user: %w", err)
 	}
-	return u.ByID(ctx, row.id)
+	return user, nil
 }
 
 // row is a NewUser that has been checked.
@@ -59,13 +61,18 @@ func (n NewUser) row() (row, error) {
 	}, nil
 }
 
-func (u *Users) insert(ctx context.Context, tx sqlstore.Queryer, r row) error {
+// insert stores a row and reads the user that it makes, with both epochs.
+func (u *Users) insert(ctx context.Context, tx sqlstore.Queryer, r row) (user auth.User, outcome, err error) {
 	n, err := changed(ctx, tx, u.sql.create, []byte(r.id), []byte(r.name), []byte(r.canonical), r.roles,
 		number(r.admin), []byte(r.password))
-	if err == nil && n == 0 {
-		return ErrNameTaken
+	if err != nil {
+		return auth.User{}, nil, err
 	}
-	return err
+	if n == 0 {
+		return auth.User{}, ErrNameTaken, nil
+	}
+	user, err = scan(tx.QueryRowContext(ctx, u.sql.byID, []byte(r.id)))
+	return user, nil, err
 }
 
 // SetPassword stores a password's hash. raiseEpoch raises the user's epoch in the
@@ -99,13 +106,13 @@ func (u *Users) RaiseEpochAll(ctx context.Context) error {
 // same statement, so that enabling later brings no session back (ASVS 7.4.2). It
 // returns [ErrLastAdmin] rather than leave no enabled administrator.
 func (u *Users) SetDisabled(ctx context.Context, id string, disabled bool) error {
-	err := u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+	err := u.write(ctx, func(ctx context.Context, tx sqlstore.Queryer) (outcome, err error) {
 		if disabled {
-			if err := u.spare(ctx, tx, id); err != nil {
-				return err
+			if outcome, err = u.spare(ctx, tx, id); outcome != nil || err != nil {
+				return outcome, err
 			}
 		}
-		return exactlyOne(changed(ctx, tx, u.sql.setDisabled, number(disabled), number(disabled), []byte(id)))
+		return one(changed(ctx, tx, u.sql.setDisabled, number(disabled), number(disabled), []byte(id)))
 	})
 	if err != nil {
 		return fmt.Errorf("sqlusers: disable or enable a user: %w", err)
@@ -125,13 +132,13 @@ func (u *Users) SetRoles(ctx context.Context, id string, roles []string) error {
 		return fmt.Errorf("sqlusers: set roles: %w", err)
 	}
 	admin := slices.Contains(roles, Admin)
-	err = u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+	err = u.write(ctx, func(ctx context.Context, tx sqlstore.Queryer) (outcome, err error) {
 		if !admin {
-			if err := u.spare(ctx, tx, id); err != nil {
-				return err
+			if outcome, err = u.spare(ctx, tx, id); outcome != nil || err != nil {
+				return outcome, err
 			}
 		}
-		return exactlyOne(changed(ctx, tx, u.sql.setRoles, encoded, number(admin), []byte(id)))
+		return one(changed(ctx, tx, u.sql.setRoles, encoded, number(admin), []byte(id)))
 	})
 	if err != nil {
 		return fmt.Errorf("sqlusers: set roles: %w", err)
@@ -142,26 +149,26 @@ func (u *Users) SetRoles(ctx context.Context, id string, roles []string) error {
 // spare refuses a change that takes away an administrator if there is no other.
 // It stands in the transaction of the change, which no other change cuts into:
 // two administrators cannot take away each other.
-func (u *Users) spare(ctx context.Context, tx sqlstore.Queryer, id string) error {
+func (u *Users) spare(ctx context.Context, tx sqlstore.Queryer, id string) (outcome, err error) {
 	var admin, disabled bool
-	err := tx.QueryRowContext(ctx, u.sql.state, []byte(id)).Scan(&admin, &disabled)
+	err = tx.QueryRowContext(ctx, u.sql.state, []byte(id)).Scan(&admin, &disabled)
 	if errors.Is(err, sql.ErrNoRows) {
-		return auth.ErrNoUser
+		return auth.ErrNoUser, nil
 	}
 	if err != nil || !admin || disabled {
-		return err
+		return nil, err
 	}
 	n, err := count(ctx, tx, u.sql.enabledAdmins)
 	if err == nil && n <= 1 {
-		return ErrLastAdmin
+		return ErrLastAdmin, nil
 	}
-	return err
+	return nil, err
 }
 
 // update runs one statement that changes one row.
 func (u *Users) update(ctx context.Context, what, query string, args ...any) error {
-	err := u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
-		return exactlyOne(changed(ctx, tx, query, args...))
+	err := u.write(ctx, func(ctx context.Context, tx sqlstore.Queryer) (outcome, err error) {
+		return one(changed(ctx, tx, query, args...))
 	})
 	if err != nil {
 		return fmt.Errorf("sqlusers: %s: %w", what, err)
@@ -169,12 +176,27 @@ func (u *Users) update(ctx context.Context, what, query string, args ...any) err
 	return nil
 }
 
-// exactlyOne makes an error of a change that found no user.
-func exactlyOne(n int, err error) error {
-	if err == nil && n == 0 {
-		return auth.ErrNoUser
+// write runs f in a transaction. Its first result says that f changed nothing,
+// and why; its second that f failed, and that what it changed must go. The
+// difference is speed: to undo one write costs all that share its transaction.
+func (u *Users) write(ctx context.Context, f func(ctx context.Context, tx sqlstore.Queryer) (outcome, err error)) error {
+	var outcome error
+	err := u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) (err error) {
+		outcome, err = f(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	return err
+	return outcome
+}
+
+// one makes an outcome of a change that found no user.
+func one(n int, err error) (outcome, _ error) {
+	if err == nil && n == 0 {
+		return auth.ErrNoUser, nil
+	}
+	return nil, err
 }
 
 // changed runs one statement and returns how many rows it changed.

@@ -73,13 +73,13 @@ func newStatements(d *sqlstore.Dialect) statements {
 		raiseEpochAll: `UPDATE cloakroom_epoch SET epoch = epoch + 1 WHERE id = 1`,
 		setup: `INSERT INTO cloakroom_setup (id, hash, until) VALUES (1, ?, ?) ` +
 			d.Upsert("id", "hash", "until"),
-		checkSetup:  `SELECT count(*) FROM cloakroom_setup WHERE hash = ? AND until > ?`,
-		claim:       `DELETE FROM cloakroom_setup WHERE hash = ? AND until > ?`,
-		forgetSetup: `DELETE FROM cloakroom_setup`,
+		checkSetup: `SELECT count(*) FROM cloakroom_setup WHERE hash = ? AND until > ?
+			AND NOT EXISTS (SELECT 1 FROM cloakroom_user WHERE admin = 1)`,
+		claim: `DELETE FROM cloakroom_setup WHERE hash = ? AND until > ?`,
 	}
 	for _, p := range []*string{
 		&s.byName, &s.byID, &s.list, &s.state, &s.admins, &s.enabledAdmins, &s.create, &s.setPassword, &s.rehash,
-		&s.setDisabled, &s.setRoles, &s.raiseEpoch, &s.raiseEpochAll, &s.setup, &s.checkSetup, &s.claim, &s.forgetSetup,
+		&s.setDisabled, &s.setRoles, &s.raiseEpoch, &s.raiseEpochAll, &s.setup, &s.checkSetup, &s.claim,
 	} {
 		*p = d.SQL(*p)
 	}

@@ -25,14 +25,14 @@ func (u *Users) NewSetupToken(ctx context.Context, now time.Time, validFor time.
 	rand.Read(secret[:]) // never fails: crypto/rand
 	token := base64.RawURLEncoding.EncodeToString(secret[:])
 	until := now.Add(validFor).UnixMilli()
-	err := u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+	err := u.write(ctx, func(ctx context.Context, tx sqlstore.Queryer) (outcome, err error) {
 		if n, err := count(ctx, tx, u.sql.admins); err != nil {
-			return err
+			return nil, err
 		} else if n > 0 {
-			return ErrHasAdmin
+			return ErrHasAdmin, nil
 		}
-		_, err := tx.ExecContext(ctx, u.sql.setup, hash(token), until)
-		return err
+		_, err = tx.ExecContext(ctx, u.sql.setup, hash(token), until)
+		return nil, err
 	})
 	if err != nil {
 		return "", fmt.Errorf("sqlusers: make a setup token: %w", err)
@@ -52,14 +52,7 @@ func (u *Users) CheckSetup(ctx context.Context, token string, now time.Time) err
 
 func (u *Users) checkSetup(ctx context.Context, token string, now time.Time) error {
 	n, err := count(ctx, u.db.Reader(), u.sql.checkSetup, hash(token), now.UnixMilli())
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		return ErrSetupGone
-	}
-	n, err = count(ctx, u.db.Reader(), u.sql.admins)
-	if err == nil && n > 0 {
+	if err == nil && n == 0 {
 		return ErrSetupGone
 	}
 	return err
@@ -70,29 +63,41 @@ func (u *Users) checkSetup(ctx context.Context, token string, now time.Time) err
 // any number of callers one succeeds; the others get [ErrSetupGone]. A name that
 // is refused leaves the token as it was.
 func (u *Users) ClaimSetup(ctx context.Context, token string, now time.Time, n NewUser) (auth.User, error) {
+	// Whoever has no token learns nothing else, and costs no write.
+	if err := u.checkSetup(ctx, token, now); err != nil {
+		return auth.User{}, fmt.Errorf("sqlusers: set up: %w", err)
+	}
 	n.Roles = append([]string{Admin}, n.Roles...)
 	row, err := n.row()
 	if err != nil {
 		return auth.User{}, fmt.Errorf("sqlusers: set up: %w", err)
 	}
-	err = u.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
-		took, err := changed(ctx, tx, u.sql.claim, hash(token), now.UnixMilli())
-		if err != nil {
-			return err
-		}
+	var user auth.User
+	err = u.write(ctx, func(ctx context.Context, tx sqlstore.Queryer) (outcome, err error) {
 		admins, err := count(ctx, tx, u.sql.admins)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if took == 0 || admins > 0 {
-			return ErrSetupGone
+		if admins > 0 {
+			return ErrSetupGone, nil
 		}
-		return u.insert(ctx, tx, row)
+		took, err := changed(ctx, tx, u.sql.claim, hash(token), now.UnixMilli())
+		if err != nil {
+			return nil, err
+		}
+		if took == 0 {
+			return ErrSetupGone, nil
+		}
+		user, outcome, err = u.insert(ctx, tx, row)
+		if outcome != nil {
+			err = outcome // the token was taken: that must be undone
+		}
+		return nil, err
 	})
 	if err != nil {
 		return auth.User{}, fmt.Errorf("sqlusers: set up: %w", err)
 	}
-	return u.ByID(ctx, row.id)
+	return user, nil
 }
 
 // hash is how a token is kept. It is random enough that no salt and no slow hash

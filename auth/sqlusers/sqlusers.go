@@ -98,7 +98,7 @@ func New(ctx context.Context, db sqlstore.DB) (*Users, error) {
 
 // ByName finds the user whose canonical name this is; see [auth.CanonicalName].
 func (u *Users) ByName(ctx context.Context, name string) (auth.User, error) {
-	user, err := one(u.db.Reader().QueryRowContext(ctx, u.sql.byName, []byte(name)))
+	user, err := scan(u.db.Reader().QueryRowContext(ctx, u.sql.byName, []byte(name)))
 	if err != nil {
 		return auth.User{}, fmt.Errorf("sqlusers: find a user by name: %w", err)
 	}
@@ -107,7 +107,7 @@ func (u *Users) ByName(ctx context.Context, name string) (auth.User, error) {
 
 // ByID finds the user with this ID.
 func (u *Users) ByID(ctx context.Context, id string) (auth.User, error) {
-	user, err := one(u.db.Reader().QueryRowContext(ctx, u.sql.byID, []byte(id)))
+	user, err := scan(u.db.Reader().QueryRowContext(ctx, u.sql.byID, []byte(id)))
 	if err != nil {
 		return auth.User{}, fmt.Errorf("sqlusers: find a user: %w", err)
 	}
@@ -158,8 +158,8 @@ func (u *Users) List(ctx context.Context, after string, n int) ([]Account, error
 	return list, nil
 }
 
-// one reads a user from the one row of byName or byID.
-func one(row *sql.Row) (auth.User, error) {
+// scan reads a user from the one row of byName or byID.
+func scan(row *sql.Row) (auth.User, error) {
 	var (
 		user  auth.User
 		roles []byte
