@@ -1,0 +1,153 @@
+package sqlstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
+)
+
+// version returns the version of a component's tables.
+func version(t *testing.T, db sqlstore.DB, component string) int {
+	t.Helper()
+	var n int
+	err := db.Reader().QueryRowContext(t.Context(),
+		"SELECT version FROM cloakroom_schema WHERE component = ?", []byte(component)).Scan(&n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestSchemaSteps(t *testing.T) {
+	db := open(t)
+	s := sqlstore.Schema{Component: "things", Versions: [][]string{
+		{"CREATE TABLE things (id {key:32} NOT NULL PRIMARY KEY)", "INSERT INTO things VALUES (x'01')"},
+		{"ALTER TABLE things ADD COLUMN n {int} NOT NULL DEFAULT 7"},
+		{"UPDATE things SET n = n + 1"},
+	}}
+	old := sqlstore.Schema{Component: s.Component, Versions: s.Versions[:1]}
+	if err := old.Apply(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	if got := version(t, db, "things"); got != 1 {
+		t.Fatalf("version %d, want 1", got)
+	}
+	for range 2 { // the second time there is nothing to do
+		if err := s.Apply(t.Context(), db); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var n int
+	if err := db.Reader().QueryRowContext(t.Context(), "SELECT n FROM things").Scan(&n); err != nil || n != 8 {
+		t.Errorf("n is %d, %v, want 8: each step once", n, err)
+	}
+	if got := version(t, db, "things"); got != 3 {
+		t.Errorf("version %d, want 3", got)
+	}
+	if got := version(t, db, "session"); got != 1 {
+		t.Errorf("the other component has version %d, want 1", got)
+	}
+
+	err := old.Apply(t.Context(), db)
+	newer, ok := errors.AsType[*sqlstore.SchemaError](err)
+	if !ok || newer.Component != "things" || newer.Have != 3 || newer.Known != 1 {
+		t.Fatalf("got %v, want a SchemaError", err)
+	}
+	if s := err.Error(); !strings.Contains(s, "start the newer program") || strings.Contains(s, "\n") {
+		t.Errorf("the error does not say in one line what to do: %q", s)
+	}
+}
+
+// TestSchemaStepIsWhole: a step that fails leaves the version before it.
+func TestSchemaStepIsWhole(t *testing.T) {
+	db := open(t)
+	s := sqlstore.Schema{Component: "things", Versions: [][]string{
+		{"CREATE TABLE things (id {int})"},
+		{"INSERT INTO things VALUES (1)", "INSERT INTO nowhere VALUES (1)"},
+	}}
+	for range 2 {
+		if err := s.Apply(t.Context(), db); err == nil || !strings.Contains(err.Error(), "things") {
+			t.Fatalf("got %v, want an error that names the component", err)
+		}
+		var n int
+		if err := db.Reader().QueryRowContext(t.Context(), "SELECT count(*) FROM things").Scan(&n); err != nil || n != 0 {
+			t.Errorf("%d rows, %v: half a step was kept", n, err)
+		}
+		if got := version(t, db, "things"); got != 1 {
+			t.Errorf("version %d, want 1", got)
+		}
+	}
+}
+
+// TestSchemaInParallel: programs that start at once apply each step once.
+func TestSchemaInParallel(t *testing.T) {
+	db := open(t)
+	s := sqlstore.Schema{Component: "things", Versions: [][]string{{"CREATE TABLE things (id {int})"}}}
+	for i := range 5 {
+		s.Versions = append(s.Versions, []string{fmt.Sprintf("INSERT INTO things VALUES (%d)", i)})
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if err := s.Apply(t.Context(), db); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	var n int
+	if err := db.Reader().QueryRowContext(t.Context(), "SELECT count(*) FROM things").Scan(&n); err != nil || n != 5 {
+		t.Errorf("%d rows, %v, want 5", n, err)
+	}
+}
+
+// TestNewerSessionTablesAreRefused: a program never writes into tables that it
+// does not know.
+func TestNewerSessionTablesAreRefused(t *testing.T) {
+	db := open(t)
+	err := db.Write(t.Context(), func(ctx context.Context, tx sqlstore.Queryer) error {
+		_, err := tx.ExecContext(ctx, "UPDATE cloakroom_schema SET version = 2 WHERE component = ?", []byte("session"))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sqlstore.New(t.Context(), db); err == nil {
+		t.Error("newer tables were taken")
+	} else if _, ok := errors.AsType[*sqlstore.SchemaError](err); !ok {
+		t.Errorf("got %v, want a SchemaError", err)
+	}
+}
+
+// TestDialect: what another database writes differently comes from its Dialect.
+func TestDialect(t *testing.T) {
+	d := &sqlstore.Dialect{
+		Numbered: true, Int: "BIGINT", Bytes: "BYTEA", Key: func(int) string { return "BYTEA" },
+		Greatest: "greatest", Least: "least", Clock: "now()",
+	}
+	const query = "SELECT {greatest}(a, ?), {least}(b, ?) FROM t WHERE c = {clock} AND d = ?"
+	if got, want := d.SQL(query), "SELECT greatest(a, $1), least(b, $2) FROM t WHERE c = now() AND d = $3"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := d.SQL("CREATE TABLE t (a {int}, b {bytes}, c {key:32})"), "CREATE TABLE t (a BIGINT, b BYTEA, c BYTEA)"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if d.Where("x = 1") != "" || sqlstore.SQLite.Where("x = 1") != " WHERE x = 1" {
+		t.Error("a partial index where there is none, or none where there is one")
+	}
+	for _, bad := range []string{"{nonsense}", "{key:x}", "{int"} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%q was taken", bad)
+				}
+			}()
+			d.SQL(bad)
+		}()
+	}
+}
