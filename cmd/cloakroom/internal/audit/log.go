@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 )
 
 // NewLogger returns a logger that writes one line an event to w: as "json" or as
@@ -71,7 +73,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 		r = r.Clone()
 		r.AddAttrs(slog.String("request", rq.id))
 		if !named {
-			r.AddAttrs(slog.String("addr", rq.addr))
+			r.AddAttrs(event.Addr(rq.addr))
 		}
 	}
 	return h.Handler.Handle(ctx, r)

@@ -1,0 +1,119 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/csrf"
+	"github.com/cloakroom-dev/cloakroom/internal/problem"
+)
+
+// maxName is the longest user name in bytes.
+const maxName = 256
+
+// userDoc is a user as programs read it.
+type userDoc struct {
+	ID    string   `json:"id"`
+	Name  string   `json:"name"`
+	Roles []string `json:"roles"`
+}
+
+func document(u auth.User) userDoc {
+	roles := u.Roles
+	if roles == nil {
+		roles = []string{} // "roles":[] rather than null
+	}
+	return userDoc{ID: u.ID, Name: u.Name, Roles: roles}
+}
+
+// loginPage shows the form, to whoever is signed in the page they asked for, and
+// before setup how to begin.
+func (s *Site) loginPage(w http.ResponseWriter, r *http.Request) {
+	admin, err := s.Accounts.HasAdmin(r.Context())
+	if err != nil {
+		s.unavailable(w, r, "look for an administrator", err)
+		return
+	}
+	next := r.URL.Query().Get("next")
+	switch {
+	case !admin:
+		s.beforeSetup(w, r)
+	case cloakroom.FromContext(r.Context()).UserID() != "":
+		redirect(w, s.next(next))
+	default:
+		s.showLogin(w, r, http.StatusOK, view{Next: next})
+	}
+}
+
+func (s *Site) beforeSetup(w http.ResponseWriter, r *http.Request) {
+	s.render(w, r, http.StatusOK, "before-setup", view{Title: text("before.title")})
+}
+
+func (s *Site) showLogin(w http.ResponseWriter, r *http.Request, status int, v view) {
+	v.Title, v.CSRF = text("login.title"), csrf.Token(r.Context())
+	if auth.Next(v.Next, "/") != v.Next {
+		v.Next = "" // it leads nowhere of ours: not worth carrying along
+	}
+	s.render(w, r, status, "login", v)
+}
+
+// next is where a browser goes after signing in.
+func (s *Site) next(target string) string { return auth.Next(target, s.Prefix+"/profile") }
+
+// login signs in. What cannot be anybody's name or password, because it is empty
+// or too long, is 400; what is merely nobody's is 401.
+func (s *Site) login(w http.ResponseWriter, r *http.Request) {
+	name, password := field(r, "username"), field(r, "password")
+	if name == "" || password == "" || len(name) > maxName {
+		s.refuseLogin(w, r, http.StatusBadRequest, detailMalformed, text("login.missing"))
+		return
+	}
+	u, err := s.Auth.Login(r, name, password)
+	switch {
+	case errors.Is(err, auth.ErrBadCredentials):
+		s.refuseLogin(w, r, http.StatusUnauthorized, problem.InvalidCredentials, text("login.wrong"))
+	case err != nil:
+		auth.WriteError(w, r, err)
+	case answersJSON(r):
+		writeJSON(w, http.StatusOK, map[string]userDoc{"user": document(u)})
+	default:
+		redirect(w, s.next(field(r, "next")))
+	}
+}
+
+// refuseLogin shows the form again, with the name that was typed and never the
+// password.
+func (s *Site) refuseLogin(w http.ResponseWriter, r *http.Request, status int, detail, why string) {
+	if !problem.WantsHTML(r) {
+		problem.Write(w, r, status, detail)
+		return
+	}
+	name := field(r, "username")
+	if len(name) > maxName {
+		name = ""
+	}
+	s.showLogin(w, r, status, view{Error: why, Name: name, Next: field(r, "next")})
+}
+
+// logout ends the session. Who has none is as signed out as they wished to be.
+func (s *Site) logout(w http.ResponseWriter, r *http.Request) {
+	if err := s.Auth.Logout(r); err != nil {
+		auth.WriteError(w, r, err)
+		return
+	}
+	s.goodbye(w, r)
+}
+
+// goodbye answers whoever has just ended their own session. Not "cookies": that
+// would take those of every application on this host along; ours expires by
+// itself (ASVS 14.3.1).
+func (s *Site) goodbye(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
+	if answersJSON(r) {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	redirect(w, s.Prefix+"/login")
+}

@@ -1,0 +1,136 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/mileusna/useragent"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/internal/problem"
+)
+
+// sessionItem is a session in a list, for programs and pages alike.
+type sessionItem struct {
+	Handle   string    `json:"handle"`
+	Device   string    `json:"device"`
+	Address  string    `json:"address"`
+	Created  time.Time `json:"created"`
+	LastSeen time.Time `json:"last_seen"`
+	Current  bool      `json:"current"`
+}
+
+// sessions lists where the user is signed in.
+func (s *Site) sessions(w http.ResponseWriter, r *http.Request) {
+	at := cloakroom.FromContext(r.Context())
+	infos, err := s.Manager.List(r.Context(), at.UserID())
+	if err != nil {
+		cloakroom.WriteError(w, r, err)
+		return
+	}
+	items := make([]sessionItem, len(infos))
+	for i, info := range infos {
+		items[i] = sessionItem{
+			Handle: info.ID.Handle(), Device: Device(info.Device), Address: info.Address,
+			Created: info.Created, LastSeen: info.Seen, Current: info.ID == at.ID(),
+		}
+	}
+	if !problem.WantsHTML(r) {
+		writeJSON(w, http.StatusOK, map[string][]sessionItem{"sessions": items})
+		return
+	}
+	s.render(w, r, http.StatusOK, "sessions", view{
+		Title: text("sessions.title"), Here: "sessions", Flashes: at.Flashes(), Sessions: items,
+	})
+}
+
+// endSession ends one of the user's own sessions; anybody else's is not there.
+func (s *Site) endSession(w http.ResponseWriter, r *http.Request) {
+	at := cloakroom.FromContext(r.Context())
+	infos, err := s.Manager.List(r.Context(), at.UserID())
+	if err != nil {
+		cloakroom.WriteError(w, r, err)
+		return
+	}
+	for _, info := range infos {
+		switch {
+		case info.ID.Handle() != r.PathValue("handle"):
+			continue
+		case info.ID == at.ID():
+			s.logout(w, r)
+			return
+		}
+		if err := s.Manager.End(r.Context(), info.ID); err != nil {
+			cloakroom.WriteError(w, r, err)
+			return
+		}
+		s.done(w, r, text("sessions.ended"))
+		return
+	}
+	s.fail(w, r, http.StatusNotFound, "")
+}
+
+// endOthers ends all of the user's sessions but this one.
+func (s *Site) endOthers(w http.ResponseWriter, r *http.Request) {
+	at := cloakroom.FromContext(r.Context())
+	n, err := s.Manager.EndUser(r.Context(), at.UserID(), at.ID())
+	if err != nil {
+		cloakroom.WriteError(w, r, err)
+		return
+	}
+	switch n {
+	case 0:
+		s.done(w, r, text("sessions.ended0"))
+	case 1:
+		s.done(w, r, text("sessions.ended1"))
+	default:
+		s.done(w, r, text("sessions.endedn", n))
+	}
+}
+
+// done answers what has been done: with 204, or with the list and a word about
+// it.
+func (s *Site) done(w http.ResponseWriter, r *http.Request, said string) {
+	if r.Method == http.MethodDelete || answersJSON(r) {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	cloakroom.FromContext(r.Context()).Flash(said)
+	redirect(w, s.Prefix+"/sessions")
+}
+
+// Device says in words what called itself by this User-Agent, as "Firefox on
+// Linux". It is a hint for people, who know which devices they have: anything
+// can call itself anything.
+func Device(agent string) string {
+	ua := useragent.Parse(agent)
+	name, system := plain(ua.Name), plain(ua.OS)
+	switch {
+	case name == "" && system == "":
+		return "Unknown device"
+	case name == "" || system == "":
+		return cmp.Or(name, system)
+	}
+	return fmt.Sprintf("%s on %s", name, system)
+}
+
+// plain keeps what a person can read of a name, up to 40 characters.
+func plain(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, s)
+	return strings.TrimSpace(s[:min(len(s), 40)])
+}
+
+func plural(n int, unit string) string {
+	if n == 1 {
+		return "1 " + unit
+	}
+	return fmt.Sprintf("%d %ss", n, unit)
+}

@@ -1,0 +1,126 @@
+package web
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/csrf"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/internal/problem"
+	"github.com/cloakroom-dev/cloakroom/password"
+)
+
+// minPassword is the shortest new password, in characters (NIST SP 800-63B-4
+// §3.1.1.2, ASVS 6.2.1).
+const minPassword = 8
+
+// detailGone is what programs read of a link that no longer works.
+const detailGone = "Setup link not valid"
+
+// Faults of a new name or password.
+var (
+	errShort = errors.New("the password is too short: at least 8 characters")
+	errLong  = errors.New("the password is too long: at most 1024 bytes")
+)
+
+// CheckPassword tells whether a new password may be taken. Its errors are fit
+// for people.
+func CheckPassword(pw string) error {
+	switch {
+	case utf8.RuneCountInString(pw) < minPassword:
+		return errShort
+	case len(pw) > password.MaxLength:
+		return errLong
+	}
+	return nil
+}
+
+// setupPage shows the form of a link that still works. It claims nothing: mail
+// scanners and previews follow links too.
+func (s *Site) setupPage(w http.ResponseWriter, r *http.Request) {
+	token := r.URL.Query().Get("token")
+	if err := s.Accounts.CheckSetup(r.Context(), token, time.Now()); err != nil {
+		s.refuseSetup(w, r, err)
+		return
+	}
+	s.showSetup(w, r, http.StatusOK, view{Token: token})
+}
+
+func (s *Site) showSetup(w http.ResponseWriter, r *http.Request, status int, v view) {
+	v.Title, v.CSRF = text("setup.title"), csrf.Token(r.Context())
+	s.render(w, r, status, "setup", v)
+}
+
+// setup makes the first administrator and signs them in. The link is looked at
+// before the password is hashed, so that nobody without one can make us hash,
+// and claimed together with the user, so that one link makes one administrator.
+func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	token, name, pw := field(r, "token"), field(r, "username"), field(r, "password")
+	if err := s.Accounts.CheckSetup(ctx, token, time.Now()); err != nil {
+		s.refuseSetup(w, r, err)
+		return
+	}
+	if name == "" || len(name) > maxName {
+		s.refuseSetup(w, r, sqlusers.ErrNameInvalid)
+		return
+	}
+	if err := CheckPassword(pw); err != nil {
+		s.refuseSetup(w, r, err)
+		return
+	}
+	phc, err := s.Hasher.Hash(ctx, pw)
+	if err != nil {
+		auth.WriteError(w, r, err)
+		return
+	}
+	u, err := s.Accounts.ClaimSetup(ctx, token, time.Now(), sqlusers.NewUser{Name: name, Password: phc})
+	if err != nil {
+		s.refuseSetup(w, r, err)
+		return
+	}
+	event.Log(ctx, s.Logger, slog.LevelInfo, event.Setup, event.User(u.ID), event.Outcome("administrator made"))
+	cloakroom.FromContext(ctx).Login(cloakroom.Identity{UserID: u.ID, Epoch: u.Epoch, Method: "password", Roles: u.Roles})
+	if answersJSON(r) {
+		writeJSON(w, http.StatusCreated, map[string]userDoc{"user": document(u)})
+		return
+	}
+	redirect(w, s.Prefix+"/profile")
+}
+
+// refuseSetup answers a setup that must not be or cannot be.
+func (s *Site) refuseSetup(w http.ResponseWriter, r *http.Request, err error) {
+	status, why, detail := http.StatusBadRequest, "", detailMalformed
+	switch {
+	case errors.Is(err, sqlusers.ErrSetupGone):
+		event.Log(r.Context(), s.Logger, slog.LevelWarn, event.Setup, event.Outcome("refused"))
+		s.fail(w, r, http.StatusGone, detailGone)
+		return
+	case errors.Is(err, sqlusers.ErrNameTaken):
+		status, why, detail = http.StatusConflict, text("setup.taken"), "User name taken"
+	case errors.Is(err, sqlusers.ErrNameInvalid):
+		why, detail = text("setup.name"), "User name not allowed"
+	case errors.Is(err, errShort):
+		why, detail = text("setup.short"), "Password too short"
+	case errors.Is(err, errLong):
+		why, detail = text("setup.long"), "Password too long"
+	default:
+		s.unavailable(w, r, "set up", err)
+		return
+	}
+	if !problem.WantsHTML(r) {
+		problem.Write(w, r, status, detail)
+		return
+	}
+	name := field(r, "username")
+	if len(name) > maxName {
+		name = ""
+	}
+	s.showSetup(w, r, status, view{Error: why, Name: name, Token: field(r, "token")})
+}

@@ -1,0 +1,176 @@
+// Command cloakroom is a login service: the login page, profile and list of
+// sessions for people, the same in JSON for programs.
+//
+//	cloakroom serve
+//
+// runs it with nothing configured, on 127.0.0.1:8080 and with everything it keeps
+// in ./cloakroom-data. See "cloakroom --help" for the rest.
+//
+// It exits with 0, with 1 if what was asked for failed, and with 2 if it was
+// asked wrongly or configured wrongly; then it lists every fault, a line each.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitWrong  = 2 // wrong use or configuration
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], environment{os.Stdin, os.Stdout, os.Stderr, os.Environ()}))
+}
+
+// environment is what a command has of the world.
+type environment struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string
+}
+
+// run runs one command and returns its exit code.
+func run(ctx context.Context, args []string, env environment) int {
+	root := newRoot(&env)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	for line := range strings.SplitSeq(strings.TrimSpace(err.Error()), "\n") {
+		fmt.Fprintln(env.stderr, "cloakroom: "+line)
+	}
+	var faults config.Faults
+	var wrongUse *usageError
+	var wrongConfig *backend.ConfigError
+	if errors.As(err, &faults) || errors.As(err, &wrongUse) || errors.As(err, &wrongConfig) {
+		return exitWrong
+	}
+	return exitFailed
+}
+
+// usageError is a command that was asked wrongly.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+// wrong returns a usageError that ends with where to read on.
+func wrong(cmd *cobra.Command, format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...) + ": see \"" + cmd.CommandPath() + " --help\""}
+}
+
+// newRoot returns the command with all its subcommands.
+func newRoot(env *environment) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "cloakroom",
+		Short: "A login service: sign in, stay signed in, sign out",
+		Long: "Cloakroom is a login service: login page, profile and list of sessions.\n\n" +
+			"Every setting can be given as a flag (--public-url), as an environment variable\n" +
+			"(CLOAKROOM_PUBLIC_URL) or in a TOML file (--config), in this order.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetIn(env.stdin)
+	root.SetOut(env.stdout)
+	root.SetErr(env.stderr)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help", RunE: unknown})
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(newServe(env), newUser(env), newSession(env), newKey(), newSetupLink(env), newVersion())
+	group(root)
+	return root
+}
+
+// group makes a command of others: by itself it does nothing.
+func group(cmd *cobra.Command) {
+	cmd.Args = cobra.ArbitraryArgs // judged by unknown, which words it our way
+	cmd.RunE = unknown
+}
+
+// unknown answers a group that was asked for something it has not.
+func unknown(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return wrong(cmd, "unknown command %.40q", args[0])
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	return wrong(cmd, "name a command: %s", strings.Join(names, ", "))
+}
+
+// flagError words a fault of the flags, without what was given for a value.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	var noValue *pflag.ValueRequiredError
+	var bad *pflag.InvalidValueError
+	switch {
+	case errors.As(err, &unknown):
+		return wrong(cmd, "unknown flag %s", dashed(unknown.GetSpecifiedName()))
+	case errors.As(err, &noValue):
+		return wrong(cmd, "flag %s needs a value", dashed(noValue.GetSpecifiedName()))
+	case errors.As(err, &bad):
+		return wrong(cmd, "flag %s: not a value it takes", dashed(bad.GetFlag().Name))
+	}
+	return wrong(cmd, "a flag that cannot be read")
+}
+
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+// exactly takes n arguments and does not repeat what it was given instead: it may
+// be a password.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return wrong(cmd, "%d arguments: it takes %s", len(args), what)
+		}
+		return nil
+	}
+}
+
+// everywhere are the settings that every command takes: where things are.
+var everywhere = []string{"data", "keys", "store", "users"}
+
+// settings adds flags for the settings with these names, and --config. Without
+// names it adds all.
+func settings(cmd *cobra.Command, names ...string) {
+	for _, s := range config.Settings(names...) {
+		// The default stands in the help alone: whether a flag was given is what
+		// counts, and its value is judged with those of the other sources.
+		usage := s.Usage
+		if s.Default != "" {
+			usage += " (default: " + s.Default + ")"
+		}
+		cmd.Flags().String(s.Name, "", usage)
+	}
+	cmd.Flags().String("config", "", "TOML file with settings")
+	cmd.Flags().SortFlags = false
+}
+
+// load reads the configuration of a command.
+func load(cmd *cobra.Command, env *environment) (*config.Config, error) {
+	given := make(map[string]string)
+	cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = f.Value.String() })
+	return config.Load(given, env.environ)
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/cloakroom-dev/cloakroom/password"
+)
+
+// readPassword reads the password of a new user: with fromStdin the one line on
+// standard input, else what a person types twice. It never comes from an
+// argument, which every process of the machine can read.
+func readPassword(cmd *cobra.Command, env *environment, fromStdin bool) (string, error) {
+	if fromStdin {
+		return passwordLine(env.stdin)
+	}
+	f, ok := env.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return "", wrong(cmd, "standard input is no terminal to type a password on: give it there with --password-stdin")
+	}
+	first, err := typed(env, f, "Password: ")
+	if err != nil {
+		return "", err
+	}
+	second, err := typed(env, f, "Once more: ")
+	if err != nil {
+		return "", err
+	}
+	if first != second {
+		return "", errors.New("the passwords differ")
+	}
+	return first, nil
+}
+
+func typed(env *environment, f *os.File, prompt string) (string, error) {
+	fmt.Fprint(env.stderr, prompt)
+	pw, err := term.ReadPassword(int(f.Fd()))
+	fmt.Fprintln(env.stderr)
+	if err != nil {
+		return "", fmt.Errorf("read password: %w", err)
+	}
+	return string(pw), nil
+}
+
+// passwordLine reads one line, without its end. A second one is refused: it would
+// be anybody's guess whether it belongs to the password.
+func passwordLine(r io.Reader) (string, error) {
+	text, err := io.ReadAll(bufio.NewReader(io.LimitReader(r, password.MaxLength+16)))
+	if err != nil {
+		return "", fmt.Errorf("read password: %w", err)
+	}
+	line, rest, _ := strings.Cut(string(text), "\n")
+	line = strings.TrimSuffix(line, "\r")
+	switch {
+	case rest != "":
+		return "", errors.New("password: more than one line on standard input")
+	case !utf8.ValidString(line):
+		return "", errors.New("password: not UTF-8")
+	}
+	return line, nil
+}

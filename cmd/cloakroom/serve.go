@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
+	"github.com/cloakroom-dev/cloakroom/csrf"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/password"
+)
+
+// sweepEvery is how often expired sessions are removed.
+const sweepEvery = 5 * time.Minute
+
+func newServe(env *environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service",
+		Args:  exactly(0, "none"),
+	}
+	settings(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := load(cmd, env)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+		defer stop()
+		return serve(ctx, stop, cfg, env)
+	}
+	return cmd
+}
+
+// serve runs the service until ctx ends. It listens before it makes or opens
+// anything: where another service has the port already, that one's data is most
+// likely in the same place.
+func serve(ctx context.Context, stop func(), cfg *config.Config, env *environment) (err error) {
+	log := audit.NewLogger(env.stderr, cfg.LogFormat, cfg.LogLevel)
+	cert, err := certificate(cfg)
+	if err != nil {
+		return err
+	}
+	ln, err := listen("listen", cfg.Listen)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	var admin net.Listener
+	if cfg.AdminListen != "" {
+		if admin, err = listen("admin-listen", cfg.AdminListen); err != nil {
+			return err
+		}
+		defer admin.Close()
+	}
+	b, err := backend.Open(ctx, cfg, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	manager, handler, err := service(ctx, cfg, b, log)
+	if err != nil {
+		return err
+	}
+	link, err := setupLink(ctx, b.Users, cfg, ln.Addr().String())
+	if err != nil && !errors.Is(err, sqlusers.ErrHasAdmin) {
+		return err
+	}
+
+	swept := make(chan struct{})
+	sweepCtx, endSweep := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer close(swept)
+		_ = manager.Sweep(sweepCtx, sweepEvery) // it logs what fails, and ends with its context
+	}()
+	defer func() { endSweep(); <-swept }()
+
+	fmt.Fprintf(env.stdout, "cloakroom is ready on %s\n", cfg.Base(ln.Addr().String()))
+	if link != "" {
+		fmt.Fprintf(env.stdout, "no administrator yet; within 30 minutes, make one at %s\n", link)
+		event.Log(ctx, log, slog.LevelInfo, event.Setup, event.Outcome("link issued"))
+	}
+	event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(ln.Addr().String()), slog.String("version", version()))
+	defer event.Log(context.WithoutCancel(ctx), log, slog.LevelInfo, event.Stop, event.Addr(ln.Addr().String()))
+
+	servers := []listening{{newServer(handler, cert, log), ln}}
+	if admin != nil {
+		servers = append(servers, listening{newServer(health(b), nil, log), admin})
+		event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(admin.Addr().String()), slog.String("serves", "health"))
+	}
+	return serveAll(ctx, stop, servers)
+}
+
+// service puts the service together on an open backend.
+func service(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slog.Logger) (*cloakroom.Manager, http.Handler, error) {
+	keys, err := b.Keys(ctx, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	opts := &cloakroom.Options{
+		IdleTimeout: cfg.IdleTimeout, Lifetime: cfg.Lifetime,
+		ClientAddr: audit.ClientAddr, Logger: log,
+	}
+	if cfg.PlainCookie() {
+		opts.CookieName, opts.Insecure = "session", true
+	}
+	manager, err := cloakroom.New(b.Store, keys, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	hasher, err := password.New(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	guard, err := auth.New(manager, b.Users, &auth.Options{LoginURL: cfg.Prefix + "/login", Hasher: hasher, Logger: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	protection, err := csrf.New(manager, &csrf.Options{PublicURL: cfg.Origin()})
+	if err != nil {
+		return nil, nil, err
+	}
+	site, err := web.New(web.Options{
+		Prefix: cfg.Prefix, Manager: manager, Auth: guard, CSRF: protection, Accounts: b.Users,
+		Hasher: hasher, Logger: log, Idle: cfg.IdleTimeout, HTTPS: cfg.HTTPS(),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return manager, audit.Middleware(log, cfg.TrustedProxies, site.Fail, site), nil
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+func newSession(env *environment) *cobra.Command {
+	cmd := &cobra.Command{Use: "session", Short: "List and end sessions"}
+	cmd.AddCommand(newSessionList(env), newSessionEnd(env))
+	group(cmd)
+	return cmd
+}
+
+// sessionDoc is a session in a listing.
+type sessionDoc struct {
+	Handle   string    `json:"handle"`
+	UserID   string    `json:"user_id"`
+	User     string    `json:"user"`
+	Device   string    `json:"device"`
+	Address  string    `json:"address"`
+	Created  time.Time `json:"created"`
+	LastSeen time.Time `json:"last_seen"`
+	Expires  time.Time `json:"expires"`
+}
+
+func newSessionList(env *environment) *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List the sessions", Args: exactly(0, "none")}
+	user := cmd.Flags().String("user", "", "those of one user")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	settings(cmd, everywhere...)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, b, err := openSessions(cmd, env)
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		if cfg.Store.Scheme == "memory" {
+			return wrong(cmd, "store is memory: its sessions live in the running service, and can be listed there alone")
+		}
+		manager, err := newManager(cmd.Context(), cfg, b, env)
+		if err != nil {
+			return err
+		}
+		docs, err := listSessions(cmd, b, manager, *user)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), docs)
+		}
+		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+		fmt.Fprintln(table, "HANDLE\tUSER\tDEVICE\tADDRESS\tCREATED\tLAST SEEN")
+		for _, d := range docs {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Handle, printable(d.User), d.Device, orDash(d.Address), moment(d.Created), moment(d.LastSeen))
+		}
+		return table.Flush()
+	}
+	return cmd
+}
+
+// openSessions opens what is there; it makes nothing.
+func openSessions(cmd *cobra.Command, env *environment) (*config.Config, *backend.Backend, error) {
+	cfg, err := load(cmd, env)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := backend.Open(cmd.Context(), cfg, false)
+	return cfg, b, err
+}
+
+// newManager returns a Manager that can read what a session's list shows.
+func newManager(ctx context.Context, cfg *config.Config, b *backend.Backend, env *environment) (*cloakroom.Manager, error) {
+	keys, err := b.Keys(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	return cloakroom.New(b.Store, keys, &cloakroom.Options{
+		IdleTimeout: cfg.IdleTimeout, Lifetime: cfg.Lifetime,
+		Logger: audit.NewLogger(env.stderr, cfg.LogFormat, "error"),
+	})
+}
+
+// listSessions lists the sessions of one user, or of everybody who has any.
+func listSessions(cmd *cobra.Command, b *backend.Backend, m *cloakroom.Manager, name string) ([]sessionDoc, error) {
+	ctx := cmd.Context()
+	docs := []sessionDoc{}
+	add := func(userID, name string) error {
+		infos, err := m.List(ctx, userID)
+		for _, i := range infos {
+			docs = append(docs, sessionDoc{i.ID.Handle(), userID, name, web.Device(i.Device), i.Address, i.Created, i.Seen, i.Expires})
+		}
+		return err
+	}
+	if name != "" {
+		u, err := findUser(ctx, b.Users, name)
+		if err != nil {
+			return nil, userError(err)
+		}
+		return docs, add(u.ID, u.Name)
+	}
+	seen := make(map[string]bool)
+	for rec, err := range b.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if rec.UserID == "" || seen[rec.UserID] {
+			continue
+		}
+		seen[rec.UserID] = true
+		u, err := b.Users.ByID(ctx, rec.UserID)
+		if err != nil && !errors.Is(err, auth.ErrNoUser) {
+			return nil, err
+		}
+		if err := add(rec.UserID, u.Name); err != nil {
+			return nil, err
+		}
+	}
+	return docs, nil
+}
+
+func newSessionEnd(env *environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "end [--user U | --all | HANDLE]",
+		Short: "End one session, those of a user, or all",
+	}
+	user := cmd.Flags().String("user", "", "end all sessions of this user")
+	all := cmd.Flags().Bool("all", false, "end all sessions of everybody, and forget which keys were in use")
+	settings(cmd, everywhere...)
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		n := len(args)
+		if cmd.Flags().Changed("user") {
+			n++
+		}
+		if *all {
+			n++
+		}
+		if n != 1 {
+			return wrong(cmd, "it takes one of --user, --all and a session's handle")
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, b, err := openSessions(cmd, env)
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		var n int
+		switch {
+		case *all:
+			n, err = b.EndAll(cmd.Context())
+		case len(args) == 0:
+			n, err = endUser(cmd.Context(), b, *user)
+		case cfg.Store.Scheme == "memory":
+			return wrong(cmd, "store is memory: one session can be ended in the running service alone; --user and --all work from here")
+		default:
+			n, err = 1, endHandle(cmd.Context(), b, args[0])
+		}
+		if err != nil {
+			return userError(err)
+		}
+		if cfg.Store.Scheme == "memory" {
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "done: no session of before is let in any more")
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "ended: %d\n", n)
+		return err
+	}
+	return cmd
+}
+
+// endUser ends the sessions of a user. The epoch goes first: it stops a login
+// that is under way, and every guard, whatever becomes of the records.
+func endUser(ctx context.Context, b *backend.Backend, name string) (int, error) {
+	u, err := findUser(ctx, b.Users, name)
+	if err != nil {
+		return 0, err
+	}
+	if err := b.Users.RaiseEpoch(ctx, u.ID); err != nil {
+		return 0, err
+	}
+	ended, until := b.Tombstone()
+	return b.Store.EndUser(ctx, u.ID, store.ID{}, ended, until)
+}
+
+// endHandle ends the session with this handle. A handle is a hash of the ID, so
+// all of them are looked through.
+func endHandle(ctx context.Context, b *backend.Backend, handle string) error {
+	for rec, err := range b.All(ctx) {
+		if err != nil {
+			return err
+		}
+		if rec.ID.Handle() != handle {
+			continue
+		}
+		ended, until := b.Tombstone()
+		return b.Store.End(ctx, rec.ID, 0, ended, until)
+	}
+	return errors.New("no such session")
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
+	"github.com/cloakroom-dev/cloakroom/password"
+)
+
+func newUser(env *environment) *cobra.Command {
+	cmd := &cobra.Command{Use: "user", Short: "Add, list and change users"}
+	cmd.AddCommand(newUserAdd(env), newUserList(env),
+		newUserSwitch(env, "disable", "Sign a user out everywhere and let them in no more", true),
+		newUserSwitch(env, "enable", "Let a disabled user in again", false),
+		newUserRoles(env))
+	group(cmd)
+	return cmd
+}
+
+func newUserAdd(env *environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a user",
+		Args:  exactly(1, "the user's name"),
+	}
+	roles := cmd.Flags().StringArray("role", nil, "a role to give; may be repeated (admin: administrator)")
+	fromStdin := cmd.Flags().Bool("password-stdin", false, "read the password from standard input, one line")
+	settings(cmd, everywhere...)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, err := load(cmd, env)
+		if err != nil {
+			return err
+		}
+		pw, err := readPassword(cmd, env, *fromStdin)
+		if err != nil {
+			return err
+		}
+		if err := web.CheckPassword(pw); err != nil {
+			return err
+		}
+		b, err := backend.Open(cmd.Context(), cfg, true)
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		hasher, err := password.New(nil)
+		if err != nil {
+			return err
+		}
+		phc, err := hasher.Hash(cmd.Context(), pw)
+		if err != nil {
+			return err
+		}
+		u, err := b.Users.Create(cmd.Context(), sqlusers.NewUser{Name: args[0], Roles: *roles, Password: phc})
+		if err != nil {
+			return userError(err)
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "added %s\n", u.Name)
+		return err
+	}
+	return cmd
+}
+
+// userError words what the accounts refuse, for people.
+func userError(err error) error {
+	for _, known := range []error{
+		sqlusers.ErrNameTaken, sqlusers.ErrNameInvalid, sqlusers.ErrRoleInvalid, sqlusers.ErrLastAdmin, auth.ErrNoUser,
+	} {
+		if errors.Is(err, known) {
+			_, text, _ := strings.Cut(known.Error(), ": ")
+			return errors.New(text)
+		}
+	}
+	return err
+}
+
+// userDoc is a user in a listing.
+type userDoc struct {
+	ID       string    `json:"id"`
+	Name     string    `json:"name"`
+	Roles    []string  `json:"roles"`
+	Disabled bool      `json:"disabled"`
+	Created  time.Time `json:"created"`
+}
+
+func newUserList(env *environment) *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List the users", Args: exactly(0, "none")}
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	settings(cmd, everywhere...)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := load(cmd, env)
+		if err != nil {
+			return err
+		}
+		b, err := backend.Open(cmd.Context(), cfg, false)
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		docs := []userDoc{}
+		for a, err := range allUsers(cmd.Context(), b.Users) {
+			if err != nil {
+				return err
+			}
+			docs = append(docs, userDoc{a.ID, a.Name, append([]string{}, a.Roles...), a.Disabled, a.Created})
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), docs)
+		}
+		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+		fmt.Fprintln(table, "NAME\tROLES\tSTATE\tCREATED\tID")
+		for _, d := range docs {
+			state := "enabled"
+			if d.Disabled {
+				state = "disabled"
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", printable(d.Name), orDash(strings.Join(d.Roles, ",")), state, moment(d.Created), d.ID)
+		}
+		return table.Flush()
+	}
+	return cmd
+}
+
+// allUsers goes through all users in the order of their names.
+func allUsers(ctx context.Context, users *sqlusers.Users) func(yield func(sqlusers.Account, error) bool) {
+	const page = 200
+	return func(yield func(sqlusers.Account, error) bool) {
+		for after := ""; ; {
+			list, err := users.List(ctx, after, page)
+			if err != nil {
+				yield(sqlusers.Account{}, err)
+				return
+			}
+			for _, a := range list {
+				if !yield(a, nil) {
+					return
+				}
+			}
+			if len(list) < page {
+				return
+			}
+			after = list[len(list)-1].Canonical
+		}
+	}
+}
+
+// findUser finds a user by name.
+func findUser(ctx context.Context, users *sqlusers.Users, name string) (auth.User, error) {
+	canonical, err := auth.CanonicalName(name)
+	if err != nil {
+		return auth.User{}, auth.ErrNoUser
+	}
+	return users.ByName(ctx, canonical)
+}
+
+// newUserSwitch makes the commands that disable and enable.
+func newUserSwitch(env *environment, use, short string, disabled bool) *cobra.Command {
+	cmd := &cobra.Command{Use: use + " NAME", Short: short, Args: exactly(1, "the user's name")}
+	settings(cmd, everywhere...)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return changeUser(cmd, env, args[0], func(ctx context.Context, users *sqlusers.Users, id string) error {
+			return users.SetDisabled(ctx, id, disabled)
+		})
+	}
+	return cmd
+}
+
+func newUserRoles(env *environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "roles NAME [ROLE]...",
+		Short: "Give a user these roles and no others",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return wrong(cmd, "no arguments: it takes the user's name and their roles")
+			}
+			return nil
+		},
+	}
+	settings(cmd, everywhere...)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return changeUser(cmd, env, args[0], func(ctx context.Context, users *sqlusers.Users, id string) error {
+			return users.SetRoles(ctx, id, args[1:])
+		})
+	}
+	return cmd
+}
+
+// changeUser finds a user and changes it.
+func changeUser(cmd *cobra.Command, env *environment, name string, change func(context.Context, *sqlusers.Users, string) error) error {
+	cfg, err := load(cmd, env)
+	if err != nil {
+		return err
+	}
+	b, err := backend.Open(cmd.Context(), cfg, false)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	u, err := findUser(cmd.Context(), b.Users, name)
+	if err != nil {
+		return userError(err)
+	}
+	if err := change(cmd.Context(), b.Users, u.ID); err != nil {
+		return userError(err)
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: done\n", printable(u.Name))
+	return err
+}
+
+// printJSON prints an indented document.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// printable takes out of a text what a terminal would act on.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, s)
+}
