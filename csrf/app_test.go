@@ -48,19 +48,19 @@ func (s *spy) End(ctx context.Context, id store.ID, version uint64, why store.En
 	return s.Store.End(ctx, id, version, why, until)
 }
 
-// log is a log that several goroutines write.
-type log struct {
+// lines is a log that several goroutines write.
+type lines struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *log) Write(p []byte) (int, error) {
+func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
-func (l *log) String() string {
+func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
@@ -74,7 +74,7 @@ type app struct {
 	manager *cloakroom.Manager
 	protect *csrf.Protection
 	handler http.Handler
-	log     *log
+	log     *lines
 	hits    atomic.Int64
 }
 
@@ -89,7 +89,7 @@ func newApp(t testing.TB, mo *cloakroom.Options, po *csrf.Options) *app {
 
 func newAppWith(t testing.TB, keys *keyring.Ring, mo *cloakroom.Options, po *csrf.Options) *app {
 	t.Helper()
-	a := &app{store: &spy{Store: memstore.New(nil)}, ring: keys, log: &log{}}
+	a := &app{store: &spy{Store: memstore.New(nil)}, ring: keys, log: &lines{}}
 	if mo == nil {
 		mo = &cloakroom.Options{}
 	}

@@ -18,14 +18,16 @@ const maxTokens = 4
 // Referer. The body is still there for the handler afterwards.
 func formTokens(r *http.Request, maxForm int) []string {
 	media, params := mediaType(r)
-	switch {
-	case r.MultipartForm != nil: // somebody outside has parsed the form already
-		return r.MultipartForm.Value[fieldName]
-	case len(r.PostForm) > 0:
-		return r.PostForm[fieldName]
-	case media == "application/x-www-form-urlencoded":
+	switch media {
+	case "application/x-www-form-urlencoded":
+		if len(r.PostForm) > 0 { // somebody outside has parsed the form already
+			return r.PostForm[fieldName]
+		}
 		return urlencoded(peek(r, maxForm))
-	case media == "multipart/form-data":
+	case "multipart/form-data":
+		if r.MultipartForm != nil {
+			return r.MultipartForm.Value[fieldName]
+		}
 		text, _ := peek(r, maxForm)
 		return multipartForm(text, params["boundary"])
 	}

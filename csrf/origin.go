@@ -74,11 +74,12 @@ func splitHost(s string) (host string, port int, ok bool) {
 	if rest == "" {
 		return host, 0, true
 	}
-	port, err := strconv.Atoi(rest[1:])
-	if rest[0] != ':' || rest[1] < '0' || rest[1] > '9' || err != nil || port < 1 || port > 65535 {
+	digits, ok := strings.CutPrefix(rest, ":")
+	n, err := strconv.ParseUint(digits, 10, 16) // no sign, no space, at most 65535
+	if !ok || err != nil || n == 0 {
 		return "", 0, false
 	}
-	return host, port, true
+	return host, int(n), true
 }
 
 // isHost reports a name or an IPv4 address. Browsers send names in ASCII, those
