@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"sync"
 )
 
@@ -42,6 +43,19 @@ func (p *prepared) get(ctx context.Context, on preparer, query string) (*sql.Stm
 	}
 	p.statements[query] = s
 	return s, nil
+}
+
+// close closes the statements. Those of a connection have to be closed before it
+// is: SQLite keeps a connection alive as long as it has any.
+func (p *prepared) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for _, s := range p.statements {
+		errs = append(errs, s.Close())
+	}
+	p.statements = nil
+	return errors.Join(errs...)
 }
 
 // reader is the read pool.
@@ -89,4 +103,4 @@ func (r *reader) QueryRowContext(ctx context.Context, query string, args ...any)
 }
 
 // close waits for the reads that have begun.
-func (r *reader) close() error { return r.pool.Close() }
+func (r *reader) close() error { return errors.Join(r.prepared.close(), r.pool.Close()) }

@@ -274,6 +274,7 @@ func (w *writer) end(how string) error {
 
 // drop closes the connection, so that the next write opens another.
 func (w *writer) drop() {
+	w.conn.prepared.close()
 	w.conn.conn.Raw(func(any) error { return driver.ErrBadConn })
 	w.conn.conn.Close()
 	w.conn = nil
@@ -288,21 +289,21 @@ func (w *writer) close() error {
 		w.idle.Wait()
 	}
 	w.mu.Unlock()
+	var errs []error
 	if w.conn != nil {
-		if err := w.conn.conn.Close(); err != nil && !errors.Is(err, sql.ErrConnDone) {
-			return errors.Join(describe(w.path, "close", err), w.pool.Close())
-		}
+		errs = append(errs, w.conn.prepared.close(), w.conn.conn.Close())
 		w.conn = nil
 	}
-	// Another process may hold the file: then it copies the log, sooner or later.
-	_, err := w.pool.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
-	if code(err) == codeBusy {
-		err = nil
+	// The last connection to a file copies the log by itself when it closes, and
+	// takes it away. Where another process holds the file this does the former,
+	// unless that process is at work: then it will.
+	if _, err := w.pool.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); code(err) != codeBusy {
+		errs = append(errs, err)
 	}
-	if err != nil {
-		err = describe(w.path, "close", err)
+	if err := errors.Join(append(errs, w.pool.Close())...); err != nil {
+		return describe(w.path, "close", err)
 	}
-	return errors.Join(err, w.pool.Close())
+	return nil
 }
 
 // conn is the writing connection with its prepared statements.

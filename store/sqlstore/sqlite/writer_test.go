@@ -1,0 +1,502 @@
+package sqlite_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/store"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/sqlite"
+)
+
+// open returns a new database.
+func open(tb testing.TB, opts *sqlite.Options) *sqlite.DB {
+	tb.Helper()
+	db, err := sqlite.Open(filepath.Join(tb.TempDir(), "test.db"), opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return db
+}
+
+// rawOpen opens a file as any program would, with one connection.
+func rawOpen(t *testing.T, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	db.SetMaxOpenConns(1)
+	return db
+}
+
+// onWriter runs a query on the writing connection.
+func onWriter(t *testing.T, db *sqlite.DB, query string) (value any) {
+	t.Helper()
+	err := db.Write(t.Context(), func(ctx context.Context, tx sqlstore.Queryer) error {
+		return tx.QueryRowContext(ctx, query).Scan(&value)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// insert returns a write that adds a number to the table t.
+func insert(n int) func(context.Context, sqlstore.Queryer) error {
+	return func(ctx context.Context, tx sqlstore.Queryer) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO t VALUES (?)", n)
+		return err
+	}
+}
+
+// numbers makes the table t.
+func numbers(t *testing.T, db *sqlite.DB) {
+	t.Helper()
+	err := db.Write(t.Context(), func(ctx context.Context, tx sqlstore.Queryer) error {
+		_, err := tx.ExecContext(ctx, "CREATE TABLE t (n INTEGER)")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sum returns how many numbers there are and their sum.
+func sum(t *testing.T, db *sqlite.DB) (n, total int) {
+	t.Helper()
+	err := db.Reader().QueryRowContext(t.Context(), "SELECT count(*), ifnull(sum(n), 0) FROM t").Scan(&n, &total)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, total
+}
+
+// hold lets a write wait in its transaction until the returned function is
+// called, which returns what became of it.
+func hold(t *testing.T, db *sqlite.DB) (release func() error) {
+	t.Helper()
+	begun, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		done <- db.Write(context.Background(), func(context.Context, sqlstore.Queryer) error {
+			close(begun)
+			<-goOn
+			return nil
+		})
+	}()
+	<-begun
+	return func() error {
+		close(goOn)
+		return <-done
+	}
+}
+
+// queued starts a write for each number in a goroutine of its own, behind a held
+// one, and waits until they have had the time to line up.
+func queued(wg *sync.WaitGroup, n int, write func(i int)) {
+	for i := range n {
+		wg.Go(func() { write(i) })
+	}
+	time.Sleep(100 * time.Millisecond)
+}
+
+// commits counts the transactions in the log: a frame that ends one carries the
+// size of the database (https://www.sqlite.org/fileformat2.html#walformat).
+func commits(t *testing.T, path string) int {
+	t.Helper()
+	b, err := os.ReadFile(path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const header, frame = 32, 24
+	page := int(binary.BigEndian.Uint32(b[8:]))
+	n := 0
+	for at := header; at+frame+page <= len(b); at += frame + page {
+		if string(b[at+8:at+16]) == string(b[16:24]) && binary.BigEndian.Uint32(b[at+4:]) != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// TestGroups: what comes while a transaction is under way shares the next one.
+func TestGroups(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	db, err := sqlite.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	numbers(t, db)
+	before := commits(t, path)
+	release := hold(t, db)
+	var wg sync.WaitGroup
+	queued(&wg, 50, func(i int) {
+		if err := db.Write(t.Context(), insert(i)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if n, total := sum(t, db); n != 50 || total != 50*49/2 {
+		t.Errorf("%d numbers of sum %d, want 50 of 1225", n, total)
+	}
+	// The held one changed nothing, so it left no frame.
+	if n := commits(t, path) - before; n != 1 {
+		t.Errorf("50 writes that came together took %d transactions, want 1", n)
+	}
+}
+
+// TestOneFailureIsOnesOwn: a write that fails in a group leaves no trace, and
+// takes nobody with it.
+func TestOneFailureIsOnesOwn(t *testing.T) {
+	db := open(t, nil)
+	numbers(t, db)
+	release := hold(t, db)
+	boom := errors.New("boom")
+	errs := make([]error, 20)
+	var wg sync.WaitGroup
+	queued(&wg, len(errs), func(i int) {
+		errs[i] = db.Write(t.Context(), func(ctx context.Context, tx sqlstore.Queryer) error {
+			if err := insert(i)(ctx, tx); err != nil {
+				return err
+			}
+			switch i {
+			case 3:
+				return boom
+			case 7:
+				_, err := tx.ExecContext(ctx, "INSERT INTO nowhere VALUES (1)")
+				return err
+			}
+			return nil
+		})
+	})
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	for i, err := range errs {
+		switch {
+		case i == 3 && !errors.Is(err, boom), i == 7 && (err == nil || !strings.Contains(err.Error(), "nowhere")):
+			t.Errorf("write %d: %v, want its own error", i, err)
+		case i != 3 && i != 7 && err != nil:
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	if n, total := sum(t, db); n != 18 || total != 20*19/2-10 {
+		t.Errorf("%d numbers of sum %d, want 18 of 180", n, total)
+	}
+}
+
+// TestPanic: a write that panics does so in its caller's goroutine, where a
+// server survives it, and leaves no trace.
+func TestPanic(t *testing.T) {
+	db := open(t, nil)
+	numbers(t, db)
+	func() {
+		defer func() {
+			if p := recover(); p != "boom" {
+				t.Errorf("panicked with %v, want boom", p)
+			}
+		}()
+		db.Write(t.Context(), func(ctx context.Context, tx sqlstore.Queryer) error {
+			if err := insert(1)(ctx, tx); err != nil {
+				return err
+			}
+			panic("boom")
+		})
+	}()
+	if n, _ := sum(t, db); n != 0 {
+		t.Errorf("%d numbers were kept", n)
+	}
+	if err := db.Write(t.Context(), insert(1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEndedContextReturnsAtOnce: a caller who has gone is told at once; a write
+// that had not begun is not made, and one that had is made as a whole.
+func TestEndedContextReturnsAtOnce(t *testing.T) {
+	db := open(t, nil)
+	numbers(t, db)
+	release := hold(t, db)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if err := db.Write(ctx, insert(1)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the deadline", err)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if err := db.Write(ctx, insert(2)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the deadline", err)
+	}
+	var wg sync.WaitGroup
+	queued(&wg, 1, func(int) { // the same transaction, another caller
+		if err := db.Write(t.Context(), insert(4)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if _, total := sum(t, db); total != 4 {
+		t.Errorf("sum %d, want 4: whoever had gone wrote", total)
+	}
+
+	// Now the caller goes while its own write is under way.
+	ctx, cancel = context.WithCancel(t.Context())
+	goOn := make(chan struct{})
+	err := db.Write(ctx, func(tctx context.Context, tx sqlstore.Queryer) error {
+		cancel()
+		<-goOn
+		return insert(8)(tctx, tx)
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want canceled", err)
+	}
+	close(goOn)
+	if err := db.Write(t.Context(), insert(16)); err != nil {
+		t.Error(err)
+	}
+	if _, total := sum(t, db); total != 28 {
+		t.Errorf("sum %d, want 28: a write that had begun is made as a whole", total)
+	}
+}
+
+// TestReadersDoNotWait: reads go on while a write is under way.
+func TestReadersDoNotWait(t *testing.T) {
+	db := open(t, nil)
+	r := record(100)
+	if err := db.Store().Put(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	release := hold(t, db)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			if _, err := db.Store().Get(ctx, r.ID); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEightWriters: writers, touchers and readers of all kinds at once see no
+// error, and a touch waits no longer than others do.
+func TestEightWriters(t *testing.T) {
+	db := open(t, nil)
+	ctx := t.Context()
+	shared := record(100)
+	if err := db.Store().Put(ctx, shared); err != nil {
+		t.Fatal(err)
+	}
+	var (
+		wg      sync.WaitGroup
+		touches atomic.Int64
+		stop    = make(chan struct{})
+	)
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				now := time.Now()
+				if err := db.Store().Touch(ctx, shared.ID, now, now.Add(time.Minute)); err != nil {
+					t.Errorf("touch: %v", err)
+				}
+				touches.Add(1)
+			}
+		})
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := db.Store().Get(ctx, shared.ID); err != nil {
+					t.Errorf("get: %v", err)
+				}
+			}
+		})
+	}
+	const each = 50
+	var writers sync.WaitGroup
+	for range 8 {
+		writers.Go(func() {
+			for range each {
+				r := record(300)
+				if err := db.Store().Put(ctx, r); err != nil {
+					t.Errorf("create: %v", err)
+				}
+				r.Version = 1
+				if err := db.Store().Put(ctx, r); err != nil {
+					t.Errorf("update: %v", err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	close(stop)
+	wg.Wait()
+	if n := touches.Load(); n < each/2 {
+		t.Errorf("%d touches beside %d writes of each writer: touches starve", n, 2*each)
+	}
+	list, err := db.Store().ListUser(ctx, "user")
+	if err != nil || len(list) != 8*each+1 {
+		t.Errorf("%d sessions, %v, want %d", len(list), err, 8*each+1)
+	}
+}
+
+// TestFullDisk: a write that finds no room fails as a whole and says why; later
+// ones succeed when there is room again.
+func TestFullDisk(t *testing.T) {
+	db := open(t, nil)
+	pages := onWriter(t, db, "PRAGMA page_count").(int64)
+	onWriter(t, db, fmt.Sprintf("PRAGMA max_page_count = %d", pages+4))
+	big := record(100_000)
+	err := db.Store().Put(t.Context(), big)
+	if err == nil || !strings.Contains(err.Error(), "full") {
+		t.Errorf("got %v, want an error that says full", err)
+	}
+	if err := db.Store().Put(t.Context(), record(10)); err != nil {
+		t.Errorf("a small one still has room: %v", err)
+	}
+	onWriter(t, db, "PRAGMA max_page_count = 1000000")
+	if err := db.Store().Put(t.Context(), big); err != nil {
+		t.Error(err)
+	}
+	if err := db.IntegrityCheck(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCloseWaits: a write that was called before Close is made, or refused; one
+// that was acknowledged is there.
+func TestCloseWaits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	db, err := sqlite.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		kept []store.ID
+	)
+	for range 8 {
+		wg.Go(func() {
+			for {
+				r := record(10)
+				if err := db.Store().Put(context.Background(), r); err != nil {
+					if !strings.Contains(err.Error(), "closed") {
+						t.Error(err)
+					}
+					return
+				}
+				mu.Lock()
+				kept = append(kept, r.ID)
+				mu.Unlock()
+			}
+		})
+	}
+	time.Sleep(30 * time.Millisecond)
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Errorf("the second Close: %v", err)
+	}
+	wg.Wait()
+	if _, err := db.Store().Get(t.Context(), store.ID{}); err == nil || errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a closed database answered: %v", err)
+	}
+	if db, err = sqlite.Open(path, nil); err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, id := range kept {
+		if _, err := db.Store().Get(t.Context(), id); err != nil {
+			t.Fatalf("one of %d acknowledged writes: %v", len(kept), err)
+		}
+	}
+}
+
+// TestTwoHandles: two handles of one process on one file share it like two
+// processes, and closing one leaves the other's locks alone.
+func TestTwoHandles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	one, err := sqlite.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.Close()
+	release := hold(t, one)
+	two, err := sqlite.Open(path, &sqlite.Options{BusyTimeout: 30 * time.Millisecond})
+	if err == nil {
+		two.Close()
+		t.Error("a second handle wrote while the first held the lock")
+	}
+	// Another process must not get the lock either.
+	cmd := child(t, "write once", path)
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "another program holds it") {
+		t.Errorf("the lock was lost: %v, %s", err, out)
+	}
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+	if two, err = sqlite.Open(path, nil); err != nil {
+		t.Fatal(err)
+	}
+	defer two.Close()
+	r := record(10)
+	if err := two.Store().Put(t.Context(), r); err != nil {
+		t.Error(err)
+	}
+	if _, err := one.Store().Get(t.Context(), r.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+func init() {
+	children["write once"] = func(path string) error {
+		db, err := sqlite.Open(path, &sqlite.Options{BusyTimeout: 30 * time.Millisecond})
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return db.Store().Put(context.Background(), record(10))
+	}
+}
