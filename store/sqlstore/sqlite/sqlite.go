@@ -32,7 +32,10 @@
 //
 // Two more files, named as the database with "-wal" and "-shm" behind it, belong
 // to it while it is open. To copy a database that is in use, copy it with
-// SQLite's own tools; a copy of the one file lacks what is in the log.
+// SQLite's own tools; a copy of the one file lacks what is in the log. A program
+// that has a database open never opens the same file by other means, be it to
+// read it: closing that takes SQLite's locks away, as POSIX locks belong to the
+// process.
 package sqlite
 
 import (
