@@ -1,0 +1,208 @@
+// Package auth signs users in with a name and a password, and guards handlers.
+//
+//	guard, err := auth.New(manager, users, nil)
+//	…
+//	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+//		if _, err := guard.Login(r, r.PostFormValue("username"), r.PostFormValue("password")); err != nil {
+//			auth.WriteError(w, r, err)
+//			return
+//		}
+//		http.Redirect(w, r, auth.Next(r.PostFormValue("next"), "/"), http.StatusSeeOther)
+//	})
+//	mux.Handle("GET /profile", guard.RequireLogin(profile))
+//	mux.Handle("/admin/", guard.RequireRole("admin")(admin))
+//	handler := manager.Handler(csrf.Handler(mux))
+//
+// Accounts come from a [Users]: package sqlusers keeps them in a database, and a
+// program with accounts of its own implements three methods.
+//
+// A guard reads the user anew at every request. Disabling someone, taking a role
+// away, or raising their epoch therefore works on the next request, on every
+// instance, whatever became of the records of their sessions. If the users
+// cannot be read, nobody passes: the answer is 503, and no session ends.
+//
+// Guards are no protection against forged requests: that is package csrf.
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/password"
+)
+
+// What the zero value of an option means.
+const (
+	DefaultLoginURL     = "/login"
+	DefaultUsersTimeout = time.Second
+)
+
+// Options are the options of an [Auth]. The zero value of every field is its
+// default, and nil Options are all defaults.
+type Options struct {
+	// LoginURL is where a browser is sent that must sign in, with the address it
+	// asked for as the parameter next; empty means DefaultLoginURL. It is a path
+	// on this host, perhaps with a query. The page that it names hands next to
+	// [Next].
+	LoginURL string
+
+	// ReauthURL is where a browser is sent whose last proof of identity is too
+	// old, likewise with next. If it is empty, it is told so and sent nowhere.
+	ReauthURL string
+
+	// Hasher verifies passwords and makes new hashes; nil means one with the
+	// defaults of its package. A program that has another one as well shares it,
+	// so that one bound holds for both.
+	Hasher *password.Hasher
+
+	// UsersTimeout bounds each call of the Users; zero means
+	// DefaultUsersTimeout. Beyond it the answer is 503.
+	UsersTimeout time.Duration
+
+	// Logger takes a line for each event; nil means that of the Manager.
+	Logger *slog.Logger
+
+	// ErrorHandler answers a request that a guard refuses, with one of the
+	// errors of this package or of cloakroom; nil means [WriteError]. [Status]
+	// tells the status. One that has pages for some of them leaves the others to
+	// WriteError, which sends a browser on that came with a renewed token.
+	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
+}
+
+// Auth signs users in and guards handlers. It may be used by many goroutines,
+// and nothing in it changes after New. The zero value is of no use.
+type Auth struct {
+	m       *cloakroom.Manager
+	users   Users
+	hasher  *password.Hasher
+	timeout time.Duration
+	logger  *slog.Logger
+	refuse  func(w http.ResponseWriter, r *http.Request, err error)
+
+	login  *url.URL
+	reauth *url.URL // nil: none
+}
+
+// New returns an Auth for the accounts of users and the sessions of m. All its
+// handlers stand inside m.Handler. Every fault is reported at once.
+func New(m *cloakroom.Manager, users Users, opts *Options) (*Auth, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("auth: "+format, args...))
+	}
+	if m == nil {
+		fault("New needs a Manager: see cloakroom.New")
+	} else if o.Logger == nil {
+		o.Logger = m.Logger()
+	}
+	if users == nil {
+		fault("New needs Users: see package sqlusers")
+	}
+	if o.Hasher == nil {
+		h, err := password.New(nil)
+		if err != nil {
+			faults = append(faults, err)
+		}
+		o.Hasher = h
+	}
+	if o.LoginURL == "" {
+		o.LoginURL = DefaultLoginURL
+	}
+	if o.UsersTimeout == 0 {
+		o.UsersTimeout = DefaultUsersTimeout
+	}
+	if o.UsersTimeout < 0 {
+		fault("UsersTimeout %v is negative", o.UsersTimeout)
+	}
+	if o.ErrorHandler == nil {
+		o.ErrorHandler = WriteError
+	}
+	a := &Auth{m: m, users: users, hasher: o.Hasher, timeout: o.UsersTimeout, logger: o.Logger, refuse: o.ErrorHandler}
+	var err error
+	if a.login, err = page("LoginURL", o.LoginURL); err != nil {
+		faults = append(faults, err)
+	}
+	if o.ReauthURL != "" {
+		if a.reauth, err = page("ReauthURL", o.ReauthURL); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// page reads the address of a page that guards send browsers to. It must hold up
+// to what is asked of a next, or a slip of the program would send them away.
+func page(option, target string) (*url.URL, error) {
+	u, err := url.Parse(target)
+	if err != nil || !local(target) || u.Fragment != "" {
+		return nil, fmt.Errorf("auth: %s %q is no path on this host: write it like %q", option, target, DefaultLoginURL)
+	}
+	return u, nil
+}
+
+// byID and byName read a user within the deadline. Their errors are ErrNoUser
+// and ErrUnavailable: whatever else the Users say means that they could not be
+// read, and is no answer.
+func (a *Auth) byID(ctx context.Context, id string) (User, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	u, err := a.users.ByID(ctx, id)
+	if err == nil && u.ID != id {
+		err = errors.New("auth: Users.ByID returned a user with another ID")
+	}
+	return answer(u, err)
+}
+
+func (a *Auth) byName(ctx context.Context, name string) (User, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	u, err := a.users.ByName(ctx, name)
+	if err == nil && u.ID == "" {
+		err = errors.New("auth: Users.ByName returned a user without an ID")
+	}
+	return answer(u, err)
+}
+
+func answer(u User, err error) (User, error) {
+	switch {
+	case err == nil:
+		u.Roles = roleSet(u.Roles)
+		return u, nil
+	case errors.Is(err, ErrNoUser):
+		return User{}, ErrNoUser
+	}
+	return User{}, unavailable("read user", err)
+}
+
+// roleSet returns roles sorted, each once, in a slice that nobody else has: what
+// Users returned may be what they keep.
+func roleSet(roles []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(roles)))
+}
+
+// shown is a user as programs get one from this package: without the hash, which
+// nobody needs who shows a user, and which must not end in an answer by way of
+// an encoder.
+func shown(u User) User {
+	u.Password = ""
+	return u
+}
+
+func (a *Auth) event(ctx context.Context, level slog.Level, name string, attrs ...slog.Attr) {
+	event.Log(ctx, a.logger, level, name, attrs...)
+}

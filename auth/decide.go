@@ -1,0 +1,125 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+)
+
+// Rule is what a request must fulfil. The zero Rule asks for a user who is
+// signed in.
+type Rule struct {
+	// Roles asks for one of these roles; none asks for no role.
+	Roles []string
+
+	// Recent asks for a proof of identity that is not older; 0 asks for none.
+	Recent time.Duration
+}
+
+// Decision says whether a request fulfils a [Rule]. The zero Decision does not.
+type Decision struct {
+	Allowed bool
+
+	// User is who is signed in, without Password. It is set as well where only
+	// a role or a recent proof is missing.
+	User User
+
+	// Err is nil if Allowed, and otherwise ErrUnauthenticated, ErrForbidden,
+	// ErrRecentAuth, cloakroom.ErrRenewed, or ErrUnavailable with its reason.
+	// [Status] and [WriteError] turn it into an answer.
+	Err error
+}
+
+// Decide judges the request of ctx, which must have come through the Manager's
+// Handler: it panics otherwise, as a guard that finds no session must not open.
+// All guards are made of it.
+//
+// The user is read from the Users, once a request. If there is none of the
+// session's ID any more, or they are disabled, or their epoch is another than
+// the one that the session was signed in under, the session is ended. The answer
+// does not depend on whether that succeeds: the next request finds the same. If
+// the user's roles are others than the session's, the session takes them and
+// renews its token (ASVS 7.2.4).
+func (a *Auth) Decide(ctx context.Context, rule Rule) Decision {
+	s := a.m.FromContext(ctx)
+	who := s.Identity()
+	if who.UserID == "" {
+		if s.Late() {
+			return Decision{Err: cloakroom.ErrRenewed}
+		}
+		return Decision{Err: ErrUnauthenticated}
+	}
+	user, err := a.current(ctx, s, who)
+	if err != nil {
+		return Decision{Err: err}
+	}
+	d := Decision{User: user}
+	switch {
+	case len(rule.Roles) > 0 && !slices.ContainsFunc(rule.Roles, func(r string) bool { return slices.Contains(user.Roles, r) }):
+		d.Err = ErrForbidden
+	case rule.Recent > 0 && time.Since(s.AuthTime()) > rule.Recent:
+		d.Err = ErrRecentAuth
+	default:
+		d.Allowed = true
+	}
+	return d
+}
+
+// current returns the user of a session, or ErrUnauthenticated where the session
+// holds no longer, or ErrUnavailable.
+func (a *Auth) current(ctx context.Context, s *cloakroom.Session, who cloakroom.Identity) (User, error) {
+	// A guard around this one has read the user already, unless a login has
+	// happened in between.
+	if k, ok := ctx.Value(knownKey{}).(*known); ok && k.by == a && k.user.ID == who.UserID && k.user.Epoch == who.Epoch {
+		return k.user, nil
+	}
+	user, err := a.byID(ctx, who.UserID)
+	reason := ""
+	switch {
+	case errors.Is(err, ErrNoUser):
+		reason = "no user"
+	case err != nil:
+		a.event(ctx, outage(err), event.UsersFailed, event.Session(s.ID()), event.Err(err))
+		return User{}, err
+	case user.Disabled:
+		reason = "disabled"
+	case user.Epoch != who.Epoch:
+		reason = "epoch"
+	}
+	if reason != "" {
+		id := s.ID()
+		// The Manager logs a store that does not answer.
+		if err := s.End(ctx); err == nil {
+			a.event(ctx, slog.LevelInfo, event.SessionEnded, event.User(who.UserID), event.Session(id), event.Reason(reason))
+		}
+		return User{}, ErrUnauthenticated
+	}
+	if !slices.Equal(user.Roles, roleSet(who.Roles)) {
+		s.SetRoles(user.Roles)
+		a.event(ctx, slog.LevelInfo, event.RolesChanged, event.User(who.UserID), event.Session(s.ID()))
+	}
+	return shown(user), nil
+}
+
+// known is the user that a guard has read, in the context of the request.
+type known struct {
+	by   *Auth
+	user User
+}
+
+type knownKey struct{}
+
+// UserFrom returns the user of a request that has passed a guard, as the guard
+// has read them, without Password. It is false where no guard stands in front.
+func UserFrom(ctx context.Context) (User, bool) {
+	k, ok := ctx.Value(knownKey{}).(*known)
+	if !ok {
+		return User{}, false
+	}
+	return k.user, true
+}

@@ -1,0 +1,161 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/password"
+)
+
+// methodPassword is what lists of sessions show of a login with a password.
+const methodPassword = "password"
+
+// HashReplacer is what Users may be able to do beside what they must: replace a
+// hash by another one of the same password, only while it is still old, and tell
+// whether it did. A login that hashes anew then never brings a password back
+// which somebody has just changed.
+type HashReplacer interface {
+	ReplaceHash(ctx context.Context, id, old, phc string) (bool, error)
+}
+
+// Login signs the user of this name in, if the password is theirs, and returns
+// them without Password. The session has a new token from then on, and is saved
+// when Login returns nil; the cookie leaves with the response's header. The name
+// is taken in any spelling with the same [CanonicalName].
+//
+// If the name is unknown, the account disabled or without a password, or the
+// password wrong, the error is [ErrBadCredentials], and it takes the same work to
+// find out (ASVS 6.3.8): one hash with the parameters of new ones. Other errors
+// say nothing about either: a [*password.BusyError] where too many logins were
+// waiting, [ErrUnavailable] where the users did not answer, or why the session
+// could not be saved. [WriteError] answers them all.
+//
+// The user is read before the password is verified, and the session keeps the
+// epoch that was read. If the password is changed, the account disabled, or every
+// session ended while the hash is being computed, that raises the epoch, and no
+// guard lets this login through.
+//
+// The request must have come through the Manager's Handler; Login panics
+// otherwise.
+func (a *Auth) Login(r *http.Request, name, pw string) (User, error) {
+	ctx := r.Context()
+	s := a.m.FromContext(ctx)
+	user, reason, err := a.verify(ctx, name, pw)
+	if err != nil {
+		level := slog.LevelWarn
+		if errors.Is(err, ErrUnavailable) {
+			level = outage(err)
+		}
+		a.event(ctx, level, event.LoginRefused, event.User(name), event.Addr(a.m.ClientAddr(r)), event.Reason(reason), cause(err))
+		return User{}, err
+	}
+	s.Login(cloakroom.Identity{UserID: user.ID, Epoch: user.Epoch, Method: methodPassword, Roles: user.Roles})
+	if err := s.Commit(ctx); err != nil {
+		a.event(ctx, outage(err), event.LoginRefused, event.User(name), event.Addr(a.m.ClientAddr(r)), event.Reason("not saved"), event.Err(err))
+		return User{}, err
+	}
+	a.event(ctx, slog.LevelInfo, event.Login, event.User(user.ID), event.Addr(a.m.ClientAddr(r)), event.Session(s.ID()))
+	a.rehash(ctx, user, pw)
+	return shown(user), nil
+}
+
+// verify returns the user whose name and password these are. Otherwise the error
+// is for the caller, and the reason for the log alone.
+//
+// Every way through it to ErrBadCredentials computes one hash, but for a password
+// that is refused for its length, which computes none for anybody.
+func (a *Auth) verify(ctx context.Context, name, pw string) (user User, reason string, err error) {
+	canonical, err := CanonicalName(name)
+	if err != nil {
+		reason = "bad name"
+	} else if user, err = a.byName(ctx, canonical); errors.Is(err, ErrNoUser) {
+		reason = "unknown"
+	} else if err != nil {
+		return User{}, "unavailable", err
+	}
+	ok, err := a.hasher.Verify(ctx, user.Password, pw) // of the zero User: equal work, and false
+	var busy *password.BusyError
+	switch {
+	case errors.As(err, &busy):
+		return User{}, "busy", busy
+	case errors.Is(err, password.ErrEmpty):
+		return User{}, "empty password", ErrBadCredentials
+	case errors.Is(err, password.ErrTooLong):
+		return User{}, "too long", ErrBadCredentials
+	case err != nil: // ctx has ended
+		return User{}, "unavailable", unavailable("verify password", err)
+	case reason != "":
+	case user.Disabled:
+		reason = "disabled"
+	case ok:
+		return user, "", nil
+	case user.Password == "":
+		reason = "no password"
+	case a.hasher.Check(user.Password) != nil:
+		reason = "unusable hash"
+	default:
+		reason = "password"
+	}
+	return User{}, reason, ErrBadCredentials
+}
+
+// cause is the attribute of an error that says more than its reason does.
+func cause(err error) slog.Attr {
+	if errors.Is(err, ErrBadCredentials) {
+		return slog.Attr{}
+	}
+	return event.Err(err)
+}
+
+// rehash brings a password that was just verified under the parameters of new
+// hashes. It fails no login: the next one tries again.
+func (a *Auth) rehash(ctx context.Context, user User, pw string) {
+	if !a.hasher.NeedsRehash(user.Password) {
+		return
+	}
+	phc, err := a.hasher.Hash(ctx, pw)
+	if err == nil {
+		err = a.replaceHash(ctx, user, phc)
+	}
+	if err != nil {
+		a.event(ctx, slog.LevelWarn, event.RehashFailed, event.User(user.ID), event.Err(err))
+	}
+}
+
+// replaceHash stores the new hash where the old one still stands. Users that
+// cannot do that in one step are read once more right before: what is left is
+// the moment between the two.
+func (a *Auth) replaceHash(ctx context.Context, user User, phc string) error {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	if users, ok := a.users.(HashReplacer); ok {
+		_, err := users.ReplaceHash(ctx, user.ID, user.Password, phc)
+		return err
+	}
+	now, err := a.users.ByID(ctx, user.ID)
+	if err != nil || now.Password != user.Password || now.Epoch != user.Epoch {
+		return err
+	}
+	return a.users.SetPassword(ctx, user.ID, phc, false)
+}
+
+// Logout ends the session: its token is nobody from then on, on every instance.
+// The cookie is taken back with the response's header. It is no error if nobody
+// was signed in. The errors are those of cloakroom.Session.End: after one of
+// them the session still lives, and a page must not say otherwise.
+func (a *Auth) Logout(r *http.Request) error {
+	ctx := r.Context()
+	s := a.m.FromContext(ctx)
+	user, id := s.UserID(), s.ID()
+	if err := s.End(ctx); err != nil {
+		return err
+	}
+	if user != "" {
+		a.event(ctx, slog.LevelInfo, event.Logout, event.User(user), event.Addr(a.m.ClientAddr(r)), event.Session(id))
+	}
+	return nil
+}
