@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -65,6 +66,10 @@ type server struct {
 	URL            string
 	stdout, stderr buffer
 	exited         chan struct{} // closed when the process is gone
+	transport      http.RoundTripper
+
+	mu      sync.Mutex
+	answers []answer // whatever came back to any client
 }
 
 var (
@@ -95,11 +100,16 @@ func start(t *testing.T, dir string, args ...string) *server {
 }
 
 // await waits for a line on standard output and returns what it names.
-func (s *server) await(line *regexp.Regexp) string {
+func (s *server) await(line *regexp.Regexp) string { s.t.Helper(); return s.find(&s.stdout, line) }
+
+// logged waits for a line of the log.
+func (s *server) logged(line *regexp.Regexp) string { s.t.Helper(); return s.find(&s.stderr, line) }
+
+func (s *server) find(in *buffer, line *regexp.Regexp) string {
 	s.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if m := line.FindStringSubmatch(s.stdout.String()); m != nil {
-			return m[1]
+		if m := line.FindStringSubmatch(in.String()); m != nil {
+			return m[len(m)-1]
 		}
 		select {
 		case <-s.exited:
@@ -128,6 +138,7 @@ func (s *server) end(sig os.Signal) int {
 // client is a browser, or a program, with cookies of its own.
 type client struct {
 	t    *testing.T
+	s    *server
 	http *http.Client
 	base string
 	csrf string // of the session
@@ -138,8 +149,8 @@ func (s *server) client() *client {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return &client{t: s.t, base: s.URL, http: &http.Client{
-		Jar: jar, Timeout: 30 * time.Second,
+	return &client{t: s.t, s: s, base: s.URL, http: &http.Client{
+		Jar: jar, Timeout: 30 * time.Second, Transport: s.transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -181,10 +192,14 @@ func (c *client) send(r *http.Request) answer {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return answer{res, string(text)}
+	a := answer{res, string(text)}
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.s.answers = append(c.s.answers, a)
+	return a
 }
 
-// get reads a page as a browser does.
+// page reads a page as a browser does.
 func (c *client) page(path string) answer {
 	c.t.Helper()
 	return c.do("GET", path, "", "Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
@@ -272,3 +287,16 @@ func TestSkeleton(t *testing.T) {
 }
 
 func writeFile(path string, text []byte) error { return os.WriteFile(path, text, 0o600) }
+
+// sql runs a statement on the service's database, behind its back.
+func (s *server) sql(statement string) {
+	s.t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(s.cmd.Dir, "cloakroom-data", "cloakroom.db")+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(statement); err != nil {
+		s.t.Fatal(err)
+	}
+}

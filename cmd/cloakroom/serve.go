@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os/signal"
 	"syscall"
 	"time"
@@ -14,13 +13,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloakroom-dev/cloakroom"
-	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
-	"github.com/cloakroom-dev/cloakroom/csrf"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/password"
 )
@@ -73,7 +70,7 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	manager, handler, err := service(ctx, cfg, b, log)
+	site, err := service(ctx, cfg, b, log)
 	if err != nil {
 		return err
 	}
@@ -86,7 +83,7 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 	sweepCtx, endSweep := context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
 		defer close(swept)
-		_ = manager.Sweep(sweepCtx, sweepEvery) // it logs what fails, and ends with its context
+		site.Sweep(sweepCtx, sweepEvery)
 	}()
 	defer func() { endSweep(); <-swept }()
 
@@ -98,6 +95,7 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 	event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(ln.Addr().String()), slog.String("version", version()))
 	defer event.Log(context.WithoutCancel(ctx), log, slog.LevelInfo, event.Stop, event.Addr(ln.Addr().String()))
 
+	handler := audit.Middleware(log, cfg.TrustedProxies, site.Fail, site)
 	servers := []listening{{newServer(handler, cert, log), ln}}
 	if admin != nil {
 		servers = append(servers, listening{newServer(health(b), nil, log), admin})
@@ -107,40 +105,22 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 }
 
 // service puts the service together on an open backend.
-func service(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slog.Logger) (*cloakroom.Manager, http.Handler, error) {
+func service(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slog.Logger) (*web.Site, error) {
 	keys, err := b.Keys(ctx, true)
 	if err != nil {
-		return nil, nil, err
-	}
-	opts := &cloakroom.Options{
-		IdleTimeout: cfg.IdleTimeout, Lifetime: cfg.Lifetime,
-		ClientAddr: audit.ClientAddr, Logger: log,
-	}
-	if cfg.PlainCookie() {
-		opts.CookieName, opts.Insecure = "session", true
-	}
-	manager, err := cloakroom.New(b.Store, keys, opts)
-	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	hasher, err := password.New(nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	guard, err := auth.New(manager, b.Users, &auth.Options{LoginURL: cfg.Prefix + "/login", Hasher: hasher, Logger: log})
-	if err != nil {
-		return nil, nil, err
+	opts := web.Options{
+		Prefix: cfg.Prefix, Store: b.Store, Keys: keys, Accounts: b.Users, Hasher: hasher, Logger: log,
+		PublicURL: cfg.Origin(), HTTPS: cfg.HTTPS(),
+		Session: cloakroom.Options{IdleTimeout: cfg.IdleTimeout, Lifetime: cfg.Lifetime, ClientAddr: audit.ClientAddr},
 	}
-	protection, err := csrf.New(manager, &csrf.Options{PublicURL: cfg.Origin()})
-	if err != nil {
-		return nil, nil, err
+	if cfg.PlainCookie() {
+		opts.Session.CookieName, opts.Session.Insecure = "session", true
 	}
-	site, err := web.New(web.Options{
-		Prefix: cfg.Prefix, Manager: manager, Auth: guard, CSRF: protection, Accounts: b.Users,
-		Hasher: hasher, Logger: log, Idle: cfg.IdleTimeout, HTTPS: cfg.HTTPS(),
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	return manager, audit.Middleware(log, cfg.TrustedProxies, site.Fail, site), nil
+	return web.New(opts)
 }

@@ -2,19 +2,21 @@ package web
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"html"
+	"errors"
 	"log/slog"
 	"net/http"
-	"slices"
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/csrf"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/internal/problem"
+	"github.com/cloakroom-dev/cloakroom/password"
 )
 
 // redirect sends the browser on by GET. The address must be one of ours or a
@@ -56,6 +58,37 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, detail s
 		return
 	}
 	s.errorPage(w, r, status, detail)
+}
+
+// refuse answers a request that the session's middleware, the checks against
+// forgery or a guard will not let pass, or that a login has failed for a reason
+// which is not the visitor's.
+func (s *Site) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	forged := errors.Is(err, csrf.ErrCrossOrigin) || errors.Is(err, csrf.ErrToken)
+	switch {
+	case forged && !problem.WantsHTML(r):
+		csrf.WriteError(w, r, err)
+	case errors.Is(err, csrf.ErrToken):
+		s.errorPage(w, r, http.StatusForbidden, problem.CSRFToken)
+	case forged:
+		s.errorPage(w, r, http.StatusForbidden, problem.CrossOrigin)
+	case !problem.WantsHTML(r), errors.Is(err, cloakroom.ErrRenewed) && problem.Navigation(r):
+		auth.WriteError(w, r, err) // a document, or once more to the same address
+	default:
+		status := auth.Status(err)
+		if status == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", retryAfter(err))
+		}
+		s.errorPage(w, r, status, "")
+	}
+}
+
+// retryAfter is when it is worth trying again, in seconds.
+func retryAfter(err error) string {
+	if busy, ok := errors.AsType[*password.BusyError](err); ok {
+		return strconv.Itoa(int(busy.RetryAfter / time.Second))
+	}
+	return "1"
 }
 
 // unavailable answers a request whose accounts could not be read, and logs why.
@@ -100,73 +133,7 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name s
 	if err := s.pages.templates.ExecuteTemplate(&b, name, v); err != nil {
 		panic(err) // a fault of the template: the last resort answers
 	}
-	if p, ok := r.Context().Value(ownPageKey{}).(*bool); ok {
-		*p = true
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", policy)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes()) // a client that went away has nobody to tell
-}
-
-// ownPageKey is where render notes that the answer is a page of ours.
-type ownPageKey struct{}
-
-// details are what the library says in its small pages, and what errorPage has
-// words of its own for.
-var details = []string{problem.CSRFToken, problem.CrossOrigin}
-
-// errorPages puts our pages in the place of those that the library shows to
-// people, which have no style: whatever answers, it looks like this service.
-func (s *Site) errorPages(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !problem.WantsHTML(r) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		own := false
-		pw := &pageWriter{ResponseWriter: w, own: &own}
-		next.ServeHTTP(pw, r.WithContext(context.WithValue(r.Context(), ownPageKey{}, &own)))
-		if pw.held == 0 {
-			return
-		}
-		detail := ""
-		if i := slices.IndexFunc(details, func(d string) bool {
-			return bytes.Contains(pw.body, []byte(html.EscapeString(d)))
-		}); i >= 0 {
-			detail = details[i]
-		}
-		w.Header().Del("Content-Length")
-		s.errorPage(w, r, pw.held, detail)
-	})
-}
-
-// pageWriter holds back an error page that is not ours.
-type pageWriter struct {
-	http.ResponseWriter
-	own  *bool
-	held int // the status of the page that is held back
-	body []byte
-}
-
-func (w *pageWriter) WriteHeader(status int) {
-	if w.held != 0 {
-		return
-	}
-	if status >= 400 && !*w.own && strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
-		w.held = status
-		return
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *pageWriter) Write(p []byte) (int, error) {
-	if w.held == 0 {
-		return w.ResponseWriter.Write(p)
-	}
-	if len(w.body) < 4<<10 {
-		w.body = append(w.body, p...)
-	}
-	return len(p), nil
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -31,20 +32,39 @@ func document(u auth.User) userDoc {
 // loginPage shows the form, to whoever is signed in the page they asked for, and
 // before setup how to begin.
 func (s *Site) loginPage(w http.ResponseWriter, r *http.Request) {
-	admin, err := s.Accounts.HasAdmin(r.Context())
-	if err != nil {
-		s.unavailable(w, r, "look for an administrator", err)
-		return
-	}
+	st, err := s.stage(r.Context())
 	next := r.URL.Query().Get("next")
 	switch {
-	case !admin:
+	case err != nil:
+		s.unavailable(w, r, "look for users", err)
+	case st == empty:
 		s.beforeSetup(w, r)
 	case cloakroom.FromContext(r.Context()).UserID() != "":
 		redirect(w, s.next(next))
 	default:
-		s.showLogin(w, r, http.StatusOK, view{Next: next})
+		s.showLogin(w, r, http.StatusOK, view{Next: next, NoAdmin: st == leaderless})
 	}
+}
+
+// stage is how far a new service has come.
+type stage int
+
+const (
+	empty      stage = iota // nobody can sign in
+	leaderless              // there are users, added on the command line, and no administrator
+	settled
+)
+
+func (s *Site) stage(ctx context.Context) (stage, error) {
+	admin, err := s.Accounts.HasAdmin(ctx)
+	if err != nil || admin {
+		return settled, err
+	}
+	users, err := s.Accounts.List(ctx, "", 1)
+	if err != nil || len(users) == 0 {
+		return empty, err
+	}
+	return leaderless, nil
 }
 
 func (s *Site) beforeSetup(w http.ResponseWriter, r *http.Request) {
@@ -70,12 +90,12 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) {
 		s.refuseLogin(w, r, http.StatusBadRequest, detailMalformed, text("login.missing"))
 		return
 	}
-	u, err := s.Auth.Login(r, name, password)
+	u, err := s.auth.Login(r, name, password)
 	switch {
 	case errors.Is(err, auth.ErrBadCredentials):
 		s.refuseLogin(w, r, http.StatusUnauthorized, problem.InvalidCredentials, text("login.wrong"))
 	case err != nil:
-		auth.WriteError(w, r, err)
+		s.refuse(w, r, err)
 	case answersJSON(r):
 		writeJSON(w, http.StatusOK, map[string]userDoc{"user": document(u)})
 	default:
@@ -99,8 +119,8 @@ func (s *Site) refuseLogin(w http.ResponseWriter, r *http.Request, status int, d
 
 // logout ends the session. Who has none is as signed out as they wished to be.
 func (s *Site) logout(w http.ResponseWriter, r *http.Request) {
-	if err := s.Auth.Logout(r); err != nil {
-		auth.WriteError(w, r, err)
+	if err := s.auth.Logout(r); err != nil {
+		s.refuse(w, r, err)
 		return
 	}
 	s.goodbye(w, r)

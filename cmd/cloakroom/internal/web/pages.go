@@ -33,6 +33,7 @@ type view struct {
 	Flashes              []string
 
 	Error, Name, Next, Token string // of a form
+	NoAdmin                  bool   // yet
 
 	Since, Until time.Time
 	Idle         string

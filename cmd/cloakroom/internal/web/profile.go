@@ -40,7 +40,7 @@ func (s *Site) profile(w http.ResponseWriter, r *http.Request) {
 	at := cloakroom.FromContext(r.Context())
 	s.render(w, r, http.StatusOK, "profile", view{
 		Title: text("profile.title"), Here: "profile", Flashes: at.Flashes(),
-		Since: at.AuthTime(), Until: at.Expires(), Idle: words(s.Idle),
+		Since: at.AuthTime(), Until: at.AuthTime().Add(s.Session.Lifetime), Idle: words(s.Session.IdleTimeout),
 	})
 }
 

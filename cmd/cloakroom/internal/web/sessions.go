@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,9 +27,9 @@ type sessionItem struct {
 // sessions lists where the user is signed in.
 func (s *Site) sessions(w http.ResponseWriter, r *http.Request) {
 	at := cloakroom.FromContext(r.Context())
-	infos, err := s.Manager.List(r.Context(), at.UserID())
+	infos, err := s.manager.List(r.Context(), at.UserID())
 	if err != nil {
-		cloakroom.WriteError(w, r, err)
+		s.refuse(w, r, err)
 		return
 	}
 	items := make([]sessionItem, len(infos))
@@ -38,6 +39,9 @@ func (s *Site) sessions(w http.ResponseWriter, r *http.Request) {
 			Created: info.Created, LastSeen: info.Seen, Current: info.ID == at.ID(),
 		}
 	}
+	slices.SortStableFunc(items, func(a, b sessionItem) int { // this device first
+		return cmp.Compare(rank(a), rank(b))
+	})
 	if !problem.WantsHTML(r) {
 		writeJSON(w, http.StatusOK, map[string][]sessionItem{"sessions": items})
 		return
@@ -47,12 +51,19 @@ func (s *Site) sessions(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+func rank(i sessionItem) int {
+	if i.Current {
+		return 0
+	}
+	return 1
+}
+
 // endSession ends one of the user's own sessions; anybody else's is not there.
 func (s *Site) endSession(w http.ResponseWriter, r *http.Request) {
 	at := cloakroom.FromContext(r.Context())
-	infos, err := s.Manager.List(r.Context(), at.UserID())
+	infos, err := s.manager.List(r.Context(), at.UserID())
 	if err != nil {
-		cloakroom.WriteError(w, r, err)
+		s.refuse(w, r, err)
 		return
 	}
 	for _, info := range infos {
@@ -63,8 +74,8 @@ func (s *Site) endSession(w http.ResponseWriter, r *http.Request) {
 			s.logout(w, r)
 			return
 		}
-		if err := s.Manager.End(r.Context(), info.ID); err != nil {
-			cloakroom.WriteError(w, r, err)
+		if err := s.manager.End(r.Context(), info.ID); err != nil {
+			s.refuse(w, r, err)
 			return
 		}
 		s.done(w, r, text("sessions.ended"))
@@ -76,9 +87,9 @@ func (s *Site) endSession(w http.ResponseWriter, r *http.Request) {
 // endOthers ends all of the user's sessions but this one.
 func (s *Site) endOthers(w http.ResponseWriter, r *http.Request) {
 	at := cloakroom.FromContext(r.Context())
-	n, err := s.Manager.EndUser(r.Context(), at.UserID(), at.ID())
+	n, err := s.manager.EndUser(r.Context(), at.UserID(), at.ID())
 	if err != nil {
-		cloakroom.WriteError(w, r, err)
+		s.refuse(w, r, err)
 		return
 	}
 	switch n {

@@ -8,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/cloakroom-dev/cloakroom"
-	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/csrf"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
@@ -77,7 +76,7 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 	}
 	phc, err := s.Hasher.Hash(ctx, pw)
 	if err != nil {
-		auth.WriteError(w, r, err)
+		s.refuse(w, r, err)
 		return
 	}
 	u, err := s.Accounts.ClaimSetup(ctx, token, time.Now(), sqlusers.NewUser{Name: name, Password: phc})

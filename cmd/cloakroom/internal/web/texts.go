@@ -17,6 +17,7 @@ var texts = map[string]string{
 	"login.title":   "Sign in",
 	"login.button":  "Sign in",
 	"login.wrong":   "User name or password is wrong.",
+	"login.noadmin": "There is no administrator yet. For a setup link, run",
 	"login.missing": "Enter your user name and your password.",
 
 	"before.title": "Almost ready",
@@ -38,7 +39,7 @@ var texts = map[string]string{
 	"profile.noroles":  "none",
 	"profile.since":    "Signed in since",
 	"profile.until":    "Signed in until",
-	"profile.idle":     "or after %s without a request",
+	"profile.idle":     "at the latest, and no longer than %s without a request",
 	"profile.sessions": "See where you are signed in",
 
 	"sessions.title":     "Sessions",

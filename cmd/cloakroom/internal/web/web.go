@@ -2,9 +2,10 @@
 // in JSON for programs.
 //
 // A request passes, in this order: the headers that every answer carries, the
-// page for errors, the method, the body as a whole, the session, the
-// cross-origin check and the token, the guard, and at last its handler. So a
-// wrong method or a malformed body costs no look at a session.
+// method, the body as a whole, the session, the cross-origin check and the
+// token, the guard, and at last its handler. So a wrong method or a malformed
+// body costs no look at a session. Whatever refuses a request on that way, it is
+// answered by the same page or document.
 package web
 
 import (
@@ -21,27 +22,40 @@ import (
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/csrf"
+	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/password"
+	"github.com/cloakroom-dev/cloakroom/store"
 )
 
-// Options are what the pages stand on. All fields but HTTPS are needed.
+// Options are what the service stands on. Prefix, Store, Keys, Accounts and
+// Hasher are needed.
 type Options struct {
 	Prefix   string // "/auth"
-	Manager  *cloakroom.Manager
-	Auth     *auth.Auth
-	CSRF     *csrf.Protection
+	Store    store.UserStore
+	Keys     *keyring.Ring
 	Accounts Accounts
 	Hasher   *password.Hasher
 	Logger   *slog.Logger
-	Idle     time.Duration // what the profile names as the idle timeout
-	HTTPS    bool          // browsers come by https, whatever the connection is
+
+	// Session are the options of the sessions, but for what the other fields
+	// say. IdleTimeout and Lifetime must be set: the profile names them.
+	Session cloakroom.Options
+
+	// PublicURL is where browsers see the service; "" for the address of each
+	// request.
+	PublicURL string
+
+	// HTTPS says that browsers come by https, whatever the connection is.
+	HTTPS bool
 }
 
 // Accounts is what the pages need of the accounts beside signing in. Package
 // sqlusers keeps it and explains its errors.
 type Accounts interface {
+	auth.Users
 	HasAdmin(ctx context.Context) (bool, error)
 	CheckSetup(ctx context.Context, token string, now time.Time) error
+	List(ctx context.Context, after string, n int) ([]sqlusers.Account, error)
 	ClaimSetup(ctx context.Context, token string, now time.Time, n sqlusers.NewUser) (auth.User, error)
 }
 
@@ -50,25 +64,45 @@ var _ Accounts = (*sqlusers.Users)(nil)
 // Site is the handler of the whole service. Use [New].
 type Site struct {
 	Options
+	manager *cloakroom.Manager
+	auth    *auth.Auth
+	csrf    *csrf.Protection
 	pages   *pages
 	handler http.Handler
 }
 
 // New returns the service.
 func New(o Options) (*Site, error) {
-	pages, err := loadPages(o.Prefix)
-	if err != nil {
+	s := &Site{Options: o}
+	var err error
+	if s.pages, err = loadPages(o.Prefix); err != nil {
 		return nil, fmt.Errorf("web: %w", err)
 	}
-	s := &Site{Options: o, pages: pages}
+	o.Session.Logger, o.Session.ErrorHandler = o.Logger, s.refuse
+	if s.manager, err = cloakroom.New(o.Store, o.Keys, &o.Session); err != nil {
+		return nil, err
+	}
+	s.auth, err = auth.New(s.manager, o.Accounts, &auth.Options{
+		LoginURL: o.Prefix + "/login", Hasher: o.Hasher, ErrorHandler: s.refuse,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.csrf, err = csrf.New(s.manager, &csrf.Options{PublicURL: o.PublicURL, ErrorHandler: s.refuse})
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	for path, m := range s.routes() {
 		mux.Handle(path, s.only(m))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, http.StatusNotFound, "") })
-	s.handler = s.headers(s.errorPages(mux))
+	s.handler = s.headers(mux)
 	return s, nil
 }
+
+// Sweep removes expired sessions every so often, until ctx ends.
+func (s *Site) Sweep(ctx context.Context, every time.Duration) { _ = s.manager.Sweep(ctx, every) }
 
 // ServeHTTP answers a request.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
@@ -85,10 +119,10 @@ func (s *Site) routes() map[string]methods {
 	// signed in. Each takes a body only where its method has one.
 	public := func(h http.HandlerFunc) http.Handler { return h }
 	visitor := func(h http.HandlerFunc) http.Handler {
-		return s.body(s.Manager.Handler(s.CSRF.Handler(h)))
+		return s.body(s.manager.Handler(s.csrf.Handler(h)))
 	}
 	user := func(h http.HandlerFunc) http.Handler {
-		return s.body(s.Manager.Handler(s.CSRF.Handler(s.Auth.RequireLogin(h))))
+		return s.body(s.manager.Handler(s.csrf.Handler(s.auth.RequireLogin(h))))
 	}
 	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
 	at := s.Prefix
@@ -140,14 +174,12 @@ func programs(next http.Handler) http.Handler {
 
 // home leads on: to the profile, or to where it all begins.
 func (s *Site) home(w http.ResponseWriter, r *http.Request) {
-	admin, err := s.Accounts.HasAdmin(r.Context())
-	if err != nil {
-		s.unavailable(w, r, "look for an administrator", err)
-		return
-	}
-	if !admin {
+	switch st, err := s.stage(r.Context()); {
+	case err != nil:
+		s.unavailable(w, r, "look for users", err)
+	case st == empty:
 		s.beforeSetup(w, r)
-		return
+	default:
+		redirect(w, s.Prefix+"/profile")
 	}
-	redirect(w, s.Prefix+"/profile")
 }

@@ -1,0 +1,251 @@
+package main_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestASVS_15_3_5_And_15_3_7_WrongUse(t *testing.T) {
+	s := start(t, t.TempDir())
+	s.setup()
+	const form = "application/x-www-form-urlencoded"
+	page := s.client()
+	token := csrfOf(t, page.page("/auth/login").body)
+	for _, tc := range []struct {
+		name, contentType, body string
+		status                  int
+	}{
+		{"empty user name", "application/json", credentials("", goodPassword), 400},
+		{"empty password", "application/json", credentials("ada", ""), 400},
+		{"user name of 300 bytes", "application/json", credentials(strings.Repeat("a", 300), goodPassword), 400},
+		{"user name of 256 bytes", "application/json", credentials(strings.Repeat("a", 256), goodPassword), 401},
+		{"user name that is no UTF-8", "application/json", "{\"username\":\"a\xff\",\"password\":\"x\"}", 400},
+		{"half a surrogate pair", "application/json", `{"username":"ada","password":"\ud800"}`, 400},
+		{"duplicate key", "application/json", `{"username":"ada","username":"eve","password":"x"}`, 400},
+		{"duplicate key, escaped", "application/json", `{"username":"ada","\u0075sername":"eve","password":"x"}`, 400},
+		{"another case is another name", "application/json", `{"Username":"ada","password":"x"}`, 400},
+		{"password as a list", "application/json", `{"username":"ada","password":["x"]}`, 400},
+		{"password as a number", "application/json", `{"username":"ada","password":1}`, 400},
+		{"password as null", "application/json", `{"username":"ada","password":null}`, 400},
+		{"password as an object", "application/json", `{"username":"ada","password":{"$ne":""}}`, 400},
+		{"user name as a boolean", "application/json", `{"username":true,"password":"x"}`, 400},
+		{"a list", "application/json", `[{"username":"ada","password":"x"}]`, 400},
+		{"a text", "application/json", `"ada"`, 400},
+		{"nothing", "application/json", ``, 400},
+		{"something behind", "application/json", credentials("ada", goodPassword) + `{}`, 400},
+		{"cut off", "application/json", `{"username":"ada","password":"x"`, 400},
+		{"unknown keys", "application/json", `{"username":"ada","password":"x","remember":{"a":[1]}}`, 401},
+		{"charset", "application/json; charset=utf-8", credentials("ada", "x"), 401},
+		{"another charset", "application/json; charset=utf-16", credentials("ada", "x"), 415},
+		{"a form as JSON", "application/json", "username=ada&password=x", 400},
+		{"JSON as a form", form, credentials("ada", goodPassword), 403},
+		{"both", form, "csrf_token=" + token + "&" + credentials("ada", goodPassword), 400},
+		{"a form with a field twice", form, "csrf_token=" + token + "&username=ada&username=eve&password=x", 400},
+		{"a form with a bad escape", form, "csrf_token=" + token + "&username=%zz&password=x", 400},
+		{"a form that is no UTF-8", form, "csrf_token=" + token + "&username=%ff&password=x", 400},
+		{"a form without a token", form, "username=ada&password=" + url.QueryEscape(goodPassword), 403},
+		{"no content type", "", credentials("ada", goodPassword), 415},
+		{"text", "text/plain", credentials("ada", goodPassword), 415},
+		{"text that calls itself JSON", "text/plain; application/json", credentials("ada", goodPassword), 415},
+		{"multipart", "multipart/form-data; boundary=x", "--x--", 415},
+		{"XML", "application/xml", "<login/>", 415},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r, err := http.NewRequest("POST", s.URL+"/auth/login", strings.NewReader(tc.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Header["Content-Type"] = nil; tc.contentType != "" {
+				r.Header.Set("Content-Type", tc.contentType)
+			}
+			a := page.send(r)
+			if a.StatusCode != tc.status {
+				t.Fatalf("%d, want %d: %s", a.StatusCode, tc.status, a.body)
+			}
+			var doc struct {
+				Title, Detail string
+				Status        int
+			}
+			if a.Header.Get("Content-Type") != "application/problem+json" || json.Unmarshal([]byte(a.body), &doc) != nil || doc.Status != tc.status || doc.Detail == "" {
+				t.Errorf("no problem document: %s: %s", a.Header.Get("Content-Type"), a.body)
+			}
+		})
+	}
+	t.Run("two content types", func(t *testing.T) {
+		r, _ := http.NewRequest("POST", s.URL+"/auth/login", strings.NewReader(credentials("ada", goodPassword)))
+		r.Header["Content-Type"] = []string{"application/json", "text/plain"}
+		if a := page.send(r); a.StatusCode != 415 {
+			t.Errorf("%d", a.StatusCode)
+		}
+	})
+}
+
+// spill reads as one byte for ever, and counts how much was read of it.
+type spill struct{ n, size int }
+
+func (s *spill) Read(p []byte) (int, error) {
+	if s.n >= s.size {
+		return 0, io.EOF
+	}
+	for i := range p {
+		p[i] = 'a'
+	}
+	s.n += len(p)
+	return len(p), nil
+}
+
+func TestAttack_A39_BodiesAreRefusedUnread(t *testing.T) {
+	s := start(t, t.TempDir())
+	s.setup()
+	for _, length := range []int64{64 << 20, -1} { // told, and chunked
+		body := &spill{size: 64 << 20}
+		r, err := http.NewRequest("POST", s.URL+"/auth/login", io.NopCloser(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = length
+		r.Header.Set("Content-Type", "application/json")
+		begin := time.Now()
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatalf("length %d: %v", length, err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 413 || body.n > 16<<20 || time.Since(begin) > 5*time.Second {
+			t.Errorf("length %d: %d after %d bytes and %v", length, res.StatusCode, body.n, time.Since(begin))
+		}
+	}
+	c := s.client()
+	a := c.do("GET", "/auth/session", "", "Cookie", strings.Repeat("a=b; ", 5000))
+	c.want(a, 401)
+	if a := c.do("GET", "/auth/session", "", "X-Long", strings.Repeat("a", 1<<20)); a.StatusCode != 431 {
+		t.Errorf("a header of 1 MiB: %d", a.StatusCode)
+	}
+	for _, value := range []string{strings.Repeat("A", 4096), "\x01", "a\tb", `"quoted"`, "ä", "=;=", strings.Repeat("x", 60000)} {
+		r, _ := http.NewRequest("GET", s.URL+"/auth/session", nil)
+		r.Header["Cookie"] = []string{"__Host-session=" + value}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			continue // Go's client refuses to send some of them
+		}
+		res.Body.Close()
+		if res.StatusCode != 401 && res.StatusCode != 400 {
+			t.Errorf("cookie %.20q: %d", value, res.StatusCode)
+		}
+	}
+}
+
+func TestASVS_3_5_3_MethodsThatChangeNothing(t *testing.T) {
+	s := start(t, t.TempDir())
+	c := s.setup()
+	for path, allow := range map[string]string{
+		"/auth/login": "GET, HEAD, POST", "/auth/logout": "POST", "/auth/session": "GET, HEAD", "/auth/profile": "GET, HEAD",
+		"/auth/sessions": "GET, HEAD", "/auth/sessions/x": "DELETE", "/auth/sessions/x/end": "POST",
+		"/auth/sessions/end-others": "POST", "/auth/setup": "GET, HEAD, POST", "/": "GET, HEAD",
+	} {
+		for _, method := range []string{"GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "POST", "TRACE", "post", "QUERY"} {
+			if strings.Contains(", "+allow+",", ", "+method+",") {
+				continue
+			}
+			// A cookie that is none would be a log line if anything looked at it.
+			a := c.do(method, path, "", "X-HTTP-Method-Override", "POST", "X-CSRF-Token", c.csrf)
+			if a.StatusCode != 405 || a.Header.Get("Allow") != allow {
+				t.Errorf("%s %s: %d, Allow %q, want %q", method, path, a.StatusCode, a.Header.Get("Allow"), allow)
+			}
+		}
+	}
+	c.session()
+	stranger := s.client()
+	for _, method := range []string{"GET", "HEAD"} { // the same guard
+		stranger.want(stranger.do(method, "/auth/session", ""), 401)
+		stranger.want(stranger.do(method, "/auth/sessions", ""), 401)
+	}
+}
+
+// A wrong method is answered before anything looks at the cookie.
+func TestMethodBeforeToken(t *testing.T) {
+	s := start(t, t.TempDir())
+	c := s.client()
+	c.want(c.do("GET", "/auth/logout", "", "Cookie", "__Host-session=nonsense"), 405)
+	c.want(c.do("GET", "/auth/session", "", "Cookie", "__Host-session=nonsense"), 401)
+	s.logged(regexp.MustCompile(`"path":"[\\"]*/auth/session`))
+	if n := strings.Count(s.stderr.String(), "bad_cookie"); n != 1 {
+		t.Errorf("%d bad cookies in the log, want the second alone", n)
+	}
+}
+
+func TestAttack_A17_LoginByAnotherSite(t *testing.T) {
+	s := start(t, t.TempDir())
+	victim := s.setup()
+	login := url.Values{"username": {"ada"}, "password": {goodPassword}}
+
+	// The attacker's page sends their own credentials, with a token that is the
+	// attacker's, bound to a cookie that the victim has not.
+	attacker := s.client()
+	login.Set("csrf_token", csrfOf(t, attacker.page("/auth/login").body))
+	stranger := s.client()
+	for _, header := range [][]string{
+		{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"},
+		{"Origin", "https://evil.example"},
+		{"Origin", "null", "Sec-Fetch-Site", "cross-site"},
+		{"Sec-Fetch-Site", "cross-site"},
+		{"Sec-Fetch-Site", "same-site"},
+		{"Origin", strings.Replace(s.URL, "http:", "https:", 1)},
+		{},
+	} {
+		for _, body := range []string{login.Encode(), credentials("ada", goodPassword)} {
+			if len(header) == 0 && strings.HasPrefix(body, "{") {
+				continue // no browser's: nobody's session is at stake
+			}
+			a := stranger.want(stranger.do("POST", "/auth/login", body, header...), 403)
+			if len(a.Cookies()) > 0 {
+				t.Errorf("%v: a cookie was set", header)
+			}
+		}
+	}
+
+	// Nor does another site sign the victim out, or end their sessions.
+	for _, path := range []string{"/auth/logout", "/auth/sessions/end-others"} {
+		victim.want(victim.do("POST", path, "{}", "Origin", "https://evil.example", "X-CSRF-Token", victim.csrf), 403)
+		victim.want(victim.do("POST", path, "{}"), 403)
+		victim.want(victim.do("POST", path, "csrf_token="+url.QueryEscape(login.Get("csrf_token")), "Origin", s.URL), 403)
+	}
+	victim.session()
+}
+
+func TestAttack_A42_OutsideTextInTheLog(t *testing.T) {
+	s := start(t, t.TempDir())
+	s.setup()
+	c := s.client()
+	names := []string{"a\r\nlevel=ERROR", "\x1b[2J", "nul\x00", "\u2028", "\u202etxt", "\u0085", "zero\u200bwidth", "\u2066x", `","msg":"forged"`}
+	for _, n := range names {
+		c.want(c.do("POST", "/auth/login", credentials(n, goodPassword), "User-Agent", "\u202e\u200b", "Referer", "\u2028"), 401)
+		c.do("GET", "/"+url.PathEscape(n), "")
+	}
+	s.end(syscall.SIGTERM)
+	log := s.stderr.String()
+	for line := range strings.Lines(log) {
+		var entry map[string]any
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Errorf("%v: %q", err, line)
+		}
+		for _, b := range []byte(strings.TrimSuffix(line, "\n")) {
+			if b < ' ' || b > '~' {
+				t.Errorf("byte %#x in %q", b, line)
+			}
+		}
+		if entry["msg"] == "forged" {
+			t.Error("a forged line")
+		}
+	}
+	if n := strings.Count(log, `"msg":"login_refused"`); n != len(names) {
+		t.Errorf("%d refused logins in the log, want %d", n, len(names))
+	}
+}
