@@ -7,10 +7,10 @@
 // with one call of storetest.Run.
 //
 // A store has no opinion. It does not judge whether a session has expired, it
-// never reads a clock but to refuse a sweep whose clock is wrong, and it cannot
-// read what it keeps: the values are sealed, and the key is half in the
-// browser's cookie. What it owes is atomicity: [Store.Put] is a compare-and-set,
-// and a session that has ended stays ended.
+// reads a clock only to refuse a sweep whose clock is wrong and to forget by
+// itself what is long past, and it cannot read what it keeps: the values are
+// sealed, and the key is half in the browser's cookie. What it owes is atomicity:
+// [Store.Put] is a compare-and-set, and a session that has ended stays ended.
 package store
 
 import (
@@ -189,7 +189,9 @@ type UserStore interface {
 	Store
 
 	// ListUser returns the live records of a user in no particular order,
-	// expired ones that are still kept among them. Data may be nil.
+	// expired ones that are still kept among them. Data may be nil. It is no
+	// snapshot: each record is as it was at some moment of the call. A userID of
+	// "" is no user: it has no records.
 	ListUser(ctx context.Context, userID string) ([]Record, error)
 
 	// EndUser ends the live sessions of a user, but not the one with the ID
