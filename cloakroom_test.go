@@ -200,6 +200,13 @@ func (s *spy) take() []string {
 	return calls
 }
 
+// forget drops what it has noted.
+func (s *spy) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls, s.puts = nil, nil
+}
+
 // on sets before, nil for a store that just works.
 func (s *spy) on(before func(ctx context.Context, op string) error) {
 	s.mu.Lock()
