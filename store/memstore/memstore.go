@@ -74,44 +74,50 @@ var (
 	_ store.Scanner   = (*Store)(nil)
 )
 
-// A shard is padded to two cache lines, so that no lock shares one with
-// another's.
+// A shard keeps records and tombstones apart: a tombstone needs little room, and
+// a read that finds its record looks no further. An ID is in at most one of the
+// two. It is padded to two cache lines, so that no lock shares one with another.
 type shard struct {
-	mu    sync.Mutex
-	table table[entry, *entry]
-	hand  uint64 // where the next create looks for something to forget
-	_     [128 - 56]byte
+	mu   sync.Mutex
+	live table[session, *session]
+	dead table[tombstone, *tombstone]
+	hand cursor // where the next create looks for something to forget
+	_    [128 - 104]byte
 }
 
-// An entry is a record or a tombstone. It has the size of a cache line, and it
-// is all that is left of a session that has ended.
-type entry struct {
-	next *entry
-	id   store.ID
-	due  int64 // Expires of a record, the end of a tombstone's time; milliseconds, as all times here
-	last int64 // Seen of a record; of a tombstone the reason and time, see bury
-	live *live // nil in a tombstone, and in what has been forgotten
-}
-
-// live is what only a live record has.
-type live struct {
-	version           uint64
+// A session is a live record. Times are milliseconds.
+type session struct {
+	next              *session // of the chain in the table
+	id                store.ID
+	version           uint64 // 0 once the session has ended or has been forgotten
+	seen, expires     int64
 	created, deadline int64
 	info, data        []byte
-	user              *user  // nil for nobody's
-	prev, next        *entry // in the user's list; guarded by the user shard's lock
+	user              *user    // nil for nobody's
+	newer, older      *session // in the user's list; guarded by the user shard's lock
 }
 
-func (e *entry) hash() uint64   { return bits.Reverse64(e.order()) }
-func (e *entry) chain() **entry { return &e.next }
+// A tombstone is what is left of a session that has ended.
+type tombstone struct {
+	next   *tombstone
+	id     store.ID
+	until  int64
+	at     int64
+	reason store.Reason
+}
 
-// order returns the bits of the ID behind those that choose the shard. They
-// place the entry in its shard's table as they are: IDs are SHA-256 values and
-// spread evenly, nobody outside chooses one, and a walk through the table is one
-// in the order of the IDs, which Scan needs.
-func (e *entry) order() uint64 { return order(e.id) }
+func (e *session) hash() uint64         { return hash(&e.id) }
+func (e *session) chain() **session     { return &e.next }
+func (e *tombstone) hash() uint64       { return hash(&e.id) }
+func (e *tombstone) chain() **tombstone { return &e.next }
 
-func order(id store.ID) uint64 { return binary.BigEndian.Uint64(id[:8]) << shardBits }
+// order returns the bits of an ID behind those that choose the shard. They place
+// it in the shard's tables as they are: IDs are SHA-256 values and spread evenly,
+// nobody outside chooses one, and so a walk through a table is one in the order
+// of the IDs, which Scan needs.
+func order(id *store.ID) uint64 { return binary.BigEndian.Uint64(id[:8]) << shardBits }
+
+func hash(id *store.ID) uint64 { return bits.Reverse64(order(id)) }
 
 // New returns an empty store.
 func New(opts *Options) *Store {
@@ -126,34 +132,52 @@ func New(opts *Options) *Store {
 func (s *Store) Len() int { return int(s.records.Load()) }
 
 // shard returns the shard of an ID.
-func (s *Store) shard(id store.ID) *shard { return &s.shards[id[0]>>(8-shardBits)] }
+func (s *Store) shard(id *store.ID) *shard { return &s.shards[id[0]>>(8-shardBits)] }
 
-// find returns what is known under an ID, or nil. The shard is locked.
-func (sh *shard) find(id *store.ID) *entry {
-	e := sh.table.first(bits.Reverse64(order(*id)))
+// session returns the live record under an ID, or nil. The shard is locked.
+func (sh *shard) session(id *store.ID) *session {
+	e := sh.live.first(hash(id))
 	for e != nil && e.id != *id {
 		e = e.next
 	}
 	return e
 }
 
+// tombstone returns the tombstone under an ID, or nil. The shard is locked.
+func (sh *shard) tombstone(id *store.ID) *tombstone {
+	e := sh.dead.first(hash(id))
+	for e != nil && e.id != *id {
+		e = e.next
+	}
+	return e
+}
+
+// missing says why there is no live record under an ID. The shard is locked.
+func (sh *shard) missing(id *store.ID) error {
+	if sh.tombstone(id) != nil {
+		return store.ErrEnded
+	}
+	return store.ErrNotFound
+}
+
 // Get implements [store.Store]. The slices of the record are the stored ones,
 // not copies: nobody changes their bytes. It allocates nothing.
-func (s *Store) Get(ctx context.Context, id store.ID) (store.Record, error) {
+func (s *Store) Get(ctx context.Context, id store.ID) (r store.Record, err error) {
 	if err := ctx.Err(); err != nil {
-		return store.Record{}, err
+		return r, err
 	}
-	sh := s.shard(id)
+	sh := s.shard(&id)
 	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	e := sh.find(&id)
-	switch {
-	case e == nil:
-		return store.Record{}, store.ErrNotFound
-	case e.live == nil:
-		return store.Record{ID: id, Ended: e.ended()}, store.ErrEnded
+	if e := sh.session(&id); e != nil {
+		e.read(&r)
+	} else if t := sh.tombstone(&id); t != nil {
+		r.ID, r.Ended = id, store.Ended{Reason: t.reason, At: date(t.at)}
+		err = store.ErrEnded
+	} else {
+		err = store.ErrNotFound
 	}
-	return e.record(), nil
+	sh.mu.Unlock()
+	return r, err
 }
 
 // Put implements [store.Store]. It keeps Data and Info without copying them. An
@@ -177,33 +201,32 @@ func (s *Store) Put(ctx context.Context, r store.Record) error {
 // create stores the first version of a session.
 func (s *Store) create(r *store.Record) error {
 	horizon := s.horizon()
-	sh := s.shard(r.ID)
+	sh := s.shard(&r.ID)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.find(&r.ID); e != nil {
-		if e.live == nil {
-			return store.ErrEnded
-		}
+	if sh.session(&r.ID) != nil {
 		return store.ErrConflict
 	}
-	s.forgetSome(sh, horizon)
+	if sh.tombstone(&r.ID) != nil {
+		return store.ErrEnded
+	}
+	s.forget(sh, &sh.hand, stepsOfCreate, horizon)
 	if s.max > 0 && s.records.Load() >= s.max {
 		return ErrFull
 	}
 	deadline := r.Deadline.UnixMilli()
-	e := &entry{
-		id:   r.ID,
-		due:  min(r.Expires.UnixMilli(), deadline),
-		last: r.Seen.UnixMilli(),
-		live: &live{
-			version:  1,
-			created:  r.Created.UnixMilli(),
-			deadline: deadline,
-			info:     slices.Clip(r.Info),
-			data:     slices.Clip(r.Data),
-		},
+	e := &session{
+		id:       r.ID,
+		version:  1,
+		seen:     r.Seen.UnixMilli(),
+		expires:  min(r.Expires.UnixMilli(), deadline),
+		created:  r.Created.UnixMilli(),
+		deadline: deadline,
+		info:     slices.Clip(r.Info),
+		data:     slices.Clip(r.Data),
 	}
-	s.insert(sh, e)
+	sh.live.insert(e)
+	s.records.Add(1)
 	if r.UserID != "" {
 		s.users.link(e, r.UserID)
 	}
@@ -212,24 +235,20 @@ func (s *Store) create(r *store.Record) error {
 
 // update stores the next version of a session.
 func (s *Store) update(r *store.Record) error {
-	sh := s.shard(r.ID)
+	sh := s.shard(&r.ID)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.find(&r.ID)
+	e := sh.session(&r.ID)
 	switch {
 	case e == nil:
-		return store.ErrNotFound
-	case e.live == nil:
-		return store.ErrEnded
-	case e.live.version != r.Version:
+		return sh.missing(&r.ID)
+	case e.version != r.Version:
 		return store.ErrConflict
-	}
-	l := e.live
-	if l.user.id() != r.UserID || l.created != r.Created.UnixMilli() || l.deadline != r.Deadline.UnixMilli() {
+	case e.user.id() != r.UserID, e.created != r.Created.UnixMilli(), e.deadline != r.Deadline.UnixMilli():
 		return store.ErrImmutable
 	}
-	l.version++
-	l.info, l.data = slices.Clip(r.Info), slices.Clip(r.Data)
+	e.version++
+	e.info, e.data = slices.Clip(r.Info), slices.Clip(r.Data)
 	e.touch(r.Seen, r.Expires)
 	return nil
 }
@@ -239,15 +258,12 @@ func (s *Store) Touch(ctx context.Context, id store.ID, seen, expires time.Time)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	sh := s.shard(id)
+	sh := s.shard(&id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.find(&id)
-	switch {
-	case e == nil:
-		return store.ErrNotFound
-	case e.live == nil:
-		return store.ErrEnded
+	e := sh.session(&id)
+	if e == nil {
+		return sh.missing(&id)
 	}
 	e.touch(seen, expires)
 	return nil
@@ -261,77 +277,60 @@ func (s *Store) End(ctx context.Context, id store.ID, version uint64, why store.
 	if id.IsZero() {
 		return errors.New("memstore: end: no session has the zero ID")
 	}
-	horizon := s.horizon()
-	sh := s.shard(id)
+	sh := s.shard(&id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.find(&id)
+	e := sh.session(&id)
 	switch {
-	case e == nil:
-		s.forgetSome(sh, horizon)
-		s.insert(sh, &entry{id: id, due: until.UnixMilli(), last: bury(why)})
-		return store.ErrNotFound
-	case e.live == nil:
+	case e == nil && sh.tombstone(&id) != nil:
 		return store.ErrEnded
-	case version != 0 && version != e.live.version:
+	case e == nil:
+		s.forget(sh, &sh.hand, stepsOfCreate, s.horizon())
+		sh.bury(&id, why, until.UnixMilli())
+		s.records.Add(1)
+		return store.ErrNotFound
+	case version != 0 && version != e.version:
 		return store.ErrConflict
 	}
-	s.end(e, why, until)
+	s.end(sh, e, why, until)
 	return nil
 }
 
-// insert puts in an entry. The shard is locked.
-func (s *Store) insert(sh *shard, e *entry) {
-	sh.table.insert(e)
-	s.records.Add(1)
+// end puts a tombstone in the place of a live record, whose shard is locked.
+func (s *Store) end(sh *shard, e *session, why store.Ended, until time.Time) {
+	s.drop(sh, e)
+	sh.bury(&e.id, why, max(until.UnixMilli(), e.deadline))
 }
 
-// end makes a tombstone of a live entry, whose shard is locked. All that the
-// session kept is given back.
-func (s *Store) end(e *entry, why store.Ended, until time.Time) {
-	e.due = max(until.UnixMilli(), e.live.deadline)
-	e.last = bury(why)
-	s.strip(e)
-}
-
-// strip takes from an entry what only a live one has.
-func (s *Store) strip(e *entry) {
-	if e.live.user != nil {
+// drop takes a live record out of its shard, which is locked, and out of its
+// user's list. The version tells a caller of users.sessions that it is gone.
+func (s *Store) drop(sh *shard, e *session) {
+	if e.user != nil {
 		s.users.unlink(e)
 	}
-	e.live = nil
+	sh.live.remove(e)
+	e.version = 0
 }
 
-// touch moves the times of a live entry forward.
-func (e *entry) touch(seen, expires time.Time) {
-	e.last = max(e.last, seen.UnixMilli())
-	e.due = max(e.due, min(expires.UnixMilli(), e.live.deadline))
+// bury leaves a tombstone. The shard is locked.
+func (sh *shard) bury(id *store.ID, why store.Ended, until int64) {
+	sh.dead.insert(&tombstone{id: *id, until: until, at: why.At.UnixMilli(), reason: why.Reason})
 }
 
-// record returns a live entry as the contract has it.
-func (e *entry) record() store.Record {
-	l := e.live
-	return store.Record{
-		ID:       e.id,
-		Version:  l.version,
-		UserID:   l.user.id(),
-		Created:  date(l.created),
-		Seen:     date(e.last),
-		Expires:  date(e.due),
-		Deadline: date(l.deadline),
-		Info:     l.info,
-		Data:     l.data,
-	}
+// touch moves the times of a live record forward.
+func (e *session) touch(seen, expires time.Time) {
+	e.seen = max(e.seen, seen.UnixMilli())
+	e.expires = max(e.expires, min(expires.UnixMilli(), e.deadline))
 }
 
-// bury packs why a session ended into the eight bytes that a tombstone has for
-// it: the reason in the lowest, the milliseconds above, enough for three million
-// years either way.
-func bury(why store.Ended) int64 { return why.At.UnixMilli()<<8 | int64(why.Reason) }
-
-// ended unpacks what bury packed.
-func (e *entry) ended() store.Ended {
-	return store.Ended{Reason: store.Reason(e.last & 0xff), At: date(e.last >> 8)}
+// read puts a live record into r as the contract has it. It fills what the caller
+// has, as a Record of 250 bytes is dear to copy where a read takes 100 ns.
+func (e *session) read(r *store.Record) {
+	r.ID = e.id
+	r.Version = e.version
+	r.UserID = e.user.id()
+	r.Created, r.Seen, r.Expires, r.Deadline = date(e.created), date(e.seen), date(e.expires), date(e.deadline)
+	r.Info, r.Data = e.info, e.data
 }
 
 // date turns milliseconds into a time. The zero time comes back as the zero time.
