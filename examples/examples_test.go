@@ -1,0 +1,310 @@
+// Package examples_test builds every example, runs it, and drives it over HTTP.
+package examples_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// built is a folder with all programs.
+var built string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "examples")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./...", "../cmd/cloakroom")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build the examples: %v\n%s", err, out)
+			return 1
+		}
+		built = dir
+		return m.Run()
+	}())
+}
+
+// start runs a program in an empty folder until the test ends, and returns the
+// lines that it prints.
+func start(t *testing.T, dir, program string, args ...string) (lines <-chan string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, filepath.Join(built, program), args...)
+	cmd.Dir = dir
+	r, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait() // it was killed
+		w.Close()
+	})
+	c := make(chan string, 1000)
+	go func() {
+		defer close(c)
+		for s := bufio.NewScanner(r); s.Scan(); {
+			c <- s.Text()
+		}
+	}()
+	return c
+}
+
+// wait returns the first match of re in what a program prints.
+func wait(t *testing.T, lines <-chan string, re string) string {
+	t.Helper()
+	var seen []string
+	for late := time.After(30 * time.Second); ; {
+		select {
+		case line, ok := <-lines:
+			if !ok {
+				t.Fatalf("the program ended without %s:\n%s", re, strings.Join(seen, "\n"))
+			}
+			if m := regexp.MustCompile(re).FindString(line); m != "" {
+				return m
+			}
+			seen = append(seen, line)
+		case <-late:
+			t.Fatalf("no %s in time:\n%s", re, strings.Join(seen, "\n"))
+		}
+	}
+}
+
+const address = `http://127\.0\.0\.1:[0-9]+`
+
+// example starts an example on a free port and returns its address.
+func example(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	return wait(t, start(t, t.TempDir(), program, append(args, "-listen", "127.0.0.1:0")...), address)
+}
+
+// visitor is a client that keeps its session, as browsers and curl do for
+// loopback addresses. Go's cookie jar keeps no Secure cookie of plain HTTP.
+type visitor struct {
+	mu      sync.Mutex
+	cookies []*http.Cookie
+}
+
+// do sends a request, a form where there is one, and returns status and body.
+func (v *visitor) do(t *testing.T, method, url string, form url.Values) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	v.mu.Lock()
+	for _, c := range v.cookies {
+		req.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
+	}
+	v.mu.Unlock()
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set := resp.Cookies(); len(set) > 0 {
+		v.mu.Lock()
+		v.cookies = slices.DeleteFunc(set, func(c *http.Cookie) bool { return c.MaxAge < 0 })
+		v.mu.Unlock()
+	}
+	return resp.StatusCode, strings.TrimSpace(string(body))
+}
+
+// want fails unless the answer is this one.
+func (v *visitor) want(t *testing.T, method, url string, form url.Values, status int, body string) {
+	t.Helper()
+	if gotStatus, got := v.do(t, method, url, form); gotStatus != status || body != "" && got != body {
+		t.Errorf("%s %s: %d %s, want %d %s", method, url, gotStatus, got, status, body)
+	}
+}
+
+func TestCounter(t *testing.T) {
+	base := example(t, "counter")
+	var v visitor
+	v.want(t, "GET", base+"/session_test", nil, 200, `{"test_counter":1}`)
+	v.want(t, "GET", base+"/session_test", nil, 200, `{"test_counter":2}`)
+	new(visitor).want(t, "GET", base+"/session_test", nil, 200, `{"test_counter":1}`)
+
+	// In parallel every number from 3 on comes exactly once.
+	const parallel = 50
+	numbers := make([]int, parallel)
+	var wg sync.WaitGroup
+	for i := range parallel {
+		wg.Go(func() {
+			_, body := v.do(t, "GET", base+"/session_test", nil)
+			var answer struct {
+				N int `json:"test_counter"`
+			}
+			if err := json.Unmarshal([]byte(body), &answer); err != nil {
+				t.Error(body, err)
+			}
+			numbers[i] = answer.N
+		})
+	}
+	wg.Wait()
+	slices.Sort(numbers)
+	for i, n := range numbers {
+		if n != i+3 {
+			t.Fatalf("%d parallel requests counted %v, want 3 to %d, each once", parallel, numbers, parallel+2)
+		}
+	}
+}
+
+func TestKeyvalue(t *testing.T) {
+	base := example(t, "keyvalue")
+	var v visitor
+	v.want(t, "GET", base+"/get_session", nil, 200, `{"key":null}`)
+	v.want(t, "GET", base+"/set_session", nil, 200, `{"message":"Session set"}`)
+	v.want(t, "GET", base+"/get_session", nil, 200, `{"key":"value"}`)
+	new(visitor).want(t, "GET", base+"/get_session", nil, 200, `{"key":null}`)
+}
+
+func TestGuide(t *testing.T) {
+	form := func(name, password string) url.Values {
+		return url.Values{"username": {name}, "password": {password}}
+	}
+	base := example(t, "guide")
+	var v visitor
+	v.want(t, "GET", base+"/login", nil, 200, `{"message":"Login page. POST to /login to authenticate."}`)
+	v.want(t, "GET", base+"/profile", nil, 401, `{"detail":"Not authenticated"}`)
+	v.want(t, "GET", base+"/admin", nil, 401, "")
+	v.want(t, "POST", base+"/login", form("testuser", "password124"), 401, `{"detail":"Invalid credentials"}`)
+	v.want(t, "POST", base+"/login", form("nobody", "password123"), 401, `{"detail":"Invalid credentials"}`)
+	v.want(t, "POST", base+"/login", form("testuser", "password123"), 200, `{"message":"Login successful!"}`)
+	v.want(t, "GET", base+"/profile", nil, 200, `{"message":"Welcome to your profile, testuser!"}`)
+	v.want(t, "GET", base+"/admin", nil, 403, "")
+
+	stolen := &visitor{cookies: v.cookies}
+	v.want(t, "POST", base+"/logout", nil, 200, `{"message":"Logged out successfully."}`)
+	v.want(t, "GET", base+"/profile", nil, 401, `{"detail":"Not authenticated"}`)
+	stolen.want(t, "GET", base+"/profile", nil, 401, `{"detail":"Not authenticated"}`)
+
+	base = example(t, "guide", "-roles", "admin")
+	var admin visitor
+	admin.want(t, "POST", base+"/login", form("testuser", "password123"), 200, `{"message":"Login successful!"}`)
+	admin.want(t, "GET", base+"/admin", nil, 200, `{"message":"Admin dashboard for testuser."}`)
+}
+
+// TestShared signs in at the service and is signed in at the other program, and
+// signed out there as well.
+func TestShared(t *testing.T) {
+	dir := t.TempDir()
+	lines := start(t, dir, "cloakroom", "serve", "--listen", "127.0.0.1:0")
+	service := wait(t, lines, address)
+	token := strings.TrimPrefix(wait(t, lines, `token=[A-Za-z0-9_-]+`), "token=")
+	base := wait(t, start(t, dir, "shared", "-listen", "127.0.0.1:0"), address)
+
+	send := func(v *visitor, path, csrf string, body any) (int, string) {
+		text, _ := json.Marshal(body)
+		req, _ := http.NewRequestWithContext(t.Context(), "POST", service+path, strings.NewReader(string(text)))
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("X-CSRF-Token", csrf)
+		for _, c := range v.cookies {
+			req.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
+		}
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		answer, _ := io.ReadAll(resp.Body)
+		if resp.StatusCode == http.StatusCreated {
+			v.cookies = resp.Cookies()
+		}
+		return resp.StatusCode, string(answer)
+	}
+	var v visitor
+	v.want(t, "GET", base+"/", nil, 401, "")
+	if status, body := send(&v, "/auth/setup", "", map[string]string{"token": token, "username": "ada", "password": "correct horse battery staple"}); status != 201 {
+		t.Fatalf("setup: %d %s", status, body)
+	}
+	v.want(t, "GET", base+"/", nil, 200, "Hello ada, you have signed in at the service.")
+
+	_, session := v.do(t, "GET", service+"/auth/session", nil)
+	var answer struct {
+		Token string `json:"csrf_token"`
+	}
+	if err := json.Unmarshal([]byte(session), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := send(&v, "/auth/logout", answer.Token, struct{}{}); status != 204 {
+		t.Fatalf("logout: %d %s", status, body)
+	}
+	v.want(t, "GET", base+"/", nil, 401, "")
+}
+
+func TestQuickstart(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // it says no address: give it a free one
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	start(t, t.TempDir(), "quickstart", "-listen", addr)
+	for range 300 {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	var v visitor
+	v.want(t, "GET", "http://"+addr+"/", nil, 200, "visit 1")
+	v.want(t, "GET", "http://"+addr+"/", nil, 200, "visit 2")
+}
+
+// TestREADME compares the README's program with the example, which has a package
+// clause, imports and error checks beside it.
+func TestREADME(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```go\n")
+	shown, _, _ := strings.Cut(rest, "```")
+
+	source, err := os.ReadFile("quickstart/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := regexp.MustCompile(`(?s)package main\n|import \(.*?\n\)\n`).ReplaceAllString(string(source), "")
+	program = regexp.MustCompile(`\tif err != nil \{\n\t\tlog\.Fatal\(err\)\n\t\}\n`).ReplaceAllString(program, "")
+	if shown, program = strings.TrimSpace(shown), strings.TrimSpace(program); shown != program {
+		t.Errorf("the README shows\n%s\n\nexamples/quickstart is\n%s", shown, program)
+	}
+	n := 0
+	for line := range strings.Lines(program) {
+		if strings.TrimSpace(line) != "" {
+			n++
+		}
+	}
+	if n > 15 {
+		t.Errorf("the program has %d lines, promised are 15", n)
+	}
+}
