@@ -1,0 +1,258 @@
+package promises_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+// lates are the requests that may come to their end too late.
+var lates = []kind{reads, sets, updates, renews, setsRoles, logsIn, logsInSet, logsInElse}
+
+// enders are the requests after which a token must be nobody's.
+var enders = []kind{logsOut, ends, endsUser, renews, setsRoles, logsIn, logsInElse}
+
+// A session that was ended stays ended in every order which the steps of two
+// requests can take: the late one may read, write, touch, renew or sign in, the
+// other end the session in any way there is. Both instances take both parts.
+func TestPromise01_EveryOrderOfTwoRequests(t *testing.T) {
+	onEach(t, func(t *testing.T, st backend) {
+		w := newWorld(t, st, nil)
+		orders := 0
+		for _, late := range lates {
+			for _, end := range enders {
+				for from := range w.instances {
+					user := w.fresh("u")
+					orders += explore(t, func() *scene {
+						return newScene(t, w, w.login(t, user, ""), from, late, end)
+					})
+				}
+			}
+		}
+		t.Logf("%d orders", orders)
+	})
+}
+
+// The same for a visitor who has values and has not signed in.
+func TestPromise01_EveryOrderOfTwoRequestsOfAStranger(t *testing.T) {
+	onEach(t, func(t *testing.T, st backend) {
+		w := newWorld(t, st, nil)
+		for _, late := range []kind{reads, sets, updates, renews, logsInElse} {
+			for _, end := range []kind{logsOut, ends, renews, logsInElse} {
+				explore(t, func() *scene {
+					a := w.must(t, request{method: "POST", path: "/set", form: url.Values{"open": {""}, "name": {"cart"}, "value": {"hat"}}})
+					return newScene(t, w, a.cookie, 0, late, end)
+				})
+			}
+		}
+	})
+}
+
+// With a third request there is somebody to be mistaken about: a renewal that
+// copies what a writer has just changed, while somebody ends the session.
+func TestPromise01_EveryOrderOfThreeRequests(t *testing.T) {
+	casts := [][3]kind{
+		{sets, renews, logsOut},
+		{updates, renews, ends},
+		{updates, logsIn, endsUser},
+		{reads, renews, logsOut},
+		{renews, renews, logsOut},
+		{renews, logsIn, endsUser},
+		{logsInSet, logsOut, ends},
+		{sets, updates, logsOut},
+	}
+	onEach(t, func(t *testing.T, st backend) {
+		w := newWorld(t, st, nil)
+		orders := 0
+		for _, cast := range casts {
+			user := w.fresh("u")
+			orders += explore(t, func() *scene {
+				return newScene(t, w, w.login(t, user, ""), 0, cast[:]...)
+			})
+		}
+		t.Logf("%d orders", orders)
+	})
+}
+
+// A handler that thinks for long between load and commit, reading or writing:
+// the logout that happens meanwhile is not undone, and the visitor never sees
+// the page of a change that was not made.
+func TestAttack_A01_SlowRequestAndLogout(t *testing.T) {
+	onEach(t, func(t *testing.T, st backend) {
+		w := newWorld(t, st, nil)
+		for _, end := range []kind{logsOut, ends, endsUser, renews, logsIn} {
+			for _, path := range []string{"/read", "/set", "/update", "/renew", "/roles"} {
+				t.Run(fmt.Sprintf("%s during %s", end, path), func(t *testing.T) {
+					cookie := w.login(t, w.fresh("u"), "")
+					a := w.slowly(t, path, cookie, func() {
+						s := newScene(t, w, cookie, 1, end)
+						s.play(s.actors[0])
+						if !s.actors[0].answer.ok() {
+							t.Fatal(s)
+						}
+					})
+					if path == "/read" {
+						if !a.ok() || a.touchesCookie() {
+							t.Errorf("the reader got %v", a)
+						}
+					} else if err := a.refusal(); err != nil || a.status != http.StatusConflict {
+						t.Errorf("the late request got %v: %v", a, err)
+					}
+					if err := w.nobody(cookie); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+	})
+}
+
+// slowly sends a request whose handler stands still between load and commit
+// while something else happens. A touch is due at its end.
+func (w *world) slowly(tb testing.TB, path, cookie string, meanwhile func()) answer {
+	tb.Helper()
+	method := "POST"
+	if path == "/read" {
+		method = "GET"
+	}
+	stands, goOn, done := make(chan struct{}), make(chan struct{}), make(chan answer, 1)
+	tr := w.trace()
+	tr.idle = time.Hour
+	tr.gate = func(c *call) fault {
+		if c.op == opHandler {
+			close(stands)
+			<-goOn
+		}
+		return nil
+	}
+	go func() {
+		done <- w.do(request{method: method, path: path, cookie: cookie, trace: tr,
+			form: url.Values{"slow": {""}, "name": {"late"}, "value": {"late"}, "role": {"late"}}})
+	}()
+	select {
+	case <-stands:
+	case a := <-done:
+		tb.Fatalf("%s did not stand still: %v", path, a)
+	}
+	func() {
+		defer close(goOn)
+		meanwhile()
+	}()
+	return <-done
+}
+
+// Somebody ends a session that is being created: the create, still on its way,
+// finds the tombstone.
+func TestPromise01_EndBeforeCreate(t *testing.T) {
+	onEach(t, func(t *testing.T, st backend) {
+		w := newWorld(t, st, nil)
+		for _, path := range []string{"/set", "/login"} {
+			var made store.ID
+			tr := w.trace()
+			tr.gate = func(c *call) fault {
+				if c.op == opCreate {
+					made = c.id
+					if err := w.instances[1].m.End(context.Background(), c.id); err != nil {
+						t.Error(err)
+					}
+				}
+				return nil
+			}
+			a := w.do(request{method: "POST", path: path, trace: tr,
+				form: url.Values{"open": {""}, "name": {"n"}, "value": {"v"}, "user": {w.fresh("u")}}})
+			if err := a.refusal(); err != nil || a.status != http.StatusConflict || a.detail() != "Session ended" {
+				t.Errorf("%s: %v, %v", path, a, err)
+			}
+			if _, live := w.live(t, made); live || tr.count(opCreate) != 1 {
+				t.Errorf("%s: live %t after %d creates", path, live, tr.count(opCreate))
+			}
+		}
+	})
+}
+
+// A write that the store takes long after its caller has given up: whatever has
+// happened meanwhile, it revives nothing, and leaves nothing alive that nobody
+// knows.
+func TestPromise01_OverdueWrites(t *testing.T) {
+	cases := []struct {
+		name, path string
+		late       op
+		meanwhile  string // what the visitor does before the write arrives
+		want       error  // what the store says to the write then
+	}{
+		{"first write", "/set", opCreate, "", store.ErrEnded},
+		{"write", "/set", opUpdate, "/logout", store.ErrEnded},
+		{"write, renewed", "/set", opUpdate, "/renew", store.ErrEnded},
+		{"write, written", "/set", opUpdate, "/update", store.ErrConflict},
+		{"touch", "/read", opTouch, "/logout", store.ErrEnded},
+		{"touch, renewed", "/read", opTouch, "/renew", store.ErrEnded},
+		{"login", "/login", opCreate, "/logout", store.ErrEnded},
+		{"renewal", "/renew", opCreate, "/logout", store.ErrEnded},
+		{"renewal, renewed", "/renew", opCreate, "/renew", store.ErrEnded},
+		{"end of the renewed", "/renew", opEnd, "/logout", store.ErrEnded},
+		{"end of the renewed, written", "/renew", opEnd, "/update", store.ErrConflict},
+	}
+	onEach(t, func(t *testing.T, st backend) {
+		w := newWorld(t, st, &cloakroom.Options{StoreTimeout: 100 * time.Millisecond})
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				cookie := ""
+				if c.meanwhile != "" {
+					cookie = w.login(t, w.fresh("u"), "")
+				}
+				release, done := make(chan struct{}), make(chan error, 1)
+				tr := w.trace()
+				tr.idle = time.Hour
+				tr.gate = func(got *call) fault {
+					if got.op != c.late || tr.count(c.late) > 1 {
+						return nil
+					}
+					return overdue(release, done)
+				}
+				q := request{method: "POST", path: c.path, cookie: cookie, trace: tr,
+					form: url.Values{"open": {""}, "name": {"n"}, "value": {"v"}, "user": {"else"}}}
+				if c.path == "/read" {
+					q.method = "GET"
+				}
+				a := w.do(q)
+				if c.late == opTouch {
+					if !a.ok() {
+						t.Errorf("a touch that failed was a refusal: %v", a)
+					}
+				} else if err := a.refusal(); err != nil || a.status != http.StatusServiceUnavailable {
+					t.Errorf("%v: %v", a, err)
+				}
+				current := cookie
+				if c.meanwhile != "" {
+					if b := w.must(t, request{at: 1, method: "POST", path: c.meanwhile, cookie: cookie}); b.cookie != "" || b.expired {
+						current = b.cookie
+					}
+				}
+				close(release)
+				if err := <-done; !errors.Is(err, c.want) {
+					t.Errorf("the store told the overdue call %v, want %v", err, c.want)
+				}
+				for _, id := range tr.created() {
+					if _, live := w.live(t, id); live {
+						t.Error("a session lives that nobody knows")
+					}
+				}
+				if c.want == store.ErrEnded && cookie != "" {
+					if err := w.nobody(cookie); err != nil {
+						t.Error(err)
+					}
+				}
+				if current != "" {
+					w.must(t, request{method: "GET", path: "/me", cookie: current})
+				}
+			})
+		}
+	})
+}
