@@ -68,3 +68,6 @@ func (m *Manager) SealRecord(raw [32]byte, r store.Record, plain []byte) []byte 
 func (m *Manager) SealInfo(r store.Record, plain []byte) []byte {
 	return m.seal.info.SealFor(r.ID[:], plain, binding(nil, &r))
 }
+
+// NewToken returns a token as sessions get them.
+func NewToken() [32]byte { return newToken() }
