@@ -187,6 +187,7 @@ func TestWhereAFieldIsFound(t *testing.T) {
 		"a byte too far":             {urlForm, "b=" + fill(1024-len(pair)-2) + "&" + pair, false},
 		"a byte too far, then more":  {urlForm, "b=" + fill(1024-len(pair)-2) + "&" + pair + "&c=d", false},
 		"ends there, then more":      {urlForm, "b=" + fill(1024-len(pair)-4) + "&" + pair + "&c=d", true},
+		"right up to the bound":      {urlForm, "b=" + fill(1024-len(pair)-3) + "&" + pair + "wrong", false},
 		"one long value":             {urlForm, fill(2000), false},
 		"name in capitals":           {urlForm, "CSRF_TOKEN=" + token, false},
 		"broken escape":              {urlForm, pair + "%zz", false},

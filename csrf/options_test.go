@@ -167,7 +167,7 @@ func TestErrorHandlerShowsTheFormAgain(t *testing.T) {
 	}
 	a.handler = a.manager.Handler(early.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	page := serveOnce(a.handler, "POST", "/", "")
-	if !errors.Is(got, csrf.ErrToken) || errors.Is(got, csrf.ErrCrossOrigin) {
+	if !errors.Is(got, csrf.ErrToken) || errors.Is(got, csrf.ErrCrossOrigin) || got.Error() != "csrf: CSRF token missing or wrong: no pre-login cookie" {
 		t.Errorf("error %v", got)
 	}
 	if v := post(a.handler, page.body, cookieOf(page)); v != "200 ok" {
