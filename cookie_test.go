@@ -95,7 +95,9 @@ func TestASVS_9_1_1_EveryTruncationIsRefused(t *testing.T) {
 		s.refuse(t, fmt.Sprintf("first %d bytes", n), encode(raw[:n]))
 		s.refuse(t, fmt.Sprintf("last %d bytes", n), encode(raw[len(raw)-n:]))
 		// A shorter tag must not be a weaker one.
-		s.refuse(t, fmt.Sprintf("%d bytes and zeros", n), encode(append(slices.Clone(raw[:n]), make([]byte, len(raw)-n)...)))
+		if zeros := append(slices.Clone(raw[:n]), make([]byte, len(raw)-n)...); !slices.Equal(zeros, raw) {
+			s.refuse(t, fmt.Sprintf("%d bytes and zeros", n), encode(zeros))
+		}
 	}
 	for n := len(cookieName) + 1; n < len(v.cookie); n++ {
 		s.refuse(t, fmt.Sprintf("first %d characters", n), v.cookie[:n])
@@ -110,6 +112,9 @@ func TestASVS_9_1_1_EveryTruncationIsRefused(t *testing.T) {
 func TestPromise06_OneSpelling(t *testing.T) {
 	s := newRefusal(t, nil)
 	v := s.signedIn(t, "u1")
+	for !strings.ContainsAny(v.cookie[len(cookieName):], "-_") { // where the alphabets differ
+		v = s.signedIn(t, "u1")
+	}
 	raw, _ := v.token()
 	last := strings.IndexByte(alphabet, v.cookie[len(v.cookie)-1])
 	spellings := 0
@@ -130,7 +135,7 @@ func TestPromise06_OneSpelling(t *testing.T) {
 	for what, spelled := range map[string]string{
 		"padding":           value + "=",
 		"standard alphabet": base64.StdEncoding.EncodeToString(raw),
-		"plus and slash":    strings.NewReplacer("-", "+", "_", "/").Replace(value) + " ",
+		"plus and slash":    strings.NewReplacer("-", "+", "_", "/").Replace(value),
 		"line end inside":   value[:30] + "\n" + value[30:],
 		"line end for last": value[:70] + "\n",
 		"quotes":            `"` + value + `"`,
