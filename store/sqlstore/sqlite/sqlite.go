@@ -151,7 +151,10 @@ func (db *DB) Dialect() *sqlstore.Dialect { return sqlstore.SQLite }
 func (db *DB) Reader() sqlstore.Queryer { return db.reader }
 
 // Write runs f in a transaction that it shares with other writes; see
-// [sqlstore.DB].
+// [sqlstore.DB]. If ctx ends before the transaction has begun, f is not run and
+// Write returns at once. If it ends later, Write waits up to a second for what
+// becomes of f, and returns that: only a disk that hangs leaves the caller in
+// doubt.
 func (db *DB) Write(ctx context.Context, f func(ctx context.Context, tx sqlstore.Queryer) error) error {
 	return db.writer.do(ctx, f)
 }

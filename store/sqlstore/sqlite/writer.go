@@ -38,12 +38,19 @@ type writer struct {
 	conn *conn // the working goroutine's; nil until needed
 }
 
+// settle is how long a caller whose context has ended waits for a write of its
+// own that is under way. It takes a few milliseconds, and to know what became of
+// it is worth them: whoever reads the record to find out could read it too early.
+// Only a disk that hangs leaves the question open.
+const settle = time.Second
+
 // write is one call of do.
 type write struct {
-	ctx  context.Context
-	f    func(context.Context, sqlstore.Queryer) error
-	err  error
-	done chan struct{} // closed when err is set
+	ctx   context.Context
+	f     func(context.Context, sqlstore.Queryer) error
+	begun bool // under writer.mu: it is in a transaction, or will never be
+	err   error
+	done  chan struct{} // closed when err is set
 
 	panicked any // what f panicked with; the caller's goroutine goes on with it
 }
@@ -120,7 +127,8 @@ func (w *writer) patiently(f func() error) error {
 	}
 }
 
-// do puts f into the queue and waits until it is kept, or until ctx ends.
+// do puts f into the queue and waits until it is kept. When ctx ends first, f is
+// not run any more or, if it is under way, waited for a little longer.
 func (w *writer) do(ctx context.Context, f func(context.Context, sqlstore.Queryer) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -142,10 +150,17 @@ func (w *writer) do(ctx context.Context, f func(context.Context, sqlstore.Querye
 		return r.answer()
 	case <-ctx.Done():
 	}
+	w.mu.Lock()
+	begun := r.begun
+	r.begun = true // nobody else begins it
+	w.mu.Unlock()
+	if !begun {
+		return ctx.Err()
+	}
 	select {
-	case <-r.done: // it is known after all
+	case <-r.done:
 		return r.answer()
-	default:
+	case <-time.After(settle):
 		return ctx.Err()
 	}
 }
@@ -170,19 +185,18 @@ func (w *writer) work() {
 // whose callers have gone.
 func (w *writer) take() []*write {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	n := min(len(w.queue), maxGroup)
-	group := w.queue[:n:n]
-	w.queue = w.queue[n:]
-	w.mu.Unlock()
-	live := group[:0]
-	for _, r := range group {
-		if err := r.ctx.Err(); err != nil {
-			r.finish(err)
-			continue
+	group := make([]*write, 0, n)
+	for _, r := range w.queue[:n] {
+		if !r.begun {
+			r.begun = true
+			group = append(group, r)
 		}
-		live = append(live, r)
 	}
-	return live
+	clear(w.queue[:n])
+	w.queue = w.queue[n:]
+	return group
 }
 
 // commit runs one transaction. The group is taken when the lock is there, not
