@@ -53,6 +53,7 @@ var house = map[string]room{
 	"cmd/cloakroom":          {floor: 8},
 	"examples":               {floor: 9},
 	"internal/house":         {floor: 9},
+	"internal/promises":      {floor: 9}, // tests of the whole
 }
 
 // light are the packages that bring no driver, SDK or toolkit into a program:
