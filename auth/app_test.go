@@ -1,0 +1,486 @@
+package auth_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/password"
+	"github.com/cloakroom-dev/cloakroom/store"
+	"github.com/cloakroom-dev/cloakroom/store/memstore"
+)
+
+// accounts is a Users in memory, with places for a test to interfere.
+type accounts struct {
+	mu    sync.Mutex
+	users map[string]*account
+
+	byID      int                  // calls of ByID
+	fail      error                // what every call returns
+	hang      bool                 // every call waits for the end of its context
+	strange   bool                 // ByID returns another user
+	afterName func(auth.User)      // runs when ByName has read the user
+	afterID   func(auth.User)      // runs when ByID has read the user
+	onSet     func(id, phc string) // runs before SetPassword and ReplaceHash write
+}
+
+// account is a user with the canonical name that finds them.
+type account struct {
+	auth.User
+	canonical string
+}
+
+func (a *accounts) change(id string, f func(*account)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f(a.users[id])
+}
+
+func (a *accounts) remove(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.users, id)
+}
+
+func (a *accounts) set(f func(*accounts)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f(a)
+}
+
+func (a *accounts) hash(id string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.users[id].Password
+}
+
+// find copies the user that f wants, and gives way to the test's wishes.
+func (a *accounts) find(ctx context.Context, f func(*account) bool) (auth.User, error) {
+	a.mu.Lock()
+	fail, hang := a.fail, a.hang
+	var user *auth.User
+	for _, u := range a.users {
+		if f(u) {
+			c := u.User
+			user = &c
+		}
+	}
+	a.mu.Unlock()
+	switch {
+	case hang:
+		<-ctx.Done()
+		return auth.User{}, ctx.Err()
+	case fail != nil:
+		return auth.User{}, fail
+	case user == nil:
+		return auth.User{}, fmt.Errorf("accounts: find: %w", auth.ErrNoUser)
+	}
+	return *user, nil
+}
+
+func (a *accounts) ByName(ctx context.Context, name string) (auth.User, error) {
+	u, err := a.find(ctx, func(u *account) bool { return u.canonical == name })
+	if err == nil && a.afterName != nil {
+		a.afterName(u)
+	}
+	return u, err
+}
+
+func (a *accounts) ByID(ctx context.Context, id string) (auth.User, error) {
+	u, err := a.find(ctx, func(u *account) bool { return u.ID == id })
+	a.mu.Lock()
+	a.byID++
+	strange, after := a.strange, a.afterID
+	a.mu.Unlock()
+	if strange {
+		return auth.User{ID: "u0", Name: "somebody", Roles: []string{"admin"}, Epoch: u.Epoch}, nil
+	}
+	if err == nil && after != nil {
+		after(u)
+	}
+	return u, err
+}
+
+func (a *accounts) SetPassword(_ context.Context, id, phc string, raiseEpoch bool) error {
+	if a.onSet != nil {
+		a.onSet(id, phc)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u, ok := a.users[id]
+	switch {
+	case a.fail != nil:
+		return a.fail
+	case !ok:
+		return auth.ErrNoUser
+	}
+	u.Password = phc
+	if raiseEpoch {
+		u.Epoch++
+	}
+	return nil
+}
+
+// replacer is accounts that replace a hash in one step.
+type replacer struct{ *accounts }
+
+func (a replacer) ReplaceHash(_ context.Context, id, old, phc string) (bool, error) {
+	if a.onSet != nil {
+		a.onSet(id, phc)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if u := a.users[id]; u == nil || u.Password != old {
+		return false, a.fail
+	}
+	a.users[id].Password = phc
+	return true, a.fail
+}
+
+// faulty is a store that can be told to fail.
+type faulty struct {
+	*memstore.Store
+	mu  sync.Mutex
+	put error
+	end error
+}
+
+func (f *faulty) set(put, end error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.put, f.end = put, end
+}
+
+func (f *faulty) Put(ctx context.Context, r store.Record) error {
+	f.mu.Lock()
+	err := f.put
+	f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return f.Store.Put(ctx, r)
+}
+
+func (f *faulty) End(ctx context.Context, id store.ID, version uint64, why store.Ended, until time.Time) error {
+	f.mu.Lock()
+	err := f.end
+	f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return f.Store.End(ctx, id, version, why, until)
+}
+
+// logBuffer collects log lines.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// take returns what was written since the last call.
+func (l *logBuffer) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.b.Reset()
+	return l.b.String()
+}
+
+// lines returns the lines of an event, as JSON objects, written since the last
+// call of take or lines.
+func (l *logBuffer) lines(t *testing.T, name string) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for line := range strings.Lines(l.take()) {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatalf("log line %q: %v", line, err)
+		}
+		if m["msg"] == name {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// app is a small program with a login, behind a server of its own.
+type app struct {
+	*httptest.Server
+	users  *accounts
+	store  *faulty
+	m      *cloakroom.Manager
+	auth   *auth.Auth
+	hasher *password.Hasher
+	log    *logBuffer
+
+	mu     sync.Mutex
+	served []string // the paths whose handlers ran behind a guard
+	result error    // of the last Login
+	user   auth.User
+}
+
+// setup says what is different in an app.
+type setup struct {
+	auth     auth.Options
+	hasher   password.Options
+	wrap     func(*accounts) auth.Users
+	sessions cloakroom.Options
+}
+
+const rightPassword = "correct horse battery staple"
+
+// rightHash is the hash of rightPassword with the parameters of new hashes.
+var rightHash = sync.OnceValue(func() string {
+	h, err := password.New(nil)
+	if err != nil {
+		panic(err)
+	}
+	phc, err := h.Hash(context.Background(), rightPassword)
+	if err != nil {
+		panic(err)
+	}
+	return phc
+})
+
+// newApp starts an app with the accounts alice (admin), bob, dora (disabled) and
+// nopw (without a password).
+func newApp(t testing.TB, with *setup) *app {
+	t.Helper()
+	var o setup
+	if with != nil {
+		o = *with
+	}
+	a := &app{log: new(logBuffer), store: &faulty{Store: memstore.New(nil)}}
+	a.users = &accounts{users: map[string]*account{}}
+	for i, u := range []auth.User{
+		{Name: "alice", Roles: []string{"admin", "staff"}, Password: rightHash()},
+		{Name: "bob", Password: rightHash()},
+		{Name: "dora", Password: rightHash(), Disabled: true},
+		{Name: "nopw"},
+		{Name: "broken", Password: "$argon2id$broken"},
+	} {
+		u.ID = fmt.Sprintf("u%d", i+1)
+		a.users.users[u.ID] = &account{User: u, canonical: u.Name}
+	}
+	ring, err := keyring.New(keyring.Generate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.sessions.Logger = slog.New(slog.NewJSONHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if a.m, err = cloakroom.New(a.store, ring, &o.sessions); err != nil {
+		t.Fatal(err)
+	}
+	if a.hasher, err = password.New(&o.hasher); err != nil {
+		t.Fatal(err)
+	}
+	o.auth.Hasher = a.hasher
+	var users auth.Users = a.users
+	if o.wrap != nil {
+		users = o.wrap(a.users)
+	}
+	if a.auth, err = auth.New(a.m, users, &o.auth); err != nil {
+		t.Fatal(err)
+	}
+	a.Server = httptest.NewTLSServer(a.m.Handler(a.mux()))
+	a.Config.ErrorLog = slog.NewLogLogger(o.sessions.Logger.Handler(), slog.LevelError)
+	t.Cleanup(a.Close)
+	return a
+}
+
+var note = cloakroom.NewKey[string]("note")
+
+func (a *app) mux() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		user, err := a.auth.Login(r, r.PostFormValue("username"), r.PostFormValue("password"))
+		a.mu.Lock()
+		a.user, a.result = user, err
+		a.mu.Unlock()
+		if err != nil {
+			auth.WriteError(w, r, err)
+			return
+		}
+		http.Redirect(w, r, auth.Next(r.PostFormValue("next"), "/home"), http.StatusSeeOther)
+	})
+	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
+		if err := a.auth.Logout(r); err != nil {
+			auth.WriteError(w, r, err)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("/note", func(w http.ResponseWriter, r *http.Request) {
+		s := cloakroom.FromContext(r.Context())
+		if v := r.URL.Query().Get("set"); v != "" {
+			note.Set(s, v)
+		}
+		io.WriteString(w, note.GetOr(s, ""))
+	})
+	served := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		a.served = append(a.served, r.URL.Path)
+		a.mu.Unlock()
+		u, ok := auth.UserFrom(r.Context())
+		fmt.Fprintf(w, "%s %t %v", u.Name, ok, u.Roles)
+	})
+	mux.Handle("/private", a.auth.RequireLogin(served))
+	mux.Handle("/admin", a.auth.RequireRole("admin")(served))
+	mux.Handle("/either", a.auth.RequireRole("owner", "staff")(served))
+	mux.Handle("/recent", a.auth.RequireRecent(5*60e9)(served))
+	mux.Handle("/nested", a.auth.RequireLogin(a.auth.RequireRole("admin")(a.auth.RequireRecent(60e9)(served))))
+	return mux
+}
+
+// reached returns the paths of handlers that ran since the last call.
+func (a *app) reached() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	defer func() { a.served = nil }()
+	return a.served
+}
+
+// sessions returns how many sessions of a user are live.
+func (a *app) sessions(t *testing.T, id string) int {
+	t.Helper()
+	infos, err := a.m.List(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(infos)
+}
+
+// client is a browser: it keeps cookies, and follows no redirect by itself.
+type client struct {
+	*http.Client
+	t   *testing.T
+	url *url.URL
+}
+
+func (a *app) client(t *testing.T) *client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(a.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &client{&http.Client{
+		Transport:     a.Client().Transport,
+		Jar:           jar,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, t, u}
+}
+
+// answer is a response with its body read.
+type answer struct {
+	*http.Response
+	body string
+}
+
+// detail returns the detail of a problem document, "" for any other body.
+func (r answer) detail() string {
+	var p struct {
+		Detail string
+		Status int
+	}
+	if json.Unmarshal([]byte(r.body), &p) != nil || p.Status != r.StatusCode {
+		return ""
+	}
+	return p.Detail
+}
+
+// do sends a request; header are names and values in turn.
+func (c *client) do(method, path string, form url.Values, header ...string) answer {
+	c.t.Helper()
+	var body io.Reader
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	r, err := http.NewRequest(method, c.url.String()+path, body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for pair := range slices.Chunk(header, 2) {
+		r.Header.Set(pair[0], pair[1])
+	}
+	resp, err := c.Do(r)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return answer{resp, string(b)}
+}
+
+func (c *client) get(path string, header ...string) answer {
+	c.t.Helper()
+	return c.do("GET", path, nil, header...)
+}
+
+// login signs in and returns the answer.
+func (c *client) login(name, pw string, header ...string) answer {
+	c.t.Helper()
+	return c.do("POST", "/login", url.Values{"username": {name}, "password": {pw}}, header...)
+}
+
+// mustLogin signs in with the right password.
+func (c *client) mustLogin(name string) {
+	c.t.Helper()
+	if r := c.login(name, rightPassword); r.StatusCode != http.StatusSeeOther {
+		c.t.Fatalf("login of %s: %d %s", name, r.StatusCode, r.body)
+	}
+}
+
+// token returns the session cookie's value.
+func (c *client) token() string {
+	for _, k := range c.Jar.Cookies(c.url) {
+		if k.Name == cloakroom.DefaultCookieName {
+			return k.Value
+		}
+	}
+	return ""
+}
+
+// with sends a request with a token of the test's choosing.
+func (c *client) with(token, method, path string, header ...string) answer {
+	c.t.Helper()
+	bare := &client{&http.Client{Transport: c.Transport, CheckRedirect: c.CheckRedirect}, c.t, c.url}
+	return bare.do(method, path, nil, append(header, "Cookie", cloakroom.DefaultCookieName+"="+token)...)
+}
+
+// navigation are the headers of a browser that goes somewhere.
+var navigation = []string{
+	"Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+	"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document",
+}
+
+var errBoom = errors.New("dial tcp 10.0.0.7:5432: canary")
