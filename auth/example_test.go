@@ -86,7 +86,7 @@ func show(resp *http.Response, err error) {
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
-	fmt.Println(resp.StatusCode, resp.Header.Get("Location"), strings.TrimSpace(string(body)))
+	fmt.Println(strings.TrimSpace(fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("Location"), string(body))))
 }
 
 func Example() {
@@ -125,13 +125,13 @@ func Example() {
 	show(browser.Post(server.URL+"/logout", "", nil))
 	show(browser.Get(server.URL + "/profile"))
 	// Output:
-	// 401  {"type":"about:blank","title":"Unauthorized","status":401,"detail":"Not authenticated"}
-	// 401  {"type":"about:blank","title":"Unauthorized","status":401,"detail":"Invalid credentials"}
+	// 401 {"type":"about:blank","title":"Unauthorized","status":401,"detail":"Not authenticated"}
+	// 401 {"type":"about:blank","title":"Unauthorized","status":401,"detail":"Invalid credentials"}
 	// 303 /profile
-	// 200  Hello, ada
-	// 403  {"type":"about:blank","title":"Forbidden","status":403,"detail":"Forbidden"}
+	// 200 Hello, ada
+	// 403 {"type":"about:blank","title":"Forbidden","status":403,"detail":"Forbidden"}
 	// 204
-	// 401  {"type":"about:blank","title":"Unauthorized","status":401,"detail":"Not authenticated"}
+	// 401 {"type":"about:blank","title":"Unauthorized","status":401,"detail":"Not authenticated"}
 }
 
 // A handler that shows more to some decides by itself.
