@@ -53,7 +53,7 @@ func TestAttack_A06_EmptyTokenMatchesNothing(t *testing.T) {
 		}
 	}
 	// A pre-login cookie without content is no cookie.
-	for _, value := range append(empty, base64.RawURLEncoding.EncodeToString(make([]byte, 57))) {
+	for _, value := range append(empty, base64.RawURLEncoding.EncodeToString(make([]byte, 73))) {
 		req, _ := http.NewRequest("POST", s.URL+"/do", strings.NewReader(encode("csrf_token", zeros)))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		req.Header.Set("Cookie", "__Host-csrf="+value)

@@ -33,6 +33,9 @@
 // the browser, and nothing is stored for it.
 //
 // Either refusal is a 403, and the handler does not run.
+//
+// The handshake of a WebSocket is a GET and passes: whoever accepts it has to look
+// at its Origin.
 package csrf
 
 import (

@@ -58,15 +58,18 @@ func isToken(p *keyring.Purpose, id []byte, token string) bool {
 
 // The pre-login cookie is the strict base64url without padding of
 //
-//	id 16 ‖ expiry in milliseconds since 1970, 8, big-endian
+//	salt 16 ‖ sealed: id 16 ‖ expiry in milliseconds since 1970, 8, big-endian
 //
-// sealed by keyring with AES-256-GCM and with a version of its own. The ID is
-// random; nothing is stored under it.
+// where the seal is keyring's, with AES-256-GCM and a version of its own, under a
+// key that is derived with the salt: anybody may ask for any number of these
+// cookies, and random nonces are good for 2³² messages a key. The ID is random
+// too; nothing is stored under it.
 const (
+	saltSize     = 16
 	cookieIDSize = 16
 	plainSize    = cookieIDSize + 8
-	sealedSize   = plainSize + 33 // keyring.Purpose.Seal
-	cookieSize   = (sealedSize*8 + 5) / 6
+	boxSize      = saltSize + plainSize + 33 // keyring.Purpose.Seal
+	cookieSize   = (boxSize*8 + 5) / 6
 )
 
 // cookieLifetime is how long a pre-login cookie is good for. In its last hour a
@@ -86,7 +89,9 @@ type cookieID [cookieIDSize]byte
 // sealCookie makes a pre-login cookie.
 func (p *Protection) sealCookie(id cookieID, expires time.Time) string {
 	plain := binary.BigEndian.AppendUint64(id[:], uint64(expires.UnixMilli()))
-	return encoding.EncodeToString(p.cookies.Seal(plain, nil))
+	salt := make([]byte, saltSize, boxSize)
+	rand.Read(salt)
+	return encoding.EncodeToString(append(salt, p.cookies.SealFor(salt, plain, nil)...))
 }
 
 // openCookie is false for whatever sealCookie has not made.
@@ -94,11 +99,11 @@ func (p *Protection) openCookie(value string) (id cookieID, expires time.Time, o
 	if len(value) != cookieSize {
 		return id, expires, false
 	}
-	sealed, err := encoding.DecodeString(value)
-	if err != nil {
+	box, err := encoding.DecodeString(value)
+	if err != nil || len(box) != boxSize {
 		return id, expires, false
 	}
-	plain, err := p.cookies.Open(sealed, nil)
+	plain, err := p.cookies.OpenFor(box[:saltSize], box[saltSize:], nil)
 	if err != nil || len(plain) != plainSize {
 		return id, expires, false
 	}
@@ -132,7 +137,6 @@ func (p *Protection) issueCookie(h http.Header) cookieID {
 	var id cookieID
 	rand.Read(id[:])
 	c := p.m.Cookie(p.name, p.sealCookie(id, time.Now().Add(cookieLifetime)))
-	c.MaxAge = 0
 	if c.SameSite != http.SameSiteNoneMode {
 		// No other site has business with it. A program that asked for None lives
 		// in frames of other sites, where a Strict cookie would never be sent.

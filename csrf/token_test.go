@@ -112,6 +112,12 @@ func TestASVS_9_1_1_EveryChangedBitIsRefused(t *testing.T) {
 				t.Errorf("%s with bit %d changed: %s", what, i, v)
 			}
 		}
+		for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
+			changed := secret[:len(secret)-1] + string(c) // the spare bits of the last character
+			if v := try(changed); (v == "200 ok") != (changed == secret) {
+				t.Errorf("%s ending in %c: %s", what, c, v)
+			}
+		}
 		for _, changed := range []string{
 			secret[1:], secret[:len(secret)-1], secret + "A", secret + "=", secret + "\n", " " + secret,
 			secret[:10] + "\n" + secret[10:], strings.ToLower(secret), strings.ToUpper(secret),
