@@ -239,9 +239,9 @@ func (s *scene) checkSuccessor(tb testing.TB, a *actor, why store.Reason) error 
 		if e.kind != endsUser || !e.answer.ok() || made.user != s.user || s.user == "" {
 			continue
 		}
-		all := e.trace.seen()[0]
-		endedToo = endedToo || all.ended > made.began
-		if live && (a.isRenewal() || made.ended < all.began) {
+		turns := e.trace.seen()
+		endedToo = endedToo || turns[len(turns)-1].ended > made.began
+		if live && (a.isRenewal() || made.ended < turns[0].began) {
 			return errors.New("outlived an end of all sessions")
 		}
 	}
