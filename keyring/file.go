@@ -200,7 +200,8 @@ func OpenFile(path string) (*Ring, error) {
 // a reader sees all of the old or all of the new. The keys are judged as by
 // [New] first. Mode is 0600, and the owner of a file that was there stays;
 // comments in it do not. Two programs that change a file at once do not see
-// each other: the last one wins.
+// each other: the last one wins. On Windows it fails while the file is being
+// read; that is over at once, so try again.
 func WriteFile(path string, active Key, others ...Key) error {
 	st, err := newState(active, others)
 	if err != nil {

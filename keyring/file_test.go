@@ -394,36 +394,3 @@ func TestWriteFileRotates(t *testing.T) {
 		t.Errorf("beside the key file lies: %s", names(t, filepath.Dir(path)))
 	}
 }
-
-// A reader meets the old keys or the new ones, never half of a file.
-func TestWriteFileIsAtomic(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "keys")
-	a, b := keyring.Generate(), keyring.Generate()
-	if err := keyring.WriteFile(path, a); err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	stop := make(chan struct{})
-	for range 2 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if _, err := keyring.OpenFile(path); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	for range 10 {
-		if err := errors.Join(keyring.WriteFile(path, a, b.AsNext()), keyring.WriteFile(path, b, a.AsNext())); err != nil {
-			t.Error(err)
-		}
-	}
-	close(stop)
-	wg.Wait()
-}

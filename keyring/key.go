@@ -83,8 +83,8 @@ func (s State) String() string {
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // A Key is 32 secret bytes with an ID, the time it was made and a state. It
-// comes from [Generate] or [ParseKey]; the zero Key is no key, and no ring takes
-// it. A Key is a value and never changes.
+// comes from [Generate], [ParseKey] or [ReadKeys]; the zero Key is no key, and no
+// ring takes it. A Key is a value and never changes.
 //
 // Whatever prints, logs or marshals a Key shows "key:" and its ID. Only
 // [Key.Text] gives the secret away.

@@ -38,8 +38,8 @@ const (
 
 // A Purpose signs and seals for one purpose in one context. It follows the ring
 // it comes from, and is safe for concurrent use. Make it once and keep it: keys
-// are derived at the first use after each change of the ring, in some
-// microseconds, and not again.
+// are derived at the first use after each change of the ring, which takes some
+// tens of microseconds, and not again.
 type Purpose struct {
 	ring *Ring
 	info string // label and context, each behind its length
@@ -196,9 +196,11 @@ func (p *Purpose) Sign(msg []byte) (KeyID, [32]byte) {
 }
 
 // Verify tells whether tag is what [Purpose.Sign] returned for msg under the
-// key with the ID, or its first 16 bytes or more. It is false for a key that
-// the ring does not hold, and for a retiring key whose time has passed. The
-// comparison takes the same time for every tag of one length.
+// key with the ID, or its first 16 bytes or more. Next keys are accepted like
+// the active one, so that instances may learn of a key one after the other. It
+// is false for a key that the ring does not hold, and for a retiring key whose
+// time has passed. The comparison takes the same time for every tag of one
+// length.
 func (p *Purpose) Verify(id KeyID, msg, tag []byte) bool {
 	if len(tag) < minTag || len(tag) > sha256.Size {
 		return false
@@ -261,7 +263,7 @@ func (p *Purpose) SealFor(secret, msg, ad []byte) []byte {
 // secret and ad, or [ErrOpen].
 func (p *Purpose) OpenFor(secret, sealed, ad []byte) ([]byte, error) {
 	k := p.sealer(sealed)
-	if k == nil || len(secret) < minSecret {
+	if k == nil {
 		return nil, ErrOpen
 	}
 	w := k.data.Get().(*worker)

@@ -1,0 +1,187 @@
+package keyring_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+// The first start makes the key file, every later one reads it.
+func ExampleOpenFile() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+
+	first, err := keyring.OpenFile(filepath.Join(dir, "keys"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	second, err := keyring.OpenFile(filepath.Join(dir, "keys"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(first.Active() == second.Active())
+	// Output: true
+}
+
+// A program of several instances makes no key of its own: it reads the one that
+// was deployed, or does not start.
+func ExampleReadFile() {
+	_, err := keyring.ReadFile("/run/secrets/keys-that-nobody-deployed")
+	fmt.Println(errors.Is(err, fs.ErrNotExist))
+	// Output: true
+}
+
+// Keys may come from wherever a program gets its secrets, such as an environment
+// variable with one or more lines.
+func ExampleRead() {
+	os.Setenv("KEYS", keyring.Generate().Text()) // cloakroom key new
+	defer os.Unsetenv("KEYS")
+
+	ring, err := keyring.Read(strings.NewReader(os.Getenv("KEYS")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, k := range ring.Keys() {
+		fmt.Println(k.State)
+	}
+	// Output: active
+}
+
+// The errors say which line is wrong and what to do, and show nothing of it.
+func ExampleRead_faults() {
+	_, err := keyring.Read(strings.NewReader("# keys\nyour-very-secret-key\n"))
+	fmt.Println(err)
+	// Output: keyring: read keys: line 2: no key line: it has to begin with cloakroom-key-v1, as printed by cloakroom key new
+}
+
+func ExampleParseKey() {
+	key := keyring.Generate()
+	again, err := keyring.ParseKey(key.Text())
+	fmt.Println(err, again.ID() == key.ID())
+	// Output: <nil> true
+}
+
+// A key that is printed or logged shows its ID alone.
+func ExampleKey_Text() {
+	key := keyring.Generate()
+	fmt.Println(len(fmt.Sprint(key)), fmt.Sprint(key) == "key:"+key.ID().String())
+	fmt.Println(len(key.Text()))
+	// Output:
+	// 12 true
+	// 97
+}
+
+// Rotating a key without signing anyone out: first every instance learns of the
+// next key, then it becomes active, and the old one is accepted for as long as a
+// session may live.
+func ExampleRing_Replace() {
+	old := keyring.Generate()
+	ring, err := keyring.New(old)
+	if err != nil {
+		log.Fatal(err)
+	}
+	purpose := ring.Purpose("example")
+	id, tag := purpose.Sign([]byte("ticket 42"))
+
+	next := keyring.Generate()
+	if err := ring.Replace(old, next.AsNext()); err != nil {
+		log.Fatal(err)
+	}
+	// … once all instances have it:
+	if err := ring.Replace(next, old.AsRetiring(time.Now().Add(24*time.Hour))); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(ring.Active() == next.ID(), purpose.Verify(id, []byte("ticket 42"), tag[:]))
+
+	// Taking a key away ends what it signed.
+	if err := ring.Replace(next); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(purpose.Verify(id, []byte("ticket 42"), tag[:]))
+	// Output:
+	// true true
+	// false
+}
+
+// What was made for one purpose, or one audience, is nothing to another.
+func ExampleRing_Purpose() {
+	ring, err := keyring.New(keyring.Generate())
+	if err != nil {
+		log.Fatal(err)
+	}
+	shop := ring.Purpose("session cookie", "__Host-session", "shop.example")
+	blog := ring.Purpose("session cookie", "__Host-session", "blog.example")
+
+	id, tag := shop.Sign([]byte("token"))
+	fmt.Println(shop.Verify(id, []byte("token"), tag[:16]))
+	fmt.Println(blog.Verify(id, []byte("token"), tag[:16]))
+	// Output:
+	// true
+	// false
+}
+
+// The secret of a session and the key ring are both needed to read its data.
+func ExamplePurpose_SealFor() {
+	ring, err := keyring.New(keyring.Generate())
+	if err != nil {
+		log.Fatal(err)
+	}
+	data := ring.Purpose("session data")
+	token := []byte("the token in the browser, random")
+
+	sealed := data.SealFor(token, []byte("cart: 3 apples"), []byte("record 7"))
+	msg, err := data.OpenFor(token, sealed, []byte("record 7"))
+	fmt.Printf("%s %v\n", msg, err)
+	_, err = data.OpenFor(token, sealed, []byte("record 8"))
+	fmt.Println(err)
+	// Output:
+	// cart: 3 apples <nil>
+	// keyring: sealed message cannot be opened
+}
+
+// A program that changes a key file reads the keys with their secrets, and
+// writes them back in one step.
+func ExampleWriteFile() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "keys")
+	if err := keyring.WriteFile(path, keyring.Generate()); err != nil {
+		log.Fatal(err)
+	}
+
+	f, err := os.Open(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	keys, err := keyring.ReadKeys(f)
+	f.Close()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := keyring.WriteFile(path, keys[0], keyring.Generate().AsNext()); err != nil {
+		log.Fatal(err)
+	}
+	ring, err := keyring.ReadFile(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, k := range ring.Keys() {
+		fmt.Println(k.State)
+	}
+	// Output:
+	// active
+	// next
+}
