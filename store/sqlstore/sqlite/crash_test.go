@@ -76,10 +76,15 @@ func TestPromise02_KilledWhileWriting(t *testing.T) {
 	if *prove {
 		rounds = 200
 	}
-	path := filepath.Join(t.TempDir(), "crash.db")
-	acknowledged := map[store.ID]uint64{} // version, or 0 once ended
-	total := 0
+	var (
+		path         string
+		acknowledged map[store.ID]uint64 // version, or 0 once ended
+		total        int
+	)
 	for round := range rounds {
+		if round%20 == 0 { // a file of its own for every twenty crashes
+			path, acknowledged = filepath.Join(t.TempDir(), "crash.db"), map[store.ID]uint64{}
+		}
 		n := killed(t, path, time.Duration(50+rand.IntN(150))*time.Millisecond, acknowledged)
 		total += n
 		checkAfterCrash(t, path, acknowledged)
