@@ -121,6 +121,8 @@ func parsePHC(s string) (phc, error) {
 	if err := p.bounds(); err != nil {
 		return phc{}, fmt.Errorf("password: stored hash: %w", err)
 	}
+	// A short salt can be one that many accounts share, and a short key one that
+	// other passwords have as well.
 	if len(salt) < minSalt || len(salt) > maxSalt {
 		return phc{}, fmt.Errorf("password: stored hash: salt of %d bytes, want %d to %d", len(salt), minSalt, maxSalt)
 	}

@@ -10,10 +10,14 @@ import (
 // pool lets a bounded number of hashes with bounded memory run at a time. Who
 // does not fit waits in the order of coming: a large one at the head holds back
 // small ones behind it, else it would wait for ever.
+//
+// It bounds two things, since stored hashes have parameters of their own: a few
+// large ones may fill the memory while places are free, and many small ones the
+// places while memory is.
 type pool struct {
-	maxQueue int
-	wait     time.Duration
-	parallel int
+	maxQueue int           // calls that may wait
+	wait     time.Duration // for so long
+	parallel int           // places in all
 
 	mu     sync.Mutex
 	free   int       // places
@@ -45,6 +49,8 @@ func (p *pool) acquire(ctx context.Context, memory uint32) error {
 		p.mu.Unlock()
 		return nil
 	}
+	// A request that would wait for longer than anybody does is told so at once:
+	// it has cost nothing yet (ASVS 15.2.2).
 	if p.queue.Len() >= p.maxQueue {
 		err := p.refuse()
 		p.mu.Unlock()
@@ -68,7 +74,9 @@ func (p *pool) acquire(ctx context.Context, memory uint32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case <-w.ready: // granted at the same moment
+	case <-w.ready:
+		// Granted at the same moment. Whose time is up takes the place all the
+		// same; whose client went away gives it back.
 		if err != nil {
 			p.give(memory)
 		}
@@ -88,6 +96,8 @@ func (p *pool) release(memory uint32, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done++
+	// An eighth of each new time is enough for a guess that follows the load and
+	// not the noise.
 	if p.took == 0 {
 		p.took = took
 	} else {

@@ -320,7 +320,7 @@ func TestAPanicFreesThePlace(t *testing.T) {
 	}
 }
 
-// The real thing: sixty logins at once, and what the heap holds meanwhile.
+// The real thing: thirty logins at once, and what the heap holds meanwhile.
 func TestAttack_A21_RealHashesStayBelow128MiB(t *testing.T) {
 	h := newHasher(t, nil)
 	phc, err := h.Hash(ctx, "correct horse")
@@ -343,7 +343,7 @@ func TestAttack_A21_RealHashesStayBelow128MiB(t *testing.T) {
 		}
 	}()
 	var wg sync.WaitGroup
-	for range 60 {
+	for range 30 {
 		wg.Go(func() {
 			if ok, err := h.Verify(ctx, phc, "correct horse"); err == nil && !ok {
 				t.Error("refused")

@@ -52,10 +52,11 @@ func WantsHTML(r *http.Request) bool {
 			}
 		}
 	}
+	// A draw is JSON, unless the page alone was named, as in "text/html, */*".
 	if page.q != doc.q {
 		return page.q > doc.q
 	}
-	return page.q > 0 && page.precision > doc.precision // "text/html, */*"
+	return page.q > 0 && page.precision > doc.precision
 }
 
 // match is the quality of the most precise range that covers a media type: a
@@ -132,6 +133,8 @@ func Write(w http.ResponseWriter, r *http.Request, status int, detail string) {
 	if title == "" {
 		title = "Status " + strconv.Itoa(status)
 	}
+	// What describes the body that is not sent would make clients misread the one
+	// that is.
 	h := w.Header()
 	for _, name := range []string{"Content-Encoding", "Content-Disposition", "Etag", "Last-Modified", "Accept-Ranges", "Content-Range"} {
 		h.Del(name)
@@ -139,6 +142,7 @@ func Write(w http.ResponseWriter, r *http.Request, status int, detail string) {
 	var body []byte
 	if WantsHTML(r) {
 		h.Set("Content-Type", "text/html; charset=utf-8")
+		// The page loads nothing, and stands in no frame of another site.
 		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		body = page(title, detail)
 	} else {
