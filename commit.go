@@ -349,12 +349,12 @@ func (m *Manager) reseal(ctx context.Context, s *Session) {
 	if a == nil || a.rec.Version == 0 || s.cookie != cookieNone || s.skipped {
 		return
 	}
-	active := m.keys.Active()
 	by, _ := keyring.SealedBy(a.rec.Data)
-	if by == active && a.key == active {
+	data := m.retires(by)
+	if !data && !m.retires(a.key) {
 		return
 	}
-	if by != active {
+	if data {
 		rec := a.rec
 		m.sealRecord(a, &rec, &a.now)
 		call := withDeadline(context.WithoutCancel(ctx), m.opts.StoreTimeout)
@@ -370,6 +370,14 @@ func (m *Manager) reseal(ctx context.Context, s *Session) {
 		a.saved(rec, a.now)
 	}
 	s.cookie = cookieSet
+}
+
+// retires tells a key that signs no more. One that is coming is left as it is:
+// instances to which it is active already would seal everything anew again.
+func (m *Manager) retires(id keyring.KeyID) bool {
+	return id != m.keys.Active() && slices.ContainsFunc(m.keys.Keys(), func(k keyring.KeyInfo) bool {
+		return k.ID == id && k.State == keyring.Retiring
+	})
 }
 
 // pause lets others go first after a conflict, the longer the more there were.
