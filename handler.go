@@ -218,10 +218,18 @@ func (w *responseWriter) FlushError() error {
 
 // Hijack refuses while a cookie is due, as there is no header to carry it.
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	sent := w.wrote
 	if err := w.hijackable(); err != nil {
 		return nil, nil, err
 	}
-	return http.NewResponseController(w.ResponseWriter).Hijack()
+	conn, buf, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil && !sent {
+		// The server cannot, as over HTTP/2: the header is still to come.
+		w.session.mu.Lock()
+		defer w.session.mu.Unlock()
+		w.session.sent, w.wrote = false, false
+	}
+	return conn, buf, err
 }
 
 func (w *responseWriter) hijackable() error {
@@ -252,6 +260,9 @@ func (w *responseWriter) commit() error {
 	if w.failed = w.prepare(); w.failed != nil {
 		s.m.commitFailed(s, w.failed)
 		w.restore()
+		s.mu.Lock()
+		s.setCookie(w.ResponseWriter.Header())
+		s.mu.Unlock()
 		s.m.opts.ErrorHandler(w.ResponseWriter, s.r, w.failed)
 	}
 	return w.failed
@@ -270,16 +281,24 @@ func (w *responseWriter) prepare() error {
 	}
 	s.m.reseal(ctx, s)
 	h := w.Header()
+	s.setCookie(h)
+	if s.read || s.cookie != cookieNone {
+		forThisVisitor(h, s.cookie == cookieNone)
+	}
+	return nil
+}
+
+// setCookie writes the cookie that is due. It goes with an error's answer as
+// well: what Session.Commit or End has done stands, whatever the rest of the
+// request came to, and a renewed token that nobody is told would sign its visitor
+// out. s.mu is held.
+func (s *Session) setCookie(h http.Header) {
 	switch s.cookie {
 	case cookieSet:
 		s.m.setCookie(h, &s.at.token, s.at.rec.Deadline)
 	case cookieExpire:
 		s.m.setCookie(h, nil, time.Time{})
 	}
-	if s.read || s.cookie != cookieNone {
-		forThisVisitor(h, s.cookie == cookieNone)
-	}
-	return nil
 }
 
 // forThisVisitor keeps shared caches away (ASVS 14.2.2).
@@ -332,6 +351,7 @@ func (w *responseWriter) abort() {
 	s.finished = true
 	if !w.wrote {
 		w.restore()
+		s.setCookie(w.ResponseWriter.Header())
 	}
 }
 
