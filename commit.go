@@ -87,6 +87,9 @@ func (s *Session) revert(err error) {
 	if gone || a.rec.Version == 0 {
 		s.late = s.late || errors.Is(err, ErrRenewed)
 		s.at = nil
+		if s.cookie == cookieSet {
+			s.cookie = cookieNone // it was of this session
+		}
 		return
 	}
 	a.now, a.user = a.stored, a.rec.UserID

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/internal/problem"
@@ -89,6 +90,14 @@ func app(m *cloakroom.Manager) http.Handler {
 		_, err := m.List(r.Context(), s.UserID())
 		return err
 	}))
+	handle("POST /steps", func(_ http.ResponseWriter, r *http.Request, s *cloakroom.Session) error {
+		for i, step := range strings.Split(r.FormValue("do"), ",") {
+			if err := do(r, s, i, step); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	mux.HandleFunc("POST /admin/end", func(w http.ResponseWriter, r *http.Request) {
 		id, err := store.ParseID(r.FormValue("id"))
 		if err == nil {
@@ -101,6 +110,30 @@ func app(m *cloakroom.Manager) http.Handler {
 		answerAdmin(w, r, err)
 	})
 	return m.Handler(mux)
+}
+
+// do is one step of a handler that does several things, some of them for good
+// before the header leaves. "try" commits and goes on whatever comes of it.
+func do(r *http.Request, s *cloakroom.Session, i int, step string) error {
+	switch step {
+	case "set":
+		cloakroom.NewKey[int]("step").Set(s, i)
+	case "login":
+		s.Login(cloakroom.Identity{UserID: r.FormValue("user")})
+	case "renew":
+		s.Renew()
+	case "end":
+		return s.End(r.Context())
+	case "commit":
+		return s.Commit(r.Context())
+	case "try":
+		_ = s.Commit(r.Context())
+	case "stand":
+		stand(r)
+	case "panic":
+		panic(http.ErrAbortHandler)
+	}
+	return nil
 }
 
 func answerAdmin(w http.ResponseWriter, r *http.Request, err error) {
@@ -151,7 +184,7 @@ func read(s *cloakroom.Session) contents {
 
 // stand stops a slow handler until the test lets it go on.
 func stand(r *http.Request) {
-	if tr := traceOf(r.Context()); tr != nil && tr.gate != nil && r.URL.Query().Has("slow") {
+	if tr := traceOf(r.Context()); tr != nil && tr.gate != nil && r.FormValue("slow") != "" {
 		tr.gate(&call{by: tr, op: opHandler})
 	}
 }

@@ -31,6 +31,7 @@ func (p *piecemeal) EndUser(ctx context.Context, userID string, except store.ID,
 // behind its back, so that neither of its tokens was there when the store came
 // by, is ended all the same.
 func TestPromise01_EndOfAllMeetsARenewal(t *testing.T) {
+	t.Parallel()
 	const devices = 4
 	onEach(t, func(t *testing.T, st backend) {
 		slow := &piecemeal{backend: st}

@@ -47,7 +47,10 @@ var openers = map[string]func(testing.TB) backend{
 // onEach runs a test on every store.
 func onEach(t *testing.T, f func(t *testing.T, st backend)) {
 	for name, open := range openers {
-		t.Run(name, func(t *testing.T) { f(t, open(t)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, open(t))
+		})
 	}
 }
 
