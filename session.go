@@ -222,7 +222,7 @@ func (s *Session) Clear() {
 // says at once whether it was. An Identity without a UserID, or with one of over
 // 255 bytes, fails the commit.
 func (s *Session) Login(u Identity) {
-	s.mu.Lock()
+	s.look()
 	defer s.mu.Unlock()
 	switch {
 	case s.skipped:
@@ -247,7 +247,7 @@ func (s *Session) Login(u Identity) {
 // Renew gives the session a new token; the old one is nobody at once. The
 // deadlines stay. A visitor without a session has no token to renew.
 func (s *Session) Renew() {
-	s.mu.Lock()
+	s.look()
 	defer s.mu.Unlock()
 	s.renew()
 }
@@ -261,7 +261,7 @@ func (s *Session) renew() {
 // SetRoles notes that the signed-in user holds these roles now, and renews the
 // token (ASVS 7.2.4). Guards call it when they find that roles have changed.
 func (s *Session) SetRoles(roles []string) {
-	s.mu.Lock()
+	s.look()
 	defer s.mu.Unlock()
 	if s.at == nil || s.at.user == "" {
 		return
@@ -368,7 +368,7 @@ func (s *Session) fail(err error) {
 // changed then, and ErrRenewed if another request has just renewed the token: the
 // session goes on under the new one, which only the browser knows.
 func (s *Session) End(ctx context.Context) error {
-	s.mu.Lock()
+	s.look()
 	defer s.mu.Unlock()
 	switch {
 	case s.finished:
@@ -423,7 +423,7 @@ func (s *Session) Commit(ctx context.Context) error {
 // ends when it no longer is. A visitor without a stored session is not alive, and
 // neither is one whose store does not answer: a client comes back when it can.
 func (s *Session) Alive(ctx context.Context) bool {
-	s.mu.Lock()
+	s.look()
 	at := s.at
 	var id store.ID
 	if at != nil && at.rec.Version > 0 {
