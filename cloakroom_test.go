@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -361,4 +362,13 @@ func (l *logbook) wantEvent(tb testing.TB, name string) map[string]any {
 		return nil
 	}
 	return lines[0]
+}
+
+// methods returns the names of the exported methods of a type.
+func methods[T any]() []string {
+	var names []string
+	for m := range reflect.TypeFor[T]().Methods() {
+		names = append(names, m.Name)
+	}
+	return names
 }
