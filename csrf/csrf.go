@@ -20,11 +20,11 @@
 // anything. Every other request is checked twice.
 //
 // First where it comes from, by Sec-Fetch-Site and Origin, which a browser sets
-// and no page can forge. Both have to say that it is this site, and the Origin's
-// scheme counts as well as its host. A request with neither header is no
-// browser's and passes: forgery needs a browser.
+// and no page can forge. Each that is there has to say that it is this site, and
+// the Origin's scheme counts as well as its host. A request with neither is no
+// browser's and passes this check: forgery needs a browser.
 //
-// Then, whatever the first check said, the token. With a session it is bound to
+// Then the token, wherever the request comes from. With a session it is bound to
 // that session, for JSON too; a renewed session has another one. Without a session
 // a request with the Content-Type application/json needs none, since no form can
 // send that type and no script of another site may without being asked for first;
@@ -32,7 +32,8 @@
 // belongs to a pre-login cookie. Token sets that cookie. It is sealed, ends with
 // the browser, and nothing is stored for it.
 //
-// Either refusal is a 403, and the handler does not run.
+// Either refusal is a 403, or a 409 for a request that came with a session's token
+// of a moment ago, and the handler does not run.
 //
 // The handshake of a WebSocket is a GET and passes: whoever accepts it has to look
 // at its Origin.
