@@ -330,7 +330,9 @@ func (w *responseWriter) finish() {
 	s := w.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !early && w.failed == nil {
+	if w.failed != nil {
+		w.dropTrailers()
+	} else if !early {
 		// The header had left. What needs no cookie is saved now.
 		if err := s.commit(s.r.Context()); err != nil {
 			s.m.lost(s, err)
@@ -353,6 +355,18 @@ func (w *responseWriter) abort() {
 		w.restore()
 		s.setCookie(w.ResponseWriter.Header())
 	}
+	if w.failed != nil {
+		w.dropTrailers()
+	}
+}
+
+// dropTrailers takes from a refusal what the handler has set since: over HTTP/2
+// net/http would send it when the handler has returned.
+func (w *responseWriter) dropTrailers() {
+	h := w.ResponseWriter.Header()
+	maps.DeleteFunc(h, func(name string, _ []string) bool {
+		return strings.HasPrefix(name, http.TrailerPrefix) && w.before[name] == nil
+	})
 }
 
 func (w *responseWriter) restore() {
