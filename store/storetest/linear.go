@@ -71,7 +71,7 @@ func (c call) String() string {
 	}
 	switch c.op {
 	case opPut:
-		s += fmt.Sprintf(" %v:", c.arg)
+		s += fmt.Sprintf(" version %d, data %d, seen %d, expires %d:", c.arg.version, c.arg.data, c.arg.seen, c.arg.expires)
 	case opTouch:
 		s += fmt.Sprintf(" seen %d, expires %d:", c.arg.seen, c.arg.expires)
 	case opEnd:

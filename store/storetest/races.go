@@ -3,7 +3,10 @@ package storetest
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,16 +28,20 @@ func rounds() int {
 }
 
 // race calls f from n goroutines at the same moment, and returns what each call
-// returned.
+// returned. Who comes first is left to chance: the scheduler alone would have a
+// liking for the one that was started last.
 func race(n int, f func(i int) error) []error {
 	errs := make([]error, n)
 	start := make(chan struct{})
 	var ready, done sync.WaitGroup
 	ready.Add(n)
-	for i := range n {
+	for _, i := range rand.Perm(n) {
 		done.Go(func() {
 			ready.Done()
 			<-start
+			for range rand.IntN(3) {
+				runtime.Gosched()
+			}
 			errs[i] = f(i)
 		})
 	}
@@ -223,6 +230,7 @@ func noUpdateIsLost(p *probe) {
 				}
 				r.Data = bytes.Clone(r.Data)
 				r.Data[i]++
+				runtime.Gosched() // so that others write in between
 				if err = p.Put(p.ctx, r); err == nil {
 					break
 				}
@@ -244,30 +252,35 @@ func noUpdateIsLost(p *probe) {
 	}
 }
 
-// readersSeeWholeRecords reads while a writer changes Data and Info together.
+// readersSeeWholeRecords reads for as long as a writer changes Data and Info
+// together.
 func readersSeeWholeRecords(p *probe) {
-	size := 4 << 10
+	const size = 4 << 10
 	r := p.record("user")
 	r.Data, r.Info = make([]byte, size), make([]byte, size)
 	r = p.put(r)
 	id := r.ID
-	writes := 4 * rounds()
+	var written atomic.Bool
 	for _, err := range race(racers, func(i int) error {
-		for n := range writes {
-			if i == 0 {
-				r.Data, r.Info = bytes.Repeat([]byte{byte(n)}, size), bytes.Repeat([]byte{byte(n)}, size)
+		if i == 0 {
+			defer written.Store(true)
+			for n := range 4 * rounds() {
+				r.Data = bytes.Repeat([]byte{byte(n)}, size)
+				r.Info = r.Data
 				if err := p.Put(p.ctx, r); err != nil {
 					return err
 				}
 				r.Version++
-				continue
 			}
+			return nil
+		}
+		for last := false; !last; {
+			last = written.Load()
 			got, err := p.Get(p.ctx, id)
 			if err != nil {
 				return err
 			}
-			first := got.Data[:1]
-			if !bytes.Equal(got.Data, bytes.Repeat(first, size)) || !bytes.Equal(got.Info, got.Data) {
+			if !bytes.Equal(got.Data, bytes.Repeat(got.Data[:1], size)) || !bytes.Equal(got.Info, got.Data) {
 				return fmt.Errorf("version %d holds parts of several writes", got.Version)
 			}
 		}
