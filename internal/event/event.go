@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -64,9 +65,16 @@ func Session(id store.ID) slog.Attr {
 	return slog.String("session", id.Handle())
 }
 
-// Text is outside text under key: a quoted Go string of printable ASCII. Of
-// more than 256 bytes it keeps the beginning, followed by three dots.
-func Text(key, s string) slog.Attr { return slog.String(key, quote(s, maxText)) }
+// Text is outside text under key. Printable ASCII stands as it is; text with
+// anything else in it, with a quote or a backslash, is a quoted Go string, so that
+// nothing can pass for what it is not. Of more than 256 bytes it keeps the
+// beginning, quoted, followed by three dots.
+func Text(key, s string) slog.Attr {
+	if len(s) <= maxText && printable(s) && !strings.ContainsAny(s, `"\`) {
+		return slog.String(key, s)
+	}
+	return slog.String(key, quote(s, maxText))
+}
 
 // Err is what went wrong. An error's text may repeat what came from outside:
 // where it holds anything but printable ASCII it is quoted as a whole. A nil

@@ -74,7 +74,7 @@ func TestLineHasTheNamesOfTheInventory(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"level": "WARN", "msg": "access_refused", "user": `"u1"`, "addr": `"192.0.2.1"`,
+		"level": "WARN", "msg": "access_refused", "user": "u1", "addr": "192.0.2.1",
 		"reason": "role", "outcome": "refused", "session": id.Handle(), "err": "plain",
 	}
 	for k, v := range want {
@@ -114,8 +114,24 @@ func TestTextIsCutAtACharacter(t *testing.T) {
 			t.Errorf("a character was cut in two: %q", got)
 		}
 	}
-	if got := event.Text("k", strings.Repeat("a", 256)).Value.String(); len(got) != 258 {
+	if got := event.Text("k", strings.Repeat("a", 256)).Value.String(); len(got) != 256 {
 		t.Errorf("256 bytes were cut: %q", got)
+	}
+}
+
+// What is shown plainly must not be mistaken for what is shown quoted, nor the
+// other way round.
+func TestTextIsPlainOrQuoted(t *testing.T) {
+	for s, want := range map[string]string{
+		"ada@example.org": "ada@example.org",
+		"":                "",
+		`"ada"`:           `"\"ada\""`,
+		`a\u202e`:         `"a\\u202e"`,
+		"a\u202e":         `"a\u202e"`,
+	} {
+		if got := event.User(s).Value.String(); got != want {
+			t.Errorf("%q is shown as %s, want %s", s, got, want)
+		}
 	}
 }
 

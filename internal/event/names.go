@@ -39,7 +39,7 @@ const (
 	RolesChanged = "roles_changed"
 
 	// CSRFRefused: a request was refused as forged or for want of a token. Warn:
-	// addr, reason, session where there is one.
+	// addr, reason, origin where there is one, session where there is one.
 	CSRFRefused = "csrf_refused"
 
 	// BadCookie: a session cookie failed by shape or signature. Info: addr,
