@@ -12,53 +12,25 @@ import (
 	"time"
 )
 
-func TestASVS_15_3_5_And_15_3_7_WrongUse(t *testing.T) {
+const formType = "application/x-www-form-urlencoded"
+
+// attempt is a login that must fail with a status.
+type attempt struct {
+	name, contentType, body string
+	status                  int
+}
+
+// attempts makes logins, each of which must be refused by a problem document. In
+// a form, TOKEN stands for a token that is good.
+func attempts(t *testing.T, table []attempt) {
 	s := start(t, t.TempDir())
 	s.setup()
-	const form = "application/x-www-form-urlencoded"
 	page := s.client()
 	token := csrfOf(t, page.page("/auth/login").body)
-	for _, tc := range []struct {
-		name, contentType, body string
-		status                  int
-	}{
-		{"empty user name", "application/json", credentials("", goodPassword), 400},
-		{"empty password", "application/json", credentials("ada", ""), 400},
-		{"user name of 300 bytes", "application/json", credentials(strings.Repeat("a", 300), goodPassword), 400},
-		{"user name of 256 bytes", "application/json", credentials(strings.Repeat("a", 256), goodPassword), 401},
-		{"user name that is no UTF-8", "application/json", "{\"username\":\"a\xff\",\"password\":\"x\"}", 400},
-		{"half a surrogate pair", "application/json", `{"username":"ada","password":"\ud800"}`, 400},
-		{"duplicate key", "application/json", `{"username":"ada","username":"eve","password":"x"}`, 400},
-		{"duplicate key, escaped", "application/json", `{"username":"ada","\u0075sername":"eve","password":"x"}`, 400},
-		{"another case is another name", "application/json", `{"Username":"ada","password":"x"}`, 400},
-		{"password as a list", "application/json", `{"username":"ada","password":["x"]}`, 400},
-		{"password as a number", "application/json", `{"username":"ada","password":1}`, 400},
-		{"password as null", "application/json", `{"username":"ada","password":null}`, 400},
-		{"password as an object", "application/json", `{"username":"ada","password":{"$ne":""}}`, 400},
-		{"user name as a boolean", "application/json", `{"username":true,"password":"x"}`, 400},
-		{"a list", "application/json", `[{"username":"ada","password":"x"}]`, 400},
-		{"a text", "application/json", `"ada"`, 400},
-		{"nothing", "application/json", ``, 400},
-		{"something behind", "application/json", credentials("ada", goodPassword) + `{}`, 400},
-		{"cut off", "application/json", `{"username":"ada","password":"x"`, 400},
-		{"unknown keys", "application/json", `{"username":"ada","password":"x","remember":{"a":[1]}}`, 401},
-		{"charset", "application/json; charset=utf-8", credentials("ada", "x"), 401},
-		{"another charset", "application/json; charset=utf-16", credentials("ada", "x"), 415},
-		{"a form as JSON", "application/json", "username=ada&password=x", 400},
-		{"JSON as a form", form, credentials("ada", goodPassword), 403},
-		{"both", form, "csrf_token=" + token + "&" + credentials("ada", goodPassword), 400},
-		{"a form with a field twice", form, "csrf_token=" + token + "&username=ada&username=eve&password=x", 400},
-		{"a form with a bad escape", form, "csrf_token=" + token + "&username=%zz&password=x", 400},
-		{"a form that is no UTF-8", form, "csrf_token=" + token + "&username=%ff&password=x", 400},
-		{"a form without a token", form, "username=ada&password=" + url.QueryEscape(goodPassword), 403},
-		{"no content type", "", credentials("ada", goodPassword), 415},
-		{"text", "text/plain", credentials("ada", goodPassword), 415},
-		{"text that calls itself JSON", "text/plain; application/json", credentials("ada", goodPassword), 415},
-		{"multipart", "multipart/form-data; boundary=x", "--x--", 415},
-		{"XML", "application/xml", "<login/>", 415},
-	} {
+	for _, tc := range table {
 		t.Run(tc.name, func(t *testing.T) {
-			r, err := http.NewRequest("POST", s.URL+"/auth/login", strings.NewReader(tc.body))
+			body := strings.ReplaceAll(tc.body, "TOKEN", token)
+			r, err := http.NewRequest("POST", s.URL+"/auth/login", strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,6 +50,57 @@ func TestASVS_15_3_5_And_15_3_7_WrongUse(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestASVS_15_3_5_StrictTypes(t *testing.T) {
+	attempts(t, []attempt{
+		{"empty user name", "application/json", credentials("", goodPassword), 400},
+		{"empty password", "application/json", credentials("ada", ""), 400},
+		{"user name of 300 bytes", "application/json", credentials(strings.Repeat("a", 300), goodPassword), 400},
+		{"user name of 256 bytes", "application/json", credentials(strings.Repeat("a", 256), goodPassword), 401},
+		{"user name that is no UTF-8", "application/json", "{\"username\":\"a\xff\",\"password\":\"x\"}", 400},
+		{"half a surrogate pair", "application/json", `{"username":"ada","password":"\ud800"}`, 400},
+		{"another case is another name", "application/json", `{"Username":"ada","password":"x"}`, 400},
+		{"password as a list", "application/json", `{"username":"ada","password":["x"]}`, 400},
+		{"password as a number", "application/json", `{"username":"ada","password":1}`, 400},
+		{"password as null", "application/json", `{"username":"ada","password":null}`, 400},
+		{"password as an object", "application/json", `{"username":"ada","password":{"$ne":""}}`, 400},
+		{"user name as a boolean", "application/json", `{"username":true,"password":"x"}`, 400},
+		{"a list", "application/json", `[{"username":"ada","password":"x"}]`, 400},
+		{"a text", "application/json", `"ada"`, 400},
+		{"nothing", "application/json", ``, 400},
+		{"something behind", "application/json", credentials("ada", goodPassword) + `{}`, 400},
+		{"cut off", "application/json", `{"username":"ada","password":"x"`, 400},
+		{"unknown keys", "application/json", `{"username":"ada","password":"x","remember":{"a":[1]}}`, 401},
+	})
+}
+
+func TestASVS_15_3_7_OneValueForOneName(t *testing.T) {
+	attempts(t, []attempt{
+		{"duplicate key", "application/json", `{"username":"ada","username":"eve","password":"x"}`, 400},
+		{"duplicate key, escaped", "application/json", `{"username":"ada","\u0075sername":"eve","password":"x"}`, 400},
+		{"a form as JSON", "application/json", "username=ada&password=x", 400},
+		{"JSON as a form", formType, credentials("ada", goodPassword), 400},
+		{"both", formType, "csrf_token=TOKEN&" + credentials("ada", goodPassword), 400},
+		{"a form with a field twice", formType, "csrf_token=TOKEN&username=ada&username=eve&password=x", 400},
+		{"a form with a bad escape", formType, "csrf_token=TOKEN&username=%zz&password=x", 400},
+		{"a form that is no UTF-8", formType, "csrf_token=TOKEN&username=%ff&password=x", 400},
+		{"a form without a token", formType, "username=ada&password=" + url.QueryEscape(goodPassword), 403},
+	})
+}
+
+func TestASVS_3_5_2_JSONOrAFormAndNothingElse(t *testing.T) {
+	attempts(t, []attempt{
+		{"charset", "application/json; charset=utf-8", credentials("ada", "x"), 401},
+		{"another charset", "application/json; charset=utf-16", credentials("ada", "x"), 415},
+		{"no content type", "", credentials("ada", goodPassword), 415},
+		{"text", "text/plain", credentials("ada", goodPassword), 415},
+		{"text that calls itself JSON", "text/plain; application/json", credentials("ada", goodPassword), 415},
+		{"multipart", "multipart/form-data; boundary=x", "--x--", 415},
+		{"XML", "application/xml", "<login/>", 415},
+	})
+	s := start(t, t.TempDir())
+	page := s.client()
 	t.Run("two content types", func(t *testing.T) {
 		r, _ := http.NewRequest("POST", s.URL+"/auth/login", strings.NewReader(credentials("ada", goodPassword)))
 		r.Header["Content-Type"] = []string{"application/json", "text/plain"}

@@ -150,7 +150,12 @@ func parse(raw []byte, isJSON bool, rawQuery string) (fields, error) {
 	return f, nil
 }
 
+// parseForm reads a form. A brace at its beginning is JSON under a wrong name:
+// a form would have written it as %7B.
 func parseForm(raw []byte) (fields, error) {
+	if len(raw) > 0 && (raw[0] == '{' || raw[0] == '[') {
+		return nil, errMalformed
+	}
 	form, err := url.ParseQuery(string(raw))
 	if err != nil {
 		return nil, errMalformed
