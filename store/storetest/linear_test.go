@@ -40,105 +40,109 @@ func live(version uint64, data int) storetest.State {
 	return storetest.LiveState(version, data, 10, 100)
 }
 
+var dead = storetest.EndedState(store.Logout)
+
+// histories of one session, and whether they can be put in order.
+var histories = []struct {
+	name  string
+	want  bool
+	calls []storetest.Call
+}{
+	{"nothing has happened", true, nil},
+	{"one after the other", true, []storetest.Call{
+		put(1, 2, 0, 1, nil), get(3, 4, live(1, 1)), put(5, 6, 1, 2, nil), get(7, 8, live(2, 2)),
+		touch(9, 10, 20, 200, nil), get(11, 12, storetest.LiveState(2, 2, 20, 200)),
+		end(13, 14, 2, store.Logout, nil), get(15, 16, dead), put(17, 18, 2, 3, store.ErrEnded),
+	}},
+	{"lost update", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), put(3, 6, 1, 2, nil), put(4, 5, 1, 3, nil),
+	}},
+	{"two writers at once, one in conflict", true, []storetest.Call{
+		put(1, 2, 0, 1, nil), put(3, 6, 1, 2, nil), put(4, 5, 1, 3, store.ErrConflict),
+	}},
+	{"conflict without a reason", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), put(3, 4, 1, 2, store.ErrConflict), get(5, 6, live(1, 1)),
+	}},
+	{"revived session", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), end(3, 4, 0, store.Logout, nil), put(5, 6, 1, 2, nil),
+	}},
+	{"revived by a touch, seen by a read", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), end(3, 4, 0, store.Logout, nil), touch(5, 6, 20, 200, store.ErrEnded), get(7, 8, live(1, 1)),
+	}},
+	{"a write that was under way when the session ended", true, []storetest.Call{
+		put(1, 2, 0, 1, nil), end(3, 6, 0, store.Logout, nil), put(4, 7, 1, 2, nil), get(8, 9, dead),
+	}},
+	{"that write, but it outlives the end", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), end(3, 6, 0, store.Logout, nil), put(4, 7, 1, 2, nil), get(8, 9, live(2, 2)),
+	}},
+	{"two ends win", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), end(3, 6, 0, store.Logout, nil), end(4, 5, 0, store.Logout, nil),
+	}},
+	{"End and EndUser", true, []storetest.Call{
+		put(1, 2, 0, 1, nil), end(3, 6, 0, store.Logout, nil), endUser(4, 5, store.Revoked, nil), get(7, 8, dead),
+	}},
+	{"the wrong reason", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), end(3, 4, 0, store.Logout, nil), get(5, 6, storetest.EndedState(store.Revoked)),
+	}},
+	{"EndUser forgets one that was created before", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), endUser(3, 4, store.Revoked, nil), get(5, 6, live(1, 1)),
+	}},
+	{"EndUser beside the create", true, []storetest.Call{
+		put(1, 4, 0, 1, nil), endUser(2, 3, store.Revoked, nil), get(5, 6, live(1, 1)),
+	}},
+	{"the late create after an end of nothing", false, []storetest.Call{
+		end(1, 2, 0, store.Logout, store.ErrNotFound), put(3, 4, 0, 1, nil),
+	}},
+	{"End of nothing beside the create", true, []storetest.Call{
+		put(1, 4, 0, 1, store.ErrEnded), end(2, 3, 0, store.Logout, store.ErrNotFound), get(5, 6, dead),
+	}},
+	{"an update that creates", false, []storetest.Call{put(1, 2, 1, 1, nil)}},
+	{"two creates", false, []storetest.Call{put(1, 4, 0, 1, nil), put(2, 3, 0, 2, nil)}},
+	{"a touch moves back", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), touch(3, 4, 5, 50, nil), get(5, 6, storetest.LiveState(1, 1, 5, 50)),
+	}},
+	{"a touch that a write undoes", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), touch(3, 4, 20, 200, nil), put(5, 6, 1, 2, nil), get(7, 8, live(2, 2)),
+	}},
+	{"a touch passes the deadline", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), touch(3, 4, 20, 2000, nil), get(5, 6, storetest.LiveState(1, 1, 20, 2000)),
+	}},
+	{"a touch up to the deadline", true, []storetest.Call{
+		put(1, 2, 0, 1, nil), touch(3, 4, 20, 2000, nil), get(5, 6, storetest.LiveState(1, 1, 20, deadline)),
+	}},
+	{"an old read after a new one", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), put(3, 10, 1, 2, nil), get(4, 5, live(2, 2)), get(6, 7, live(1, 1)),
+	}},
+	{"an old read beside a new one", true, []storetest.Call{
+		put(1, 2, 0, 1, nil), put(3, 10, 1, 2, nil), get(4, 7, live(2, 2)), get(5, 6, live(1, 1)),
+	}},
+	{"a list without one that lives", false, []storetest.Call{put(1, 2, 0, 1, nil), list(3, 4, storetest.State{})}},
+	{"a list with one that has ended", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), end(3, 4, 0, store.Logout, nil), list(5, 6, live(1, 1)),
+	}},
+	{"lists", true, []storetest.Call{
+		list(1, 2, storetest.State{}), put(3, 6, 0, 1, nil), list(4, 5, storetest.State{}), list(7, 8, live(1, 1)),
+		end(9, 10, 0, store.Logout, nil), list(11, 12, storetest.State{}),
+	}},
+	{"a write without an answer, applied", true, []storetest.Call{
+		put(1, 2, 0, 1, nil), put(3, 4, 1, 2, storetest.ErrLost), get(5, 6, live(1, 1)), get(7, 8, live(2, 2)),
+	}},
+	{"a write without an answer, not applied", true, []storetest.Call{
+		put(1, 2, 0, 1, nil), put(3, 4, 1, 2, storetest.ErrLost), put(5, 6, 1, 3, nil), get(7, 8, live(2, 3)),
+	}},
+	{"a write without an answer, applied twice", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), put(3, 4, 1, 2, storetest.ErrLost), get(5, 6, live(3, 2)),
+	}},
+	{"a write without an answer, seen before it began", false, []storetest.Call{
+		put(1, 2, 0, 1, nil), get(3, 4, live(2, 2)), put(5, 6, 1, 2, storetest.ErrLost),
+	}},
+	{"an end without an answer", true, []storetest.Call{
+		put(1, 2, 0, 1, nil), end(3, 4, 0, store.Logout, storetest.ErrLost), end(5, 6, 0, store.Renewed, store.ErrEnded), get(7, 8, dead),
+	}},
+}
+
 func TestLinearizable(t *testing.T) {
-	dead := storetest.EndedState(store.Logout)
-	for _, c := range []struct {
-		name  string
-		want  bool
-		calls []storetest.Call
-	}{
-		{"nothing has happened", true, nil},
-		{"one after the other", true, []storetest.Call{
-			put(1, 2, 0, 1, nil), get(3, 4, live(1, 1)), put(5, 6, 1, 2, nil), get(7, 8, live(2, 2)),
-			touch(9, 10, 20, 200, nil), get(11, 12, storetest.LiveState(2, 2, 20, 200)),
-			end(13, 14, 2, store.Logout, nil), get(15, 16, dead), put(17, 18, 2, 3, store.ErrEnded),
-		}},
-		{"lost update", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), put(3, 6, 1, 2, nil), put(4, 5, 1, 3, nil),
-		}},
-		{"two writers at once, one in conflict", true, []storetest.Call{
-			put(1, 2, 0, 1, nil), put(3, 6, 1, 2, nil), put(4, 5, 1, 3, store.ErrConflict),
-		}},
-		{"conflict without a reason", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), put(3, 4, 1, 2, store.ErrConflict), get(5, 6, live(1, 1)),
-		}},
-		{"revived session", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), end(3, 4, 0, store.Logout, nil), put(5, 6, 1, 2, nil),
-		}},
-		{"revived by a touch, seen by a read", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), end(3, 4, 0, store.Logout, nil), touch(5, 6, 20, 200, store.ErrEnded), get(7, 8, live(1, 1)),
-		}},
-		{"a write that was under way when the session ended", true, []storetest.Call{
-			put(1, 2, 0, 1, nil), end(3, 6, 0, store.Logout, nil), put(4, 7, 1, 2, nil), get(8, 9, dead),
-		}},
-		{"that write, but it outlives the end", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), end(3, 6, 0, store.Logout, nil), put(4, 7, 1, 2, nil), get(8, 9, live(2, 2)),
-		}},
-		{"two ends win", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), end(3, 6, 0, store.Logout, nil), end(4, 5, 0, store.Logout, nil),
-		}},
-		{"End and EndUser", true, []storetest.Call{
-			put(1, 2, 0, 1, nil), end(3, 6, 0, store.Logout, nil), endUser(4, 5, store.Revoked, nil), get(7, 8, dead),
-		}},
-		{"the wrong reason", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), end(3, 4, 0, store.Logout, nil), get(5, 6, storetest.EndedState(store.Revoked)),
-		}},
-		{"EndUser forgets one that was created before", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), endUser(3, 4, store.Revoked, nil), get(5, 6, live(1, 1)),
-		}},
-		{"EndUser beside the create", true, []storetest.Call{
-			put(1, 4, 0, 1, nil), endUser(2, 3, store.Revoked, nil), get(5, 6, live(1, 1)),
-		}},
-		{"the late create after an end of nothing", false, []storetest.Call{
-			end(1, 2, 0, store.Logout, store.ErrNotFound), put(3, 4, 0, 1, nil),
-		}},
-		{"End of nothing beside the create", true, []storetest.Call{
-			put(1, 4, 0, 1, store.ErrEnded), end(2, 3, 0, store.Logout, store.ErrNotFound), get(5, 6, dead),
-		}},
-		{"an update that creates", false, []storetest.Call{put(1, 2, 1, 1, nil)}},
-		{"two creates", false, []storetest.Call{put(1, 4, 0, 1, nil), put(2, 3, 0, 2, nil)}},
-		{"a touch moves back", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), touch(3, 4, 5, 50, nil), get(5, 6, storetest.LiveState(1, 1, 5, 50)),
-		}},
-		{"a touch that a write undoes", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), touch(3, 4, 20, 200, nil), put(5, 6, 1, 2, nil), get(7, 8, live(2, 2)),
-		}},
-		{"a touch passes the deadline", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), touch(3, 4, 20, 2000, nil), get(5, 6, storetest.LiveState(1, 1, 20, 2000)),
-		}},
-		{"a touch up to the deadline", true, []storetest.Call{
-			put(1, 2, 0, 1, nil), touch(3, 4, 20, 2000, nil), get(5, 6, storetest.LiveState(1, 1, 20, deadline)),
-		}},
-		{"an old read after a new one", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), put(3, 10, 1, 2, nil), get(4, 5, live(2, 2)), get(6, 7, live(1, 1)),
-		}},
-		{"an old read beside a new one", true, []storetest.Call{
-			put(1, 2, 0, 1, nil), put(3, 10, 1, 2, nil), get(4, 7, live(2, 2)), get(5, 6, live(1, 1)),
-		}},
-		{"a list without one that lives", false, []storetest.Call{put(1, 2, 0, 1, nil), list(3, 4, storetest.State{})}},
-		{"a list with one that has ended", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), end(3, 4, 0, store.Logout, nil), list(5, 6, live(1, 1)),
-		}},
-		{"lists", true, []storetest.Call{
-			list(1, 2, storetest.State{}), put(3, 6, 0, 1, nil), list(4, 5, storetest.State{}), list(7, 8, live(1, 1)),
-			end(9, 10, 0, store.Logout, nil), list(11, 12, storetest.State{}),
-		}},
-		{"a write without an answer, applied", true, []storetest.Call{
-			put(1, 2, 0, 1, nil), put(3, 4, 1, 2, storetest.ErrLost), get(5, 6, live(1, 1)), get(7, 8, live(2, 2)),
-		}},
-		{"a write without an answer, not applied", true, []storetest.Call{
-			put(1, 2, 0, 1, nil), put(3, 4, 1, 2, storetest.ErrLost), put(5, 6, 1, 3, nil), get(7, 8, live(2, 3)),
-		}},
-		{"a write without an answer, applied twice", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), put(3, 4, 1, 2, storetest.ErrLost), get(5, 6, live(3, 2)),
-		}},
-		{"a write without an answer, seen before it began", false, []storetest.Call{
-			put(1, 2, 0, 1, nil), get(3, 4, live(2, 2)), put(5, 6, 1, 2, storetest.ErrLost),
-		}},
-		{"an end without an answer", true, []storetest.Call{
-			put(1, 2, 0, 1, nil), end(3, 4, 0, store.Logout, storetest.ErrLost), end(5, 6, 0, store.Renewed, store.ErrEnded), get(7, 8, dead),
-		}},
-	} {
+	for _, c := range histories {
 		t.Run(c.name, func(t *testing.T) {
 			if got := storetest.Linearizable(c.calls, deadline); got != c.want {
 				t.Errorf("linearizable: %v, want %v:%s", got, c.want, storetest.Narrate(c.calls))

@@ -19,12 +19,14 @@ func afterEnd(f func(m *model, id store.ID, why store.Ended, until time.Time, be
 	}}
 }
 
+// keep leaves a tombstone, whatever was there before.
+func (m *model) keep(id store.ID, why store.Ended, until time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.bury(id, why, until)
+}
+
 func endMutants() []mutant {
-	keep := func(m *model, id store.ID, why store.Ended, until time.Time) {
-		m.mu.Lock()
-		m.bury(id, why, until)
-		m.mu.Unlock()
-	}
 	return []mutant{
 		{"End leaves no tombstone", []string{"Get/Promise01_Tombstone", "Put/A01_Tombstone_0_Ended", "End/KeepsWhy"},
 			afterEnd(func(m *model, id store.ID, _ store.Ended, _ time.Time, _ store.Record, err error) error {
@@ -52,6 +54,11 @@ func endMutants() []mutant {
 				}
 				return err
 			})},
+	}
+}
+
+func winnerMutants() []mutant {
+	return []mutant{
 		{"a second End succeeds", []string{"End/FirstReasonStays", "Race/EndEnd", "Race/EndUser_End"},
 			afterEnd(func(_ *model, _ store.ID, _ store.Ended, _ time.Time, _ store.Record, err error) error {
 				if errors.Is(err, store.ErrEnded) {
@@ -64,7 +71,7 @@ func endMutants() []mutant {
 				end: func(m *model, ctx context.Context, id store.ID, version uint64, why store.Ended, until time.Time) error {
 					err := m.End(ctx, id, version, why, until)
 					if errors.Is(err, store.ErrEnded) {
-						keep(m, id, why, until)
+						m.keep(id, why, until)
 					}
 					return err
 				},
@@ -87,10 +94,15 @@ func endMutants() []mutant {
 		{"End of another version ends all the same", []string{"End/A02_OtherVersion"},
 			afterEnd(func(m *model, id store.ID, why store.Ended, until time.Time, _ store.Record, err error) error {
 				if errors.Is(err, store.ErrConflict) {
-					keep(m, id, why, until)
+					m.keep(id, why, until)
 				}
 				return err
 			})},
+	}
+}
+
+func versionMutants() []mutant {
+	return []mutant{
 		{"version 0 is a version", []string{"End/Version0_Any", "End/OneSessionOnly"},
 			broken{end: func(m *model, ctx context.Context, id store.ID, version uint64, why store.Ended, until time.Time) error {
 				if version == 0 {
@@ -134,9 +146,11 @@ func endMutants() []mutant {
 	}
 }
 
+// pause lets others come in between.
+func pause() { time.Sleep(200 * time.Microsecond) }
+
 // atomicityMutants look first and act later.
 func atomicityMutants() []mutant {
-	pause := func() { time.Sleep(200 * time.Microsecond) }
 	return []mutant{
 		{"a write is read, compared and written in steps", []string{"Race/Promise02_UpdateUpdate", "Race/A03_NoUpdateIsLost", "History/Linearizable"},
 			broken{put: func(m *model, ctx context.Context, r store.Record) error {
@@ -168,6 +182,11 @@ func atomicityMutants() []mutant {
 				}
 				return m.force(r, r.Version+1)
 			}}},
+	}
+}
+
+func lateMutants() []mutant {
+	return []mutant{
 		{"End looks first", []string{"Race/EndEnd", "Race/A02_UpdateEndOfThisVersion", "Race/EndUser_End", "History/Linearizable"},
 			broken{end: func(m *model, ctx context.Context, id store.ID, version uint64, why store.Ended, until time.Time) error {
 				r, err := m.Get(ctx, id)
@@ -217,13 +236,15 @@ func beforePut(f func(r *store.Record)) broken {
 	}}
 }
 
-func valueMutants() []mutant {
-	cut := func(b []byte) []byte {
-		if i := slices.Index(b, 0); i >= 0 {
-			return b[:i]
-		}
-		return b
+// cut is what C takes for a string.
+func cut(b []byte) []byte {
+	if i := slices.Index(b, 0); i >= 0 {
+		return b[:i]
 	}
+	return b
+}
+
+func valueMutants() []mutant {
 	return []mutant{
 		{"a NUL byte ends a value", []string{"Values/A51_AnyBytes", "Values/A52_Sizes"},
 			beforePut(func(r *store.Record) { r.Data = cut(r.Data) })},
@@ -256,6 +277,11 @@ func valueMutants() []mutant {
 			beforePut(func(r *store.Record) { r.UserID = string(cut([]byte(r.UserID))) })},
 		{"user IDs are trimmed", []string{"Values/UserIDs"},
 			beforePut(func(r *store.Record) { r.UserID = strings.TrimSpace(r.UserID) })},
+	}
+}
+
+func idMutants() []mutant {
+	return []mutant{
 		{"IDs end at a NUL byte", []string{"IDs/A08_OddBytes", "IDs/A08_OneBit", "Scan/Neighbours"},
 			sameIDs(func(id store.ID) store.ID { return firstBytes(id, max(1, len(cut(id[:])))) })},
 		{"IDs have 128 bits", []string{"IDs/A08_OneBit", "Scan/Neighbours"},

@@ -19,8 +19,10 @@ type mutant struct {
 }
 
 func mutants() []mutant {
-	return slices.Concat(getMutants(), upserts(), putMutants(), touchMutants(), endMutants(), atomicityMutants(),
-		valueMutants(), timeMutants(), contextMutants(), listMutants(), endUserMutants(), sweepMutants(), scanMutants())
+	return slices.Concat(getMutants(), bytesMutants(), upserts(), putMutants(), touchMutants(),
+		endMutants(), winnerMutants(), versionMutants(), atomicityMutants(), lateMutants(),
+		valueMutants(), idMutants(), timeMutants(), contextMutants(),
+		listMutants(), endUserMutants(), sweepMutants(), clockMutants(), forgottenMutants(), scanMutants())
 }
 
 // change does something to what is stored under an ID, if there is something.
@@ -97,6 +99,11 @@ func getMutants() []mutant {
 			})},
 		{"Get forgets Info", []string{"Get/ReturnsWhatWasPut"},
 			afterGet(func(r *store.Record, err error) error { r.Info = nil; return err })},
+	}
+}
+
+func bytesMutants() []mutant {
+	return []mutant{
 		{"bytes are changed in place", []string{"Get/BytesStayAsTheyWere"}, broken{
 			put: func(m *model, ctx context.Context, r store.Record) error {
 				old, _ := m.Get(ctx, r.ID)

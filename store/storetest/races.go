@@ -106,6 +106,11 @@ func raceCases() []testCase {
 			}
 		}},
 		{"Race/A03_NoUpdateIsLost", []string{saysPut}, 0, noUpdateIsLost},
+	}
+}
+
+func endRaceCases() []testCase {
+	return []testCase{
 		{"Race/EndEnd", []string{saysOne}, 0, func(p *probe) {
 			for round := range rounds() {
 				r := p.create("user")
@@ -146,29 +151,12 @@ func raceCases() []testCase {
 				p.onlyOf("user")
 			}
 		}},
-		{"Race/A01_UpdateTouchEnd", []string{saysEnd, saysMany}, 0, func(p *probe) {
-			why := store.Ended{Reason: store.Logout, At: p.now}
-			for range rounds() {
-				r := p.create("user")
-				errs := race(racers, func(i int) error {
-					switch i {
-					case 0:
-						return p.End(p.ctx, r.ID, 0, why, p.now.Add(time.Hour))
-					case 1, 2, 3:
-						return p.Touch(p.ctx, r.ID, p.now.Add(time.Second), p.now.Add(time.Hour))
-					}
-					return p.Put(p.ctx, r)
-				})
-				p.want("End beside Put and Touch", errs[0], nil)
-				for _, err := range errs[1:] {
-					if err != nil && !is(err, store.ErrEnded) && !is(err, store.ErrConflict) {
-						p.fatalf("beside End: %v", err)
-					}
-				}
-				p.ended(r.ID, why)
-				p.onlyOf("user")
-			}
-		}},
+	}
+}
+
+func updateRaceCases() []testCase {
+	return []testCase{
+		{"Race/A01_UpdateTouchEnd", []string{saysEnd, saysMany}, 0, updateTouchEnd},
 		{"Race/A02_UpdateEndOfThisVersion", []string{saysOther, saysPut}, 0, func(p *probe) {
 			why := store.Ended{Reason: store.Renewed, At: p.now}
 			for range rounds() {
@@ -287,5 +275,30 @@ func readersSeeWholeRecords(p *probe) {
 		return nil
 	}) {
 		p.want("a reader beside a writer", err, nil)
+	}
+}
+
+// updateTouchEnd ends a session while others write and touch it.
+func updateTouchEnd(p *probe) {
+	why := store.Ended{Reason: store.Logout, At: p.now}
+	for range rounds() {
+		r := p.create("user")
+		errs := race(racers, func(i int) error {
+			switch i {
+			case 0:
+				return p.End(p.ctx, r.ID, 0, why, p.now.Add(time.Hour))
+			case 1, 2, 3:
+				return p.Touch(p.ctx, r.ID, p.now.Add(time.Second), p.now.Add(time.Hour))
+			}
+			return p.Put(p.ctx, r)
+		})
+		p.want("End beside Put and Touch", errs[0], nil)
+		for _, err := range errs[1:] {
+			if err != nil && !is(err, store.ErrEnded) && !is(err, store.ErrConflict) {
+				p.fatalf("beside End: %v", err)
+			}
+		}
+		p.ended(r.ID, why)
+		p.onlyOf("user")
 	}
 }

@@ -69,9 +69,15 @@ type testCase struct {
 
 // cases returns the whole suite.
 func cases() []testCase {
-	return slices.Concat(getCases(), putCases(), touchCases(), endCases(), valueCases(),
-		timeCases(), contextCases(), raceCases(), userCases(), userRaceCases(),
-		sweepCases(), sweepRaceCases(), scanCases(), historyCases())
+	return slices.Concat(
+		getCases(), tableCases(), putCases(), putTimeCases(), touchCases(), touchOnlyCases(),
+		endCases(), endUnknownCases(), versionCases(),
+		valueCases(), idCases(), timeCases(), contextCases(),
+		raceCases(), endRaceCases(), updateRaceCases(),
+		listCases(), userCases(), endUserNameCases(), userRaceCases(), userWriteRaceCases(),
+		sweepCases(), clockCases(), forgottenCases(), sweepRaceCases(),
+		scanCases(), historyCases(),
+	)
 }
 
 // prove runs the case. Where it fails, it prints what the contract says.

@@ -105,6 +105,11 @@ func sweepCases() []testCase {
 				p.dead(id)
 			}
 		}},
+	}
+}
+
+func clockCases() []testCase {
+	return []testCase{
 		{"Sweep/A43_WrongClock", []string{saysClock}, sweeper, func(p *probe) {
 			live, idle, over := p.create("user"), p.expired("user", 4*time.Minute), p.expired("user", 10*time.Minute)
 			tomb := p.tombstone(p.now.Add(time.Minute), p.now)
@@ -136,6 +141,11 @@ func sweepCases() []testCase {
 			p.sweep(p.now.Add(4*time.Minute), idle.ID)
 			p.stored(live)
 		}},
+	}
+}
+
+func forgottenCases() []testCase {
+	return []testCase{
 		{"Sweep/Forgotten", []string{saysSweep, saysNothing}, sweeper, func(p *probe) {
 			kept, over := p.expired("user", time.Minute), p.expired("user", 10*time.Minute)
 			tomb := p.tombstone(p.now.Add(-day), p.now.Add(-10*time.Minute))

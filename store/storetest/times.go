@@ -46,58 +46,8 @@ func timeCases() []testCase {
 				p.ended(r.ID, why)
 			}
 		}},
-		{"Times/FarAway", []string{saysMillis}, 0, func(p *probe) {
-			old := []time.Time{
-				time.UnixMilli(0), time.UnixMilli(1), time.UnixMilli(999), time.Date(2000, 2, 29, 23, 59, 59, 999e6, time.UTC),
-				p.now.Add(-400 * day),
-			}
-			far := []time.Time{
-				time.Date(2038, 1, 19, 3, 14, 7, 999e6, time.UTC), time.Date(2038, 1, 19, 3, 14, 8, 0, time.UTC),
-				time.UnixMilli(1<<42 - 1), time.UnixMilli(1 << 42), time.Date(2106, 2, 7, 6, 28, 16, 0, time.UTC),
-				time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC),
-			}
-			for i, deadline := range far {
-				r := p.record("user")
-				r.Created, r.Seen = old[i%len(old)].UTC(), old[i%len(old)].UTC()
-				r.Expires, r.Deadline = deadline.Add(-time.Millisecond).UTC(), deadline.UTC()
-				r = p.put(r)
-				p.stored(r)
-				r.Expires = r.Deadline
-				p.touch(r.ID, r.Seen, r.Deadline.Add(time.Hour))
-				p.stored(r)
-				r = p.put(r)
-				p.stored(r)
-				p.ended(r.ID, p.end(r.ID, store.Logout))
-			}
-		}},
-		{"Times/A52_Lifetimes", []string{saysSlack, saysGet}, 0, func(p *probe) {
-			list := p.ofLifetimes()
-			look := func(when string) {
-				for _, r := range list.live {
-					if diff := differ(p.get(r.ID), r); diff != "" {
-						p.fatalf("%s, a session of %v: %s", when, r.Deadline.Sub(r.Created), diff)
-					}
-				}
-				for id, life := range list.dead {
-					if _, err := p.Get(p.ctx, id); !is(err, store.ErrEnded) {
-						p.fatalf("%s, Get of the tombstone of %v: %v, want %v", when, life, err, store.ErrEnded)
-					}
-				}
-			}
-			look("at once")
-			// The shortest are over by now, but nothing may be forgotten yet.
-			p.sleep(time.Until(p.now.Add(1100 * time.Millisecond)))
-			look("a second later")
-			for i, r := range list.live {
-				list.live[i] = p.put(r)
-			}
-			look("after a write")
-			for _, r := range list.live {
-				p.touch(r.ID, r.Seen, r.Expires)
-				p.end(r.ID, store.Logout)
-				p.want("the late create", p.Put(p.ctx, r), store.ErrEnded)
-			}
-		}},
+		{"Times/FarAway", []string{saysMillis}, 0, farAway},
+		{"Times/A52_Lifetimes", []string{saysSlack, saysGet}, 0, lifetimesHold},
 	}
 }
 
@@ -139,4 +89,61 @@ func (p *probe) sleep(d time.Duration) {
 	ctx, cancel := context.WithTimeout(p.ctx, d)
 	defer cancel()
 	<-ctx.Done()
+}
+
+// lifetimesHold looks at sessions and tombstones of all lifetimes before and after
+// the shortest are over, and after writes.
+func lifetimesHold(p *probe) {
+	list := p.ofLifetimes()
+	look := func(when string) {
+		for _, r := range list.live {
+			if diff := differ(p.get(r.ID), r); diff != "" {
+				p.fatalf("%s, a session of %v: %s", when, r.Deadline.Sub(r.Created), diff)
+			}
+		}
+		for id, life := range list.dead {
+			if _, err := p.Get(p.ctx, id); !is(err, store.ErrEnded) {
+				p.fatalf("%s, Get of the tombstone of %v: %v, want %v", when, life, err, store.ErrEnded)
+			}
+		}
+	}
+	look("at once")
+	// The shortest are over by now, but nothing may be forgotten yet.
+	p.sleep(time.Until(p.now.Add(1100 * time.Millisecond)))
+	look("a second later")
+	for i, r := range list.live {
+		list.live[i] = p.put(r)
+	}
+	look("after a write")
+	for _, r := range list.live {
+		p.touch(r.ID, r.Seen, r.Expires)
+		p.end(r.ID, store.Logout)
+		p.want("the late create", p.Put(p.ctx, r), store.ErrEnded)
+	}
+}
+
+// farAway keeps times beyond the turns of the usual counters.
+func farAway(p *probe) {
+	old := []time.Time{
+		time.UnixMilli(0), time.UnixMilli(1), time.UnixMilli(999), time.Date(2000, 2, 29, 23, 59, 59, 999e6, time.UTC),
+		p.now.Add(-400 * day),
+	}
+	far := []time.Time{
+		time.Date(2038, 1, 19, 3, 14, 7, 999e6, time.UTC), time.Date(2038, 1, 19, 3, 14, 8, 0, time.UTC),
+		time.UnixMilli(1<<42 - 1), time.UnixMilli(1 << 42), time.Date(2106, 2, 7, 6, 28, 16, 0, time.UTC),
+		time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC),
+	}
+	for i, deadline := range far {
+		r := p.record("user")
+		r.Created, r.Seen = old[i%len(old)].UTC(), old[i%len(old)].UTC()
+		r.Expires, r.Deadline = deadline.Add(-time.Millisecond).UTC(), deadline.UTC()
+		r = p.put(r)
+		p.stored(r)
+		r.Expires = r.Deadline
+		p.touch(r.ID, r.Seen, r.Deadline.Add(time.Hour))
+		p.stored(r)
+		r = p.put(r)
+		p.stored(r)
+		p.ended(r.ID, p.end(r.ID, store.Logout))
+	}
 }

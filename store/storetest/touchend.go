@@ -3,7 +3,6 @@ package storetest
 import (
 	"errors"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/store"
@@ -55,6 +54,11 @@ func touchCases() []testCase {
 			r.Seen = r.Deadline
 			p.stored(r)
 		}},
+	}
+}
+
+func touchOnlyCases() []testCase {
+	return []testCase{
 		{"Touch/LeavesVersionAndBytes", []string{saysTouchOnly}, 0, func(p *probe) {
 			r := p.put(p.create("user"))
 			before := r
@@ -94,7 +98,7 @@ func touchCases() []testCase {
 }
 
 func endCases() []testCase {
-	return slices.Concat(versionCases(), []testCase{
+	return []testCase{
 		{"End/KeepsWhy", []string{saysTomb}, 0, func(p *probe) {
 			for _, reason := range []store.Reason{store.Logout, store.Renewed, store.Revoked, store.Excess, 127, 255} {
 				for _, at := range []time.Time{p.now, p.now.Add(-time.Hour), time.UnixMilli(1_700_000_000_999).UTC()} {
@@ -130,6 +134,11 @@ func endCases() []testCase {
 				p.ended(r.ID, why)
 			}
 		}},
+	}
+}
+
+func endUnknownCases() []testCase {
+	return []testCase{
 		{"End/OneSessionOnly", []string{saysEnd}, 0, func(p *probe) {
 			list := p.createMany(5, "user")
 			p.end(list[1].ID, store.Logout)
@@ -178,7 +187,7 @@ func endCases() []testCase {
 				}
 			}
 		}},
-	})
+	}
 }
 
 // versionCases are about the version that End asks for.

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,11 @@ func userRaceCases() []testCase {
 				p.onlyOf("alice")
 			}
 		}},
+	}
+}
+
+func userWriteRaceCases() []testCase {
+	return []testCase{
 		{"Race/A01_EndUser_UpdateTouch", []string{saysBefore, saysEndTomb}, users, func(p *probe) {
 			why := store.Ended{Reason: store.Revoked, At: p.now}
 			for range rounds() {
@@ -91,39 +97,7 @@ func userRaceCases() []testCase {
 				p.onlyOf("alice")
 			}
 		}},
-		{"Race/EndUser_LeavesOthers", []string{saysEndUser}, users, func(p *probe) {
-			keep := p.create("alice")
-			var mu sync.Mutex
-			var others []store.Record
-			for range rounds() {
-				theirs := []store.Record{p.record("bob"), p.record(""), p.record("bob")}
-				mine := p.createMany(3, "alice")
-				errs := race(len(theirs)+1, func(i int) error {
-					if i < len(theirs) {
-						return p.Put(p.ctx, theirs[i])
-					}
-					why := store.Ended{Reason: store.Revoked, At: p.now}
-					_, err := p.users.EndUser(p.ctx, "alice", keep.ID, why, p.now.Add(time.Hour))
-					return err
-				})
-				for _, err := range errs {
-					p.want("Put of another user beside EndUser", err, nil)
-				}
-				mu.Lock()
-				for _, r := range theirs {
-					r.Version = 1
-					others = append(others, r)
-				}
-				mu.Unlock()
-				for _, r := range mine {
-					p.dead(r.ID)
-				}
-			}
-			for _, r := range append(others, keep) {
-				p.stored(r)
-			}
-			p.onlyOf("alice", keep)
-		}},
+		{"Race/EndUser_LeavesOthers", []string{saysEndUser}, users, endUserLeavesOthers},
 	}
 }
 
@@ -131,66 +105,91 @@ func userRaceCases() []testCase {
 // ends them, again and again. What an EndUser finds acknowledged when it begins
 // is ended when it returns, and a list shows what lives.
 func endUserBesideCreates(p *probe) {
-	const each = 10
 	fresh := make([][]store.Record, racers)
 	for i := range fresh {
-		for range each * rounds() / 5 {
+		for range 2 * rounds() {
 			fresh[i] = append(fresh[i], p.record("alice"))
 		}
 	}
 	var mu sync.Mutex
 	var created []store.ID // acknowledged
-	var creators, ender sync.WaitGroup
-	var left atomic.Int64
-	left.Store(racers)
-	failed := make(chan error, racers+1)
-	for i := range racers {
-		creators.Go(func() {
-			defer left.Add(-1)
-			for _, r := range fresh[i] {
-				if err := p.Put(p.ctx, r); err != nil {
-					failed <- err
-					return
-				}
-				mu.Lock()
-				created = append(created, r.ID)
-				mu.Unlock()
+	var creating atomic.Int64
+	creating.Store(racers)
+	create := func(list []store.Record) error {
+		defer creating.Add(-1)
+		for _, r := range list {
+			if err := p.Put(p.ctx, r); err != nil {
+				return err
 			}
-		})
-	}
-	why := store.Ended{Reason: store.Revoked, At: p.now}
-	ended := 0
-	ender.Go(func() {
-		for last := false; !last; {
-			last = left.Load() == 0 // then one more, to which nothing is new
 			mu.Lock()
-			before := slices.Clone(created)
+			created = append(created, r.ID)
 			mu.Unlock()
-			n, err := p.users.EndUser(p.ctx, "alice", store.ID{}, why, p.now.Add(time.Hour))
-			if err != nil {
-				failed <- err
-				return
-			}
-			ended += n
-			for _, id := range before {
-				if _, err := p.Get(p.ctx, id); !is(err, store.ErrEnded) {
-					p.Errorf("Get of a session that was created before EndUser began: %v, want %v", err, store.ErrEnded)
-					return
-				}
+		}
+		return nil
+	}
+	ended := 0
+	end := func() error {
+		mu.Lock()
+		before := slices.Clone(created)
+		mu.Unlock()
+		why := store.Ended{Reason: store.Revoked, At: p.now}
+		n, err := p.users.EndUser(p.ctx, "alice", store.ID{}, why, p.now.Add(time.Hour))
+		ended += n
+		for _, id := range before {
+			if _, err := p.Get(p.ctx, id); !is(err, store.ErrEnded) {
+				return fmt.Errorf("Get of a session that was created before EndUser began: %v, want %w", err, store.ErrEnded)
 			}
 		}
-	})
-	creators.Wait()
-	ender.Wait()
-	close(failed)
-	for err := range failed {
-		p.fatalf("EndUser beside Put: %v", err)
+		return err
 	}
-	if p.Failed() {
-		p.FailNow()
+	for _, err := range race(racers+1, func(i int) error {
+		if i < racers {
+			return create(fresh[i])
+		}
+		for last := false; !last; {
+			last = creating.Load() == 0 // then once more, when no more come
+			if err := end(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}) {
+		p.want("EndUser beside Put", err, nil)
 	}
 	p.onlyOf("alice")
 	if ended != len(created) {
 		p.fatalf("EndUser says that it ended %d of %d sessions", ended, len(created))
 	}
+}
+
+// endUserLeavesOthers ends a user's sessions but one while others log in.
+func endUserLeavesOthers(p *probe) {
+	keep := p.create("alice")
+	var others []store.Record
+	for range rounds() {
+		theirs := []store.Record{p.record("bob"), p.record(""), p.record("bob")}
+		mine := p.createMany(3, "alice")
+		errs := race(len(theirs)+1, func(i int) error {
+			if i < len(theirs) {
+				return p.Put(p.ctx, theirs[i])
+			}
+			why := store.Ended{Reason: store.Revoked, At: p.now}
+			_, err := p.users.EndUser(p.ctx, "alice", keep.ID, why, p.now.Add(time.Hour))
+			return err
+		})
+		for _, err := range errs {
+			p.want("Put of another user beside EndUser", err, nil)
+		}
+		for _, r := range theirs {
+			r.Version = 1
+			others = append(others, r)
+		}
+		for _, r := range mine {
+			p.dead(r.ID)
+		}
+	}
+	for _, r := range append(others, keep) {
+		p.stored(r)
+	}
+	p.onlyOf("alice", keep)
 }

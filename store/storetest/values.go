@@ -58,6 +58,11 @@ func valueCases() []testCase {
 			}
 			p.onlyOf("user", plain)
 		}},
+	}
+}
+
+func idCases() []testCase {
+	return []testCase{
 		{"IDs/A08_OneBit", []string{saysName}, 0, func(p *probe) {
 			base := p.create("user")
 			var list []store.Record
