@@ -415,7 +415,7 @@ func TestPromise06_AllRefusalsLookTheSame(t *testing.T) {
 			t.Errorf("log lines differ: %v and %v", all[0], line)
 		}
 	}
-	if len(all) != 4 || all[0]["addr"] != `"192.0.2.1"` || all[0]["level"] != "INFO" {
+	if len(all) != 4 || all[0]["addr"] != "192.0.2.1" || all[0]["level"] != "INFO" {
 		t.Errorf("log lines are %v", all)
 	}
 }

@@ -42,13 +42,16 @@ var (
 	ErrNoUserStore = errors.New("the store cannot list sessions by user")
 )
 
-// A ValueError is a value that could not be encoded or decoded.
+// A ValueError is a value that could not be encoded or decoded. Its text names
+// types only; Err may quote the value, and is nothing for a log.
 type ValueError struct {
 	Name string // the key's name
 	Err  error
 }
 
-func (e *ValueError) Error() string { return fmt.Sprintf("session value %q: %v", e.Name, e.Err) }
+func (e *ValueError) Error() string {
+	return fmt.Sprintf("session value %q: %s", e.Name, valueFault(e.Err))
+}
 
 // Unwrap returns the reason.
 func (e *ValueError) Unwrap() error { return e.Err }

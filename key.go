@@ -2,7 +2,6 @@ package cloakroom
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -118,14 +117,22 @@ func (k Key[T]) Update(s *Session, f func(T) T) T {
 // unreadable tells of a value that could not be decoded: never a zero value in
 // silence.
 func (s *Session) unreadable(name string, err error) {
-	// Messages of encoding/json may quote the value: say the types only.
-	if typeErr, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		err = fmt.Errorf("JSON %s does not fit Go type %s", kindOf(typeErr.Value), typeErr.Type)
-	} else {
-		err = errors.New("not the JSON of its type")
-	}
 	s.m.event(s.r.Context(), slog.LevelError, event.ValueUnreadable,
-		event.Session(s.ID()), event.Text("name", name), event.Err(err))
+		event.Session(s.ID()), event.Text("name", name), slog.String("err", valueFault(err)))
+}
+
+// valueFault says what was wrong with a value by types alone: messages of
+// encoding/json, and of the types' own methods, quote the value.
+func valueFault(err error) string {
+	switch e := err.(type) {
+	case *json.UnmarshalTypeError:
+		return fmt.Sprintf("JSON %s does not fit Go type %s", kindOf(e.Value), e.Type)
+	case *json.UnsupportedTypeError, *json.UnsupportedValueError:
+		return err.Error() // a type; NaN, Inf or the type of a cycle
+	case *json.MarshalerError:
+		return fmt.Sprintf("Go type %s does not encode itself", e.Type)
+	}
+	return "not the JSON of its type"
 }
 
 // kindOf is the kind of JSON value, without the number that encoding/json adds.

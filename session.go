@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -433,12 +433,14 @@ func (s *Session) Alive(ctx context.Context) bool {
 	return !id.IsZero() && s.m.alive(ctx, id)
 }
 
+// Format prints "session", whatever the verb: behind a Session stand its token
+// and the request with the cookie, and neither is for a log. Log the Handle of
+// its ID.
+func (s *Session) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "session") }
+
 // look locks the session for a look at it, which makes the response depend on
 // the cookie.
 func (s *Session) look() {
 	s.mu.Lock()
 	s.read = true
 }
-
-// reserved reports a name that belongs to packages of this module.
-func reserved(name string) bool { return strings.HasPrefix(name, "cloakroom.") }

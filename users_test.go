@@ -136,7 +136,7 @@ func TestPromise09_TheOthersAndAllAreEnded(t *testing.T) {
 			t.Errorf("session %d is %q's", i, got)
 		}
 	}
-	if line := s.log.wantEvent(t, "session_ended"); line["user"] != `"u1"` || line["count"] != 4.0 {
+	if line := s.log.wantEvent(t, "session_ended"); line["user"] != "u1" || line["count"] != 4.0 {
 		t.Errorf("log line is %v", line)
 	}
 	if n, err := s.EndUser(t.Context(), "u1", store.ID{}); n != 1 || err != nil {
@@ -230,7 +230,7 @@ func TestASVS_7_1_2_TheOldestSessionsGo(t *testing.T) {
 				t.Errorf("session %d is %q's", i, got)
 			}
 		}
-		if line := s.log.wantEvent(t, "session_ended"); line["reason"] != "excess" || line["user"] != `"u1"` {
+		if line := s.log.wantEvent(t, "session_ended"); line["reason"] != "excess" || line["user"] != "u1" {
 			t.Errorf("log line is %v", line)
 		}
 		// Who signs in again over their own session takes no place from another.

@@ -3,6 +3,7 @@ package cloakroom
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 )
 
 // values are the values of a session in the form in which they are sealed: for
@@ -13,6 +14,9 @@ import (
 type values []byte
 
 var errMalformed = errors.New("malformed session data")
+
+// reserved reports a name that belongs to packages of this module.
+func reserved(name string) bool { return strings.HasPrefix(name, "cloakroom.") }
 
 // get returns the JSON of a value.
 func (v values) get(name string) ([]byte, bool) {
