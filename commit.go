@@ -115,6 +115,10 @@ func (m *Manager) create(ctx context.Context, s *Session) error {
 func (m *Manager) update(ctx context.Context, s *Session) error {
 	a := s.at
 	rec, next := a.rec, a.now
+	var err error
+	if rec, next.values, err = m.stillThere(ctx, a, &a.token, rec); err != nil {
+		return err
+	}
 	for try := 0; ; try++ {
 		rec.Seen = milli(time.Now())
 		rec.Expires = m.idleEnd(rec.Seen, rec.Deadline)
@@ -140,15 +144,42 @@ func (m *Manager) update(ctx context.Context, s *Session) error {
 // renewSession stores the session under its new token and ends the old one, at
 // the version that was copied, so that nothing which was acknowledged meanwhile
 // is left behind. A crash between the two ends nobody: the old one still lives,
-// and the new one is known to nobody.
+// and the new one is known to nobody. The old one is ended last, so that whatever
+// fails before has cost the visitor nothing.
 func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 	a := s.at
-	next, rec := a.now, m.newRecord(s, &a.now)
-	if _, err := m.put(ctx, &rec); err != nil {
-		m.abandon(ctx, rec.ID)
-		return m.saveError(ctx, rec.ID, err)
+	reason, old, next := "login", a.old.rec, a.now
+	if a.renewal != renewLogin {
+		var err error
+		if old, next.values, err = m.stillThere(ctx, a, &a.old.token, old); err != nil {
+			return err
+		}
+		reason = "renew"
 	}
-	old := a.old.rec
+	rec := m.newRecord(s, &next)
+	_, err := m.put(ctx, &rec)
+	if err != nil {
+		err = m.saveError(ctx, rec.ID, err)
+	}
+	if err == nil && a.renewal == renewLogin {
+		err = m.limit(ctx, &rec, old.ID)
+	}
+	if err == nil {
+		err = m.endOld(ctx, a, old, &rec, &next)
+	}
+	if err != nil {
+		m.abandon(ctx, rec.ID)
+		return err
+	}
+	a.saved(rec, next)
+	s.cookie = cookieSet
+	m.event(ctx, slog.LevelInfo, event.SessionRenewed, event.User(rec.UserID), event.Session(rec.ID), event.Reason(reason))
+	return nil
+}
+
+// endOld ends the session under its old token, at the version that rec holds a
+// copy of. Whatever somebody has written since is brought into rec first.
+func (m *Manager) endOld(ctx context.Context, a *state, old store.Record, rec *store.Record, next *content) error {
 	why, until := m.ended(store.Renewed)
 	for try := 0; old.Version > 0; try++ {
 		err := m.end(ctx, old.ID, old.Version, why, until)
@@ -164,7 +195,6 @@ func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 		case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrNotFound):
 			// Somebody has ended it first. A fresh proof goes on with nothing of it.
 			if a.renewal != renewLogin {
-				m.abandon(ctx, rec.ID)
 				return m.endedWhy(ctx, old.ID, false)
 			}
 			old = store.Record{}
@@ -172,33 +202,34 @@ func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 		case !errors.Is(err, ErrUnavailable):
 			err = m.failed("renew session", old.ID, err)
 		}
-		if err == nil {
-			m.sealRecord(a, &rec, &next)
-			if _, err = m.put(ctx, &rec); err != nil {
-				err = m.saveError(ctx, rec.ID, err)
-			} else if err = pause(ctx, try); err != nil {
-				err = m.failed("renew session", rec.ID, err)
-			}
-		}
 		if err != nil {
-			m.abandon(ctx, rec.ID)
 			return err
 		}
-	}
-	if a.renewal == renewLogin {
-		if err := m.limit(ctx, &rec); err != nil {
-			m.abandon(ctx, rec.ID)
-			return err
+		m.sealRecord(a, rec, next)
+		if _, err = m.put(ctx, rec); err != nil {
+			return m.saveError(ctx, rec.ID, err)
+		}
+		if err = pause(ctx, try); err != nil {
+			return m.failed("renew session", rec.ID, err)
 		}
 	}
-	reason := "renew"
-	if a.renewal == renewLogin {
-		reason = "login"
-	}
-	a.saved(rec, next)
-	s.cookie = cookieSet
-	m.event(ctx, slog.LevelInfo, event.SessionRenewed, event.User(rec.UserID), event.Session(rec.ID), event.Reason(reason))
 	return nil
+}
+
+// stillThere looks again at a session whose time has run out since it was loaded.
+// Unless another request has moved it meanwhile it has ended, as others have been
+// told: a slow handler does not bring it back. It returns the newest record, and
+// its values with this request's changes.
+func (m *Manager) stillThere(ctx context.Context, a *state, t *token, rec store.Record) (store.Record, values, error) {
+	if !expired(&rec, time.Now()) {
+		return rec, a.now.values, nil
+	}
+	newest, err := m.get(ctx, rec.ID)
+	if err != nil {
+		return rec, nil, m.saveError(ctx, rec.ID, err)
+	}
+	v, err := m.replayValues(a, t, &newest)
+	return newest, v, err
 }
 
 // newRecord returns the record of a session under a new token, sealed.
@@ -318,11 +349,13 @@ func (m *Manager) abandon(ctx context.Context, id store.ID) {
 // limit ends the oldest sessions beyond Options.MaxSessions. Each login does so
 // before it is answered, and by the same order, so that the bound holds for all
 // that have been answered, however many came at once.
-func (m *Manager) limit(ctx context.Context, own *store.Record) error {
+// The session with the ID old is about to be ended and does not count.
+func (m *Manager) limit(ctx context.Context, own *store.Record, old store.ID) error {
 	if m.opts.MaxSessions == 0 {
 		return nil
 	}
 	recs, err := m.listUser(ctx, own.UserID)
+	recs = slices.DeleteFunc(recs, func(r store.Record) bool { return r.ID == old })
 	if err != nil || len(recs) <= m.opts.MaxSessions {
 		return err
 	}

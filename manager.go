@@ -256,8 +256,8 @@ func expired(r *store.Record, now time.Time) bool {
 // touch notes activity, once a tenth of the idle timeout and not twice at the
 // same time. It never fails a request.
 func (m *Manager) touch(ctx context.Context, rec *store.Record, now time.Time) {
-	if now.Sub(rec.Seen) < m.opts.IdleTimeout/10 {
-		return
+	if now.Sub(rec.Seen) < m.opts.IdleTimeout/10 || expired(rec, time.Now()) {
+		return // what has expired while a slow handler was at work stays so
 	}
 	if _, busy := m.touching.LoadOrStore(rec.ID, struct{}{}); busy {
 		return

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -57,11 +58,12 @@ func onEach(t *testing.T, f func(t *testing.T, st backend)) {
 // world is a deployment: one store, one key ring, and two instances of the same
 // program that share them.
 type world struct {
-	tb        testing.TB
 	probe     *probe
 	ring      *keyring.Ring
 	instances []*instance
 	client    *http.Client
+	transport *http.Transport
+	listen    func() net.Listener // nil: on the loopback interface
 
 	traces sync.Map // name → *trace
 	serial atomic.Int64
@@ -78,10 +80,28 @@ const slowStore = time.Minute
 // newWorld starts a deployment on st. Nil options have a StoreTimeout of slowStore.
 func newWorld(tb testing.TB, st backend, opts *cloakroom.Options) *world {
 	tb.Helper()
+	w := prepareWorld(tb, st)
+	w.start(tb, opts)
+	return w
+}
+
+// prepareWorld makes a deployment without an instance.
+func prepareWorld(tb testing.TB, st backend) *world {
+	tb.Helper()
 	ring, err := keyring.New(keyring.Generate())
 	if err != nil {
 		tb.Fatal(err)
 	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
+	return &world{probe: &probe{backend: st}, ring: ring, transport: transport, client: &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// start starts two instances, which are stopped at the end of the test.
+func (w *world) start(tb testing.TB, opts *cloakroom.Options) {
+	tb.Helper()
 	o := cloakroom.Options{StoreTimeout: slowStore}
 	if opts != nil {
 		o = *opts
@@ -89,21 +109,14 @@ func newWorld(tb testing.TB, st backend, opts *cloakroom.Options) *world {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
-	w := &world{tb: tb, probe: &probe{backend: st}, ring: ring, client: &http.Client{
-		Transport:     transport,
-		Timeout:       time.Minute,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
 	for range 2 {
-		m, err := cloakroom.New(w.probe, ring, &o)
+		m, err := cloakroom.New(w.probe, w.ring, &o)
 		if err != nil {
 			tb.Fatal(err)
 		}
 		w.serve(m)
 	}
 	tb.Cleanup(w.close)
-	return w
 }
 
 func (w *world) serve(m *cloakroom.Manager) {
@@ -114,6 +127,10 @@ func (w *world) serve(m *cloakroom.Manager) {
 	}
 	i := &instance{m: m, server: httptest.NewUnstartedServer(withTrace(find, app(m)))}
 	i.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	if w.listen != nil {
+		i.server.Listener.Close()
+		i.server.Listener = w.listen()
+	}
 	i.server.Start()
 	w.instances = append(w.instances, i)
 }
