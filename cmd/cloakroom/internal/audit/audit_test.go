@@ -225,7 +225,7 @@ func TestASVS_16_2_1_LinesOfARequestNameIt(t *testing.T) {
 			t.Errorf("no %s in %s", key, log)
 		}
 	}
-	if line["addr"] != `"192.0.2.1"` || line["status"] != 401.0 || strings.Contains(log, "secret") {
+	if line["addr"] != "192.0.2.1" || line["status"] != 401.0 || strings.Contains(log, "secret") {
 		t.Errorf("%s", log)
 	}
 }
