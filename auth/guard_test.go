@@ -174,6 +174,9 @@ func TestASVS_7_4_2_GuardsEndSessionsOfUsersWhoMayNot(t *testing.T) {
 			a.users.change("u2", func(u *account) { u.Epoch = 7 })
 			bob := a.client(t)
 			bob.mustLogin("bob")
+			if r := bob.get("/private"); r.StatusCode != 200 {
+				t.Fatalf("before: %d", r.StatusCode)
+			}
 			token := bob.token()
 			kept := *a.users.users["u2"]
 			if c.event != nil {
@@ -190,7 +193,7 @@ func TestASVS_7_4_2_GuardsEndSessionsOfUsersWhoMayNot(t *testing.T) {
 			if n := a.sessions(t, "u2"); n != 0 {
 				t.Errorf("%d sessions are left", n)
 			}
-			if l := a.log.lines(t, "session_ended"); len(l) != 1 || l[0]["reason"] != c.reason || l[0]["user"] != `"u2"` || l[0]["session"] == nil {
+			if l := a.log.lines(t, "session_ended"); len(l) != 1 || l[0]["reason"] != c.reason || l[0]["user"] != "u2" || l[0]["session"] == nil {
 				t.Errorf("log: %v", l)
 			}
 			if c.backWith != nil {

@@ -26,16 +26,16 @@ func TestEveryLoginIsALogLine(t *testing.T) {
 		client := a.client(t)
 		client.login(user, c.pw)
 		l := a.log.lines(t, c.event)
-		if len(l) != 1 || l[0]["addr"] != `"127.0.0.1"` {
+		if len(l) != 1 || l[0]["addr"] != "127.0.0.1" {
 			t.Errorf("%s: %v", user, l)
 			continue
 		}
-		if c.reason != "" && (l[0]["reason"] != c.reason || l[0]["user"] != `"`+user+`"` || l[0]["level"] != "WARN" || l[0]["err"] != nil) {
+		if c.reason != "" && (l[0]["reason"] != c.reason || l[0]["user"] != user || l[0]["level"] != "WARN" || l[0]["err"] != nil) {
 			t.Errorf("%s: %v", user, l[0])
 		}
 		if c.event == "login" {
 			infos, err := a.m.List(t.Context(), "u1")
-			if err != nil || len(infos) != 1 || l[0]["session"] != infos[0].ID.Handle() || l[0]["user"] != `"u1"` || l[0]["level"] != "INFO" {
+			if err != nil || len(infos) != 1 || l[0]["session"] != infos[0].ID.Handle() || l[0]["user"] != "u1" || l[0]["level"] != "INFO" {
 				t.Errorf("%s: %v", user, l[0])
 			}
 			client.do("POST", "/logout", nil)
@@ -64,7 +64,7 @@ func TestRefusedAccessIsALogLine(t *testing.T) {
 	}
 	c.mustLogin("bob")
 	c.get("/admin")
-	if l := a.log.lines(t, "access_refused"); len(l) != 1 || l[0]["reason"] != "role" || l[0]["user"] != `"u2"` || l[0]["session"] == nil || l[0]["level"] != "WARN" {
+	if l := a.log.lines(t, "access_refused"); len(l) != 1 || l[0]["reason"] != "role" || l[0]["user"] != "u2" || l[0]["session"] == nil || l[0]["level"] != "WARN" {
 		t.Errorf("%v", l)
 	}
 }

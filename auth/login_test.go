@@ -194,7 +194,7 @@ func TestAttack_A35_OldHashesAreReplacedAtLogin(t *testing.T) {
 			a.users.onSet = func(string, string) { a.users.set(func(u *accounts) { u.fail = errBoom }) }
 			a.log.take()
 			a.client(t).mustLogin("bob")
-			if l := a.log.lines(t, "rehash_failed"); len(l) != 1 || l[0]["user"] != `"u2"` {
+			if l := a.log.lines(t, "rehash_failed"); len(l) != 1 || l[0]["user"] != "u2" {
 				t.Errorf("log: %v", l)
 			}
 		})

@@ -44,7 +44,7 @@ func TestPromise03_ARoleChangeRenewsTheToken(t *testing.T) {
 	if r := c.get("/admin"); r.StatusCode != 200 || c.token() == lost {
 		t.Errorf("with the role again: %d", r.StatusCode)
 	}
-	if l := a.log.lines(t, "roles_changed"); len(l) != 2 || l[0]["user"] != `"u1"` {
+	if l := a.log.lines(t, "roles_changed"); len(l) != 2 || l[0]["user"] != "u1" {
 		t.Errorf("log: %v", l)
 	}
 	if n := a.sessions(t, "u1"); n != 1 {
