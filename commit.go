@@ -379,8 +379,11 @@ func (m *Manager) limit(ctx context.Context, own *store.Record, old store.ID) er
 
 // reseal brings a session of a retiring key under the active one: the record by
 // one compare-and-set, and the cookie only when the record is there, so that no
-// moment needs both keys. Whatever goes wrong, the next request tries again.
-func (m *Manager) reseal(ctx context.Context, s *Session) {
+// moment needs both keys. Whatever goes wrong, the next request tries again. A
+// session that was saved just now is still there; any other is looked at again
+// before its token is issued once more: renewed meanwhile, the old token would
+// take the new one's place in the browser.
+func (m *Manager) reseal(ctx context.Context, s *Session, saved bool) {
 	a := s.at
 	if a == nil || a.rec.Version == 0 || s.cookie != cookieNone || s.skipped {
 		return
@@ -404,6 +407,8 @@ func (m *Manager) reseal(ctx context.Context, s *Session) {
 		}
 		rec.Version++
 		a.saved(rec, a.now)
+	} else if !saved && !m.alive(context.WithoutCancel(ctx), a.rec.ID) {
+		return
 	}
 	s.cookie = cookieSet
 }

@@ -274,18 +274,27 @@ func (w *responseWriter) prepare() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ctx := s.r.Context()
+	before := s.version()
 	err := s.commit(ctx)
 	s.sent = true
 	if err != nil {
 		return err
 	}
-	s.m.reseal(ctx, s)
+	s.m.reseal(ctx, s, s.version() != before)
 	h := w.Header()
 	s.setCookie(h)
 	if s.read || s.cookie != cookieNone {
 		forThisVisitor(h, s.cookie == cookieNone)
 	}
 	return nil
+}
+
+// version is that of the stored session, 0 for none.
+func (s *Session) version() uint64 {
+	if s.at == nil {
+		return 0
+	}
+	return s.at.rec.Version
 }
 
 // setCookie writes the cookie that is due. It goes with an error's answer as
