@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -153,7 +154,15 @@ func TestSweepInSmallSteps(t *testing.T) {
 		t.Errorf("%d writes came in between, the sweep must make room", between)
 	}
 	t.Logf("%d writes in between, the slowest took %v", between, slowest)
-	db.take()
+	steps := 0
+	for _, c := range db.take() {
+		if strings.HasPrefix(c.query, "DELETE") {
+			steps++
+		}
+	}
+	if steps < rows/250 {
+		t.Errorf("%d rows in %d transactions, want at most 250 in one", rows, steps)
+	}
 	if n, err := s.Sweep(ctx, time.Now()); n != 0 || err != nil {
 		t.Errorf("a second sweep forgot %d, %v", n, err)
 	}
