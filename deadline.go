@@ -37,7 +37,7 @@ func (c *deadlineCtx) Done() <-chan struct{} {
 		return c.done
 	}
 	c.done = make(chan struct{})
-	if c.err != nil {
+	if c.look(); c.err != nil {
 		close(c.done)
 		return c.done
 	}
@@ -48,18 +48,22 @@ func (c *deadlineCtx) Done() <-chan struct{} {
 
 func (c *deadlineCtx) Err() error {
 	c.mu.Lock()
-	err := c.err
-	c.mu.Unlock()
-	if err != nil {
-		return err
+	defer c.mu.Unlock()
+	c.look()
+	return c.err
+}
+
+// look notes an end that came before anybody asked for Done. What a context has
+// said once it says for ever.
+func (c *deadlineCtx) look() {
+	if c.err != nil {
+		return
 	}
 	if err := c.Context.Err(); err != nil {
-		return err
+		c.end(err)
+	} else if !time.Now().Before(c.at) {
+		c.end(context.DeadlineExceeded)
 	}
-	if !time.Now().Before(c.at) {
-		return context.DeadlineExceeded
-	}
-	return nil
 }
 
 // release frees what the context holds. It is called when the store has answered.
@@ -68,11 +72,14 @@ func (c *deadlineCtx) release() { c.cancel(context.Canceled) }
 func (c *deadlineCtx) cancel(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil {
-		return
+	if c.err == nil {
+		c.end(err)
 	}
+}
+
+func (c *deadlineCtx) end(err error) {
 	c.err = err
-	if c.done != nil {
+	if c.stop != nil {
 		close(c.done)
 		c.stop()
 		c.unfollow()
