@@ -19,8 +19,12 @@ import (
 	"time"
 )
 
-// binary is the command as it is shipped, built once for all tests.
-var binary string
+// binary is the command, built once for all tests: as it is shipped, or under the
+// race detector where the tests run under it.
+var (
+	binary     string
+	buildFlags []string
+)
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "cloakroom-test")
@@ -28,7 +32,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	binary = filepath.Join(dir, "cloakroom")
-	build := exec.Command("go", "build", "-o", binary, ".")
+	build := exec.Command("go", append([]string{"build", "-o", binary}, append(buildFlags, ".")...)...)
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
 		panic(err)
@@ -73,7 +77,7 @@ type server struct {
 }
 
 var (
-	readyLine = regexp.MustCompile(`(?m)^cloakroom is ready on (\S+)$`)
+	readyLine = regexp.MustCompile(`(?m)^cloakroom is ready on (\S+)( for \S+)?$`)
 	linkLine  = regexp.MustCompile(`(?m)^no administrator yet.* (\S+/setup\?token=\S+)$`)
 )
 
@@ -109,7 +113,7 @@ func (s *server) find(in *buffer, line *regexp.Regexp) string {
 	s.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if m := line.FindStringSubmatch(in.String()); m != nil {
-			return m[len(m)-1]
+			return m[1]
 		}
 		select {
 		case <-s.exited:

@@ -164,7 +164,7 @@ func settings(cmd *cobra.Command, names ...string) {
 		}
 		cmd.Flags().String(s.Name, "", usage)
 	}
-	cmd.Flags().String("config", "", "TOML file with settings")
+	cmd.Flags().String("config", "", "TOML `file` with settings")
 	cmd.Flags().SortFlags = false
 }
 

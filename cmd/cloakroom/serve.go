@@ -87,7 +87,7 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 	}()
 	defer func() { endSweep(); <-swept }()
 
-	fmt.Fprintf(env.stdout, "cloakroom is ready on %s\n", cfg.Base(ln.Addr().String()))
+	fmt.Fprintf(env.stdout, "cloakroom is ready on %s\n", where(cfg, ln.Addr().String()))
 	if link != "" {
 		fmt.Fprintf(env.stdout, "no administrator yet; within 30 minutes, make one at %s\n", link)
 		event.Log(ctx, log, slog.LevelInfo, event.Setup, event.Outcome("link issued"))
@@ -102,6 +102,19 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 		event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(admin.Addr().String()), slog.String("serves", "health"))
 	}
 	return serveAll(ctx, stop, servers)
+}
+
+// where names the address the service listens on, and behind it where browsers
+// find it if that is elsewhere.
+func where(cfg *config.Config, addr string) string {
+	scheme := "http://"
+	if cfg.TLS() {
+		scheme = "https://"
+	}
+	if cfg.PublicURL != nil {
+		return scheme + addr + " for " + cfg.Origin()
+	}
+	return scheme + addr
 }
 
 // service puts the service together on an open backend.

@@ -220,11 +220,7 @@ func openSQLite(path string, create bool) (*sqlite.DB, error) {
 			return nil, &ConfigError{fmt.Errorf("%w at %s: name the directory of the service with --data, or start it once with \"cloakroom serve\"", ErrNoData, path)}
 		}
 	}
-	db, err := sqlite.Open(path, nil)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	return db, nil
+	return sqlite.Open(path, nil) // its errors name the path
 }
 
 // sameFile tells whether two paths lead to one place, as far as their texts say.

@@ -131,24 +131,25 @@ type setting struct {
 
 // settings in the order in which help shows them.
 var settings = []setting{
-	{"listen", "127.0.0.1:8080", "address to listen on (host:port)", setListen},
-	{"data", "cloakroom-data", "directory for database and keys", setData},
-	{"prefix", "/auth", "path under which the pages live", setPrefix},
-	{"store", "", "where sessions are kept: sqlite:PATH or memory: (default: SQLite in the data directory)", setStore},
-	{"users", "", "where accounts are kept: sqlite:PATH (default: SQLite in the data directory)", setUsers},
-	{"keys", "", "where the keys are: file:PATH (default: a file in the data directory)", setKeys},
-	{"public-url", "", "scheme and host under which browsers see the service, as https://login.example.org", setPublicURL},
-	{"trusted-proxies", "", "addresses or networks, with commas, whose X-Forwarded-For is believed", setTrustedProxies},
-	{"tls-cert", "", "file with the certificate chain (PEM)", func(c *Config, s string) error { c.TLSCert = s; return nil }},
-	{"tls-key", "", "file with the certificate's key (PEM)", func(c *Config, s string) error { c.TLSKey = s; return nil }},
-	{"idle-timeout", "", "a session ends after this time without a request (default: 30m, at most lifetime)", setIdleTimeout},
-	{"lifetime", "24h", "a session ends after this time whatever happens", setLifetime},
-	{"log-format", "text", "text or json", setLogFormat},
-	{"log-level", "info", "debug, info, warn or error", setLogLevel},
-	{"admin-listen", "", "loopback address for /healthz and /readyz (default: nowhere)", setAdminListen},
+	{"listen", "127.0.0.1:8080", "`host:port` to listen on", setListen},
+	{"data", "cloakroom-data", "`directory` for database and keys", setData},
+	{"prefix", "/auth", "`path` under which the pages live", setPrefix},
+	{"store", "", "`place` of the sessions: sqlite:PATH or memory: (default: SQLite in the data directory)", setStore},
+	{"users", "", "`place` of the accounts: sqlite:PATH (default: SQLite in the data directory)", setUsers},
+	{"keys", "", "`place` of the keys: file:PATH (default: a file in the data directory)", setKeys},
+	{"public-url", "", "`URL` under which browsers see the service, as https://login.example.org", setPublicURL},
+	{"trusted-proxies", "", "`networks` or addresses, with commas, whose X-Forwarded-For is believed", setTrustedProxies},
+	{"tls-cert", "", "`file` with the certificate chain (PEM)", func(c *Config, s string) error { c.TLSCert = s; return nil }},
+	{"tls-key", "", "`file` with the certificate's key (PEM)", func(c *Config, s string) error { c.TLSKey = s; return nil }},
+	{"idle-timeout", "", "a session ends after this `time` without a request (default: 30m, at most lifetime)", setIdleTimeout},
+	{"lifetime", "24h", "a session ends after this `time` whatever happens", setLifetime},
+	{"log-format", "text", "`format` of the log: text or json", setLogFormat},
+	{"log-level", "info", "least `level` of the log: debug, info, warn or error", setLogLevel},
+	{"admin-listen", "", "loopback `host:port` of /healthz and /readyz (default: nowhere)", setAdminListen},
 }
 
-// Setting is a setting as help shows it.
+// Setting is a setting as help shows it. In Usage, what kind of value it takes
+// stands in backquotes, as package pflag reads them.
 type Setting struct{ Name, Default, Usage string }
 
 // Settings returns the settings with these names, all of them for none, in the
