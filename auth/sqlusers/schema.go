@@ -45,7 +45,6 @@ type statements struct {
 	setDisabled, setRoles     string
 	raiseEpoch, raiseEpochAll string
 	setup, checkSetup, claim  string
-	forgetSetup               string
 }
 
 func newStatements(d *sqlstore.Dialect) statements {

@@ -163,6 +163,44 @@ func TestASVS_15_4_2_ParallelClaims(t *testing.T) {
 	}
 }
 
+// slow is a database on which something happens between a check and the write
+// that follows it.
+type slow struct {
+	sqlstore.DB
+	before func()
+}
+
+func (s slow) Write(ctx context.Context, f func(context.Context, sqlstore.Queryer) error) error {
+	if s.before != nil {
+		s.before()
+	}
+	return s.DB.Write(ctx, f)
+}
+
+// TestASVS_15_4_2_ClaimChecksAgain: what was right when the claim was looked at
+// is looked at again in its transaction.
+func TestASVS_15_4_2_ClaimChecksAgain(t *testing.T) {
+	for name, meanwhile := range map[string]func(t *testing.T, users *sqlusers.Users){
+		"the token is replaced":    func(t *testing.T, users *sqlusers.Users) { token(t, users, time.Now()) },
+		"an administrator is made": func(t *testing.T, users *sqlusers.Users) { create(t, users, "first", "admin") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			users, db := open(t)
+			s := token(t, users, time.Now())
+			late := &slow{DB: db}
+			lateUsers, err := sqlusers.New(t.Context(), late)
+			if err != nil {
+				t.Fatal(err)
+			}
+			late.before = func() { meanwhile(t, users) }
+			_, err = lateUsers.ClaimSetup(t.Context(), s, time.Now(), sqlusers.NewUser{Name: "late"})
+			is(t, err, sqlusers.ErrSetupGone)
+			_, err = users.ByName(t.Context(), "late")
+			is(t, err, auth.ErrNoUser)
+		})
+	}
+}
+
 // TestPromise11_SetupTokenIsHashedAtRest: whoever reads the file cannot set up.
 func TestPromise11_SetupTokenIsHashedAtRest(t *testing.T) {
 	users, db := open(t)

@@ -1,5 +1,3 @@
-//go:build unix
-
 package sqlite_test
 
 import (
