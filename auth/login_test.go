@@ -215,18 +215,19 @@ func TestPromise02_RehashNeverUndoesAChangeOfPassword(t *testing.T) {
 	change := func(u *accounts) {
 		u.change("u2", func(u *account) { u.Password, u.Epoch = rightHash(), u.Epoch+1 })
 	}
-	for name, with := range map[string]func(*app) *setup{
-		// The change comes before the user is read once more.
-		"SetPassword": func(*app) *setup { return &setup{} },
-		// The change comes right before the write.
-		"ReplaceHash": func(*app) *setup {
-			return &setup{wrap: func(u *accounts) auth.Users { return replacer{u} }}
-		},
+	replace := &setup{wrap: func(u *accounts) auth.Users { return replacer{u} }}
+	for name, c := range map[string]struct {
+		with *setup
+		late bool // the change comes right before the write
+	}{
+		"SetPassword":       {nil, false}, // what comes later than the second look is not seen
+		"ReplaceHash":       {replace, false},
+		"ReplaceHash, late": {replace, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newApp(t, with(nil))
+			a := newApp(t, c.with)
 			a.users.change("u2", func(u *account) { u.Password = oldHash })
-			if name == "ReplaceHash" {
+			if c.late {
 				a.users.onSet = func(string, string) { change(a.users) }
 			} else {
 				a.users.afterName = func(auth.User) { change(a.users) }
