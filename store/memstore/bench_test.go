@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -129,4 +130,57 @@ func BenchmarkGet(b *testing.B) {
 		_, err := st.Get(ctx, id)
 		return err
 	})
+}
+
+func BenchmarkTouch(b *testing.B) {
+	now := time.Now()
+	benchmark(b, func(ctx context.Context, st *memstore.Store, id store.ID) error {
+		return st.Touch(ctx, id, now, now.Add(time.Hour))
+	})
+}
+
+// BenchmarkPut reads a record and writes its next version.
+func BenchmarkPut(b *testing.B) {
+	benchmark(b, func(ctx context.Context, st *memstore.Store, id store.ID) error {
+		r, err := st.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err = st.Put(ctx, r); errors.Is(err, store.ErrConflict) {
+			return nil // another goroutine has come first
+		}
+		return err
+	})
+}
+
+// BenchmarkCreateEndUser creates a user's two sessions and ends them.
+func BenchmarkCreateEndUser(b *testing.B) {
+	for _, size := range []int{1_000, million} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			st := memstore.New(nil)
+			fill(b, st, 0, size, fourEach)
+			runtime.GC()
+			b.ReportAllocs()
+			ctx := context.Background()
+			why := store.Ended{Reason: store.Revoked, At: time.Now()}
+			for n := million; b.Loop(); n += 2 {
+				fill(b, st, n, n+2, func(int) string { return "alice" })
+				if n, err := st.EndUser(ctx, "alice", store.ID{}, why, why.At); n != 2 || err != nil {
+					b.Fatal(n, err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkSweep looks at a million sessions and forgets none.
+func BenchmarkSweep(b *testing.B) {
+	st := memstore.New(nil)
+	fill(b, st, 0, million, fourEach)
+	runtime.GC()
+	for b.Loop() {
+		if n, err := st.Sweep(context.Background(), time.Now()); n != 0 || err != nil {
+			b.Fatal(n, err)
+		}
+	}
 }

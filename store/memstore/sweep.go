@@ -12,10 +12,10 @@ import (
 )
 
 // How far one call of forget or collect goes: so many steps, each one record or
-// one bucket. Sixty-four take some ten microseconds, and a request that needs the
+// one bucket. Thirty-two take some ten microseconds, and a request that needs the
 // shard waits for one call at most.
 const (
-	stepsOfWalk   = 64
+	stepsOfWalk   = 32
 	stepsOfCreate = 8
 )
 
