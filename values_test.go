@@ -353,4 +353,3 @@ func TestUpdateRunsAgainOnAConflict(t *testing.T) {
 		}
 	})
 }
-
