@@ -155,6 +155,7 @@ func TestWaitingIsBounded(t *testing.T) {
 			t.Errorf("waited %v", d)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if len(l.order) != 1 {
 			t.Errorf("computed %q", l.order)
 		}
@@ -180,6 +181,7 @@ func TestTurnsAreTakenInOrder(t *testing.T) {
 			verify(fmt.Sprint(4+i), 8<<10)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		// Those that get their places in one moment start in any order.
 		if len(l.order) == 8 {
 			slices.Sort(l.order[3:6])
