@@ -48,16 +48,22 @@ type scene struct {
 	cookie string
 	id     store.ID
 	user   string // who is signed in, "" for nobody
+	other  string // whom logsInElse signs in
 	record store.Record
 	before contents
 	actors []*actor
+	brief  bool // look at one instance only, and without a network
 }
 
 // newScene looks at a session and casts the actors, who sit on the instances in
 // turn, the first on instance from.
 func newScene(tb testing.TB, w *world, cookie string, from int, kinds ...kind) *scene {
 	tb.Helper()
-	s := &scene{w: w, cookie: cookie, id: idOf(cookie), before: w.read(tb, 0, cookie)}
+	s := &scene{w: w, cookie: cookie, id: idOf(cookie), other: w.fresh("other")}
+	var err error
+	if s.before, err = w.do(request{method: "GET", path: "/read", cookie: cookie, direct: true}).contents(); err != nil {
+		tb.Fatal(err)
+	}
 	s.user = s.before.User
 	var ok bool
 	if s.record, ok = w.live(tb, s.id); !ok {
@@ -72,9 +78,6 @@ func newScene(tb testing.TB, w *world, cookie string, from int, kinds ...kind) *
 	}
 	return s
 }
-
-// other is the user whom logsInElse signs in.
-func (s *scene) other() string { return s.user + "-else" }
 
 // play sends the actor's request and keeps the answer.
 func (s *scene) play(a *actor) {
@@ -95,7 +98,7 @@ func (s *scene) play(a *actor) {
 	case logsInSet:
 		q.path, q.form = "/login", url.Values{"user": {s.user}, "name": {a.name}, "value": {a.name}}
 	case logsInElse:
-		q.path, q.form = "/login", url.Values{"user": {s.other()}}
+		q.path, q.form = "/login", url.Values{"user": {s.other}}
 	case logsOut:
 		q.path = "/logout"
 	case ends: // an administrator has another cookie, here none
@@ -157,7 +160,7 @@ func (s *scene) check(tb testing.TB) error {
 		}
 	}
 	if why != store.NotEnded {
-		if err := s.w.nobody(s.cookie); err != nil {
+		if err := s.w.nobodyAt(s.cookie, s.brief, s.instances()...); err != nil {
 			faults = append(faults, err)
 		}
 	}
@@ -295,8 +298,8 @@ func (s *scene) checkValues(tb testing.TB, why store.Reason) error {
 
 // holds compares a session with what it should hold, on every instance.
 func (s *scene) holds(cookie string, want contents) error {
-	for at := range s.w.instances {
-		got, err := s.w.do(request{at: at, method: "GET", path: "/read", cookie: cookie}).contents()
+	for _, at := range s.instances() {
+		got, err := s.w.do(request{at: at, method: "GET", path: "/read", cookie: cookie, direct: s.brief}).contents()
 		if err != nil {
 			return err
 		}
@@ -313,6 +316,14 @@ func (s *scene) holds(cookie string, want contents) error {
 		}
 	}
 	return nil
+}
+
+// instances are those on which the scene's end is looked at.
+func (s *scene) instances() []int {
+	if s.brief {
+		return []int{int(s.id[0]) % 2}
+	}
+	return []int{0, 1}
 }
 
 // String tells what happened, call by call.

@@ -163,6 +163,7 @@ type request struct {
 	header http.Header
 	trace  *trace
 	ctx    context.Context
+	direct bool // to the handler, without a network: for looks after the fact
 }
 
 // answer is what came back.
@@ -199,8 +200,13 @@ func (w *world) do(q request) (a answer) {
 		r.Header.Set("X-Trace", q.trace.name)
 		defer w.traces.Delete(q.trace.name)
 	}
-	res, err := w.client.Do(r)
-	if err != nil {
+	var res *http.Response
+	if q.direct {
+		rec := httptest.NewRecorder()
+		r.RequestURI = r.URL.RequestURI()
+		w.instances[q.at].server.Config.Handler.ServeHTTP(rec, r)
+		res = rec.Result()
+	} else if res, err = w.client.Do(r); err != nil {
 		return answer{err: err}
 	}
 	defer res.Body.Close()
@@ -319,16 +325,18 @@ func (w *world) live(tb testing.TB, id store.ID) (store.Record, bool) {
 
 // nobody checks that a cookie is nobody's, on every instance, for readers whose
 // touch is due as well, and that none of that changes the store.
-func (w *world) nobody(cookie string) error {
+func (w *world) nobody(cookie string) error { return w.nobodyAt(cookie, false, 0, 1) }
+
+func (w *world) nobodyAt(cookie string, direct bool, instances ...int) error {
 	id := idOf(cookie)
 	rec, err := w.probe.backend.Get(context.Background(), id)
 	if !errors.Is(err, store.ErrEnded) && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("the store has a live record under an ended token: %+v, %v", rec, err)
 	}
-	for at := range w.instances {
+	for _, at := range instances {
 		tr := w.trace()
 		tr.idle = time.Hour
-		a := w.do(request{at: at, method: "GET", path: "/me", cookie: cookie, trace: tr})
+		a := w.do(request{at: at, method: "GET", path: "/me", cookie: cookie, trace: tr, direct: direct})
 		late := rec.Ended.Reason == store.Renewed && a.status == http.StatusConflict && a.detail() == "Session renewed"
 		if a.status != http.StatusUnauthorized && !late {
 			return fmt.Errorf("an ended token is answered %v", a)
