@@ -89,7 +89,7 @@ type shard struct {
 type session struct {
 	next              *session // of the chain in the table
 	id                store.ID
-	version           uint64 // 0 once the session has ended or has been forgotten
+	version           uint64 // 0 once the session has ended or has been forgotten, and of a mark
 	seen, expires     int64
 	created, deadline int64
 	info, data        []byte

@@ -128,9 +128,9 @@ func (sh *userShard) cut(e *session) {
 // sessions yields the sessions that are in a user's list when it begins, some at
 // a time and without a lock, so that a user with a hundred thousand sessions
 // holds nobody up. What a yielded session is by now, only the lock of its shard
-// can tell.
+// can tell: one with the version 0 is none any more.
 //
-// Its place in the list is kept by a mark, a session without an ID that stands in
+// Its place in the list is kept by a mark, a session of version 0 that stands in
 // no shard: others come and go on both sides of it. New ones are put in front,
 // where it has been already, so it comes to an end.
 func (us *users) sessions(name string) iter.Seq[[]*session] {
@@ -168,9 +168,7 @@ func (u *user) behind(mark *session) (some []*session, more bool) {
 	last := mark
 	for steps := 0; last.older != nil && steps < batch; steps++ {
 		last = last.older
-		if !last.id.IsZero() { // the mark of another call is no session
-			some = append(some, last)
-		}
+		some = append(some, last)
 	}
 	if last != mark {
 		u.drop(mark)
@@ -218,7 +216,8 @@ func (s *Store) EndUser(ctx context.Context, userID string, except store.ID, why
 			}
 			sh := s.shard(&e.id)
 			sh.mu.Lock()
-			// Another call may have ended it, or a sweep forgotten it.
+			// Another call may have ended it, or a sweep forgotten it; or it is
+			// the mark of another call.
 			if e.version != 0 {
 				s.end(sh, e, why, until)
 				n++

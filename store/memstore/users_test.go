@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,6 +33,7 @@ func TestManySessionsOfAUser(t *testing.T) {
 	var running sync.WaitGroup
 	for g := range 4 {
 		running.Go(func() {
+			time.Sleep(time.Duration(g) * time.Millisecond) // after some lists have begun
 			n, err := st.EndUser(ctx, "alice", keep.ID, revoked, time.Now())
 			if err != nil {
 				t.Error(err)
@@ -45,8 +47,8 @@ func TestManySessionsOfAUser(t *testing.T) {
 			}
 			seen := map[store.ID]bool{}
 			for _, r := range list {
-				if seen[r.ID] {
-					t.Errorf("session %v is listed twice", r.ID)
+				if seen[r.ID] || r.Version == 0 || r.UserID != "alice" {
+					t.Errorf("session %v of %q in version %d is listed, or twice", r.ID, r.UserID, r.Version)
 				}
 				seen[r.ID] = true
 			}
@@ -151,6 +153,69 @@ func TestScanWhileItGrowsAndShrinks(t *testing.T) {
 		}
 	}
 	running.Wait()
+}
+
+// TestScanWhileItShrinks ends most sessions between two steps of a walk, so that
+// those behind come to stand beside some that it has met.
+func TestScanWhileItShrinks(t *testing.T) {
+	const sessions, stay = 5000, 500
+	for moment := range 15 {
+		st := memstore.New(nil)
+		fill(t, st, 0, sessions, nobody)
+		steps := 0
+		ctx := counter{t.Context(), func() error {
+			if steps++; steps == moment+1 {
+				for i := range sessions - stay {
+					if err := st.End(t.Context(), id(stay+i), 0, revoked, time.Now()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			return nil
+		}}
+		list, err := st.Scan(ctx, store.ID{}, sessions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		met := map[store.ID]bool{}
+		for i, r := range list {
+			if i > 0 && bytes.Compare(list[i-1].ID[:], r.ID[:]) >= 0 {
+				t.Fatalf("%v follows %v", r.ID, list[i-1].ID)
+			}
+			met[r.ID] = true
+		}
+		for i := range stay {
+			if !met[id(i)] {
+				t.Fatalf("session %d, which stays, is not met", i)
+			}
+		}
+	}
+}
+
+// TestListsLeaveNothing looks that a walk through a user's list takes its mark
+// away, whether it comes to the end or not.
+func TestListsLeaveNothing(t *testing.T) {
+	const walks = 4000
+	st := memstore.New(nil)
+	fill(t, st, 0, 200, alice)
+	stop := counter{t.Context(), nil}
+	before := heap()
+	for range walks {
+		left := 2
+		stop.ask = func() error {
+			if left--; left <= 0 {
+				return context.Canceled
+			}
+			return nil
+		}
+		if _, err := st.ListUser(stop, "alice"); err == nil {
+			t.Fatal("ListUser was not stopped")
+		}
+	}
+	if grown := heap() - before; grown > 50*walks {
+		t.Errorf("%d bytes are left of %d walks", grown, walks)
+	}
+	runtime.KeepAlive(st)
 }
 
 func TestScanOfNothing(t *testing.T) {
