@@ -90,6 +90,21 @@ func (c *sessionContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+// outside is a context without the session. While a session is locked, whoever
+// gets its request's context must not find it there: a log handler that adds the
+// user to each line would wait for ever.
+type outside struct {
+	context.Context
+	session *Session
+}
+
+func (c outside) Value(key any) any {
+	if v := c.Context.Value(key); v != any(c.session) {
+		return v
+	}
+	return nil
+}
+
 // FromContext returns the session of a request that went through
 // [Manager.Handler], of the innermost one if there are several. It panics
 // without: a guard that finds no session must not open.

@@ -384,7 +384,7 @@ func (s *Session) End(ctx context.Context) error {
 		rec = s.at.old.rec
 	}
 	if rec.Version > 0 {
-		if err := s.m.endOwn(ctx, &rec); err != nil {
+		if err := s.m.endOwn(outside{ctx, s}, &rec); err != nil {
 			return fmt.Errorf("cloakroom: end session: %w", err)
 		}
 	}
@@ -413,7 +413,7 @@ func (s *Session) Commit(ctx context.Context) error {
 	err := ErrFinished
 	if !s.finished {
 		if err = ctx.Err(); err == nil {
-			return s.commit(ctx)
+			return s.commit(outside{ctx, s})
 		}
 	}
 	return fmt.Errorf("cloakroom: save session: %w", err)
