@@ -192,7 +192,12 @@ func answer(u User, err error) (User, error) {
 // roleSet returns roles sorted, each once, in a slice that nobody else has: what
 // Users returned may be what they keep.
 func roleSet(roles []string) []string {
-	return slices.Compact(slices.Sorted(slices.Values(roles)))
+	if len(roles) == 0 {
+		return nil
+	}
+	set := slices.Clone(roles)
+	slices.Sort(set)
+	return slices.Compact(set)
 }
 
 // shown is a user as programs get one from this package: without the hash, which

@@ -99,7 +99,8 @@ func (a *Auth) current(ctx context.Context, s *cloakroom.Session, who cloakroom.
 		}
 		return User{}, ErrUnauthenticated
 	}
-	if !slices.Equal(user.Roles, roleSet(who.Roles)) {
+	// A login through this package keeps them sorted; others may not.
+	if !slices.Equal(user.Roles, who.Roles) && !slices.Equal(user.Roles, roleSet(who.Roles)) {
 		s.SetRoles(user.Roles)
 		a.event(ctx, slog.LevelInfo, event.RolesChanged, event.User(who.UserID), event.Session(s.ID()))
 	}
