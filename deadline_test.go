@@ -209,6 +209,40 @@ func TestReleaseLeavesNothingBehind(t *testing.T) {
 	})
 }
 
+// counting is a parent that counts who waits for its end.
+type counting struct {
+	context.Context
+	waiting *int
+}
+
+func (c counting) Done() <-chan struct{} { return make(chan struct{}) }
+
+func (c counting) AfterFunc(func()) (stop func() bool) {
+	*c.waiting++
+	return func() bool { *c.waiting--; return true }
+}
+
+// A parent that lives on, as that of a server, does not remember every call.
+func TestReleaseLeavesTheParent(t *testing.T) {
+	waiting := 0
+	parent := counting{t.Context(), &waiting}
+	for range 10 {
+		ctx, release := cloakroom.WithDeadline(parent, time.Hour)
+		_ = ctx.Err()
+		if waiting != 0 {
+			t.Error("a call that nobody waits for has a timer")
+		}
+		ctx.Done()
+		if waiting != 1 {
+			t.Errorf("%d wait for the parent, want 1", waiting)
+		}
+		release()
+		if waiting != 0 {
+			t.Error("after the release the parent still has it")
+		}
+	}
+}
+
 // Many goroutines on one context.
 func TestDeadlineInParallel(t *testing.T) {
 	for range 200 {

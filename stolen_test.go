@@ -277,3 +277,31 @@ func TestPromise05_AStoreWriterWithoutKeysMakesNoSession(t *testing.T) {
 		t.Error("a forged record under a genuine cookie is a session")
 	}
 }
+
+// The keys alone open no record, and neither does a token alone: a backup with
+// the key file beside it is still closed to whoever has no cookie.
+func TestPromise05_NeitherKeysNorTokenAloneOpenARecord(t *testing.T) {
+	s := newSite(t, nil)
+	v := s.signedIn(t, "u1")
+	_, raw := v.token()
+	token, rec := [32]byte(raw), s.spy.live(t)[0]
+	if _, _, err := s.OpenRecord(token, rec); err != nil {
+		t.Fatalf("with both it does not open: %v", err)
+	}
+	for name, other := range map[string][32]byte{"zeros": {}, "ID": rec.ID, "one bit": {0: token[0] ^ 1}, "another": cloakroom.NewToken()} {
+		if name == "one bit" {
+			copy(other[1:], token[1:])
+		}
+		if _, _, err := s.OpenRecord(other, rec); err == nil {
+			t.Errorf("the keys and %s open a record", name)
+		}
+	}
+	if _, _, err := newSite(t, nil).OpenRecord(token, rec); err == nil {
+		t.Error("the token opens a record without the keys")
+	}
+	// Nor for another audience.
+	m := newManager(t, s.spy, s.ring, &cloakroom.Options{Audience: "staging"})
+	if _, _, err := m.OpenRecord(token, rec); err == nil {
+		t.Error("another audience opens a record")
+	}
+}
