@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -125,10 +126,12 @@ func TestPromise10_LostKeysStopTheStart(t *testing.T) {
 	s.client().login("ada", goodPassword)
 }
 
-// command runs a command to its end.
+// command runs a command to its end, which must come soon.
 func command(t *testing.T, dir string, args ...string) (code int, output string) {
 	t.Helper()
-	cmd := exec.Command(binary, args...)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if _, ok := err.(*exec.ExitError); err != nil && !ok {

@@ -160,6 +160,7 @@ func (rec *record) outage(s *server) {
 	s.sql("ALTER TABLE cloakroom_user RENAME TO gone")
 	q.want(q.page("/auth/profile"), 503)
 	q.want(q.page("/auth/login"), 503)
+	q.want(q.do("GET", "/auth/login", ""), 503)
 	q.want(q.page("/"), 503)
 	q.want(s.client().do("POST", "/auth/login", credentials("ada", tourPassword)), 503)
 	s.sql("ALTER TABLE gone RENAME TO cloakroom_user")
