@@ -2,16 +2,15 @@ package cloakroom
 
 import (
 	"bytes"
-	"cmp"
+
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+
 	"math/rand/v2"
 	"slices"
 	"time"
 
-	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/store"
 )
@@ -114,9 +113,8 @@ func (m *Manager) create(ctx context.Context, s *Session) error {
 // round, so all get through.
 func (m *Manager) update(ctx context.Context, s *Session) error {
 	a := s.at
-	rec, next := a.rec, a.now
-	var err error
-	if rec, next.values, err = m.stillThere(ctx, a, &a.token, rec); err != nil {
+	rec, next, err := m.refresh(ctx, a, &a.token, a.rec)
+	if err != nil {
 		return err
 	}
 	for try := 0; ; try++ {
@@ -132,104 +130,30 @@ func (m *Manager) update(ctx context.Context, s *Session) error {
 			return m.saveError(ctx, rec.ID, err)
 		}
 		rec = newest
-		if next, err = m.replay(a, &a.token, &rec); err != nil {
+		if next.values, err = m.replay(a, &a.token, &rec); err != nil {
 			return err
 		}
 		if err := pause(ctx, try); err != nil {
-			return m.failed("save session", rec.ID, err)
+			return m.failed(ctx, "save session", rec.ID, err)
 		}
 	}
 }
 
-// renewSession stores the session under its new token and ends the old one, at
-// the version that was copied, so that nothing which was acknowledged meanwhile
-// is left behind. A crash between the two ends nobody: the old one still lives,
-// and the new one is known to nobody. The old one is ended last, so that whatever
-// fails before has cost the visitor nothing.
-func (m *Manager) renewSession(ctx context.Context, s *Session) error {
-	a := s.at
-	reason, old, next := "login", a.old.rec, a.now
-	if a.renewal != renewLogin {
-		var err error
-		if old, next.values, err = m.stillThere(ctx, a, &a.old.token, old); err != nil {
-			return err
-		}
-		reason = "renew"
-	}
-	rec := m.newRecord(s, &next)
-	_, err := m.put(ctx, &rec)
-	if err != nil {
-		err = m.saveError(ctx, rec.ID, err)
-	}
-	if err == nil && a.renewal == renewLogin {
-		err = m.limit(ctx, &rec, old.ID)
-	}
-	if err == nil {
-		err = m.endOld(ctx, a, old, &rec, &next)
-	}
-	if err != nil {
-		m.abandon(ctx, rec.ID)
-		return err
-	}
-	a.saved(rec, next)
-	s.cookie = cookieSet
-	m.event(ctx, slog.LevelInfo, event.SessionRenewed, event.User(rec.UserID), event.Session(rec.ID), event.Reason(reason))
-	return nil
-}
-
-// endOld ends the session under its old token, at the version that rec holds a
-// copy of. Whatever somebody has written since is brought into rec first.
-func (m *Manager) endOld(ctx context.Context, a *state, old store.Record, rec *store.Record, next *content) error {
-	why, until := m.ended(store.Renewed)
-	for try := 0; old.Version > 0; try++ {
-		err := m.end(ctx, old.ID, old.Version, why, until)
-		if err == nil {
-			break
-		}
-		if errors.Is(err, store.ErrConflict) {
-			old, err = m.get(ctx, old.ID)
-		}
-		switch {
-		case err == nil:
-			next.values, err = m.replayValues(a, &a.old.token, &old)
-		case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrNotFound):
-			// Somebody has ended it first. A fresh proof goes on with nothing of it.
-			if a.renewal != renewLogin {
-				return m.endedWhy(ctx, old.ID, false)
-			}
-			old = store.Record{}
-			next.values, err = a.apply(nil, m.opts.MaxBytes)
-		case !errors.Is(err, ErrUnavailable):
-			err = m.failed("renew session", old.ID, err)
-		}
-		if err != nil {
-			return err
-		}
-		m.sealRecord(a, rec, next)
-		if _, err = m.put(ctx, rec); err != nil {
-			return m.saveError(ctx, rec.ID, err)
-		}
-		if err = pause(ctx, try); err != nil {
-			return m.failed("renew session", rec.ID, err)
-		}
-	}
-	return nil
-}
-
-// stillThere looks again at a session whose time has run out since it was loaded.
+// refresh looks again at a session whose time has run out since it was loaded.
 // Unless another request has moved it meanwhile it has ended, as others have been
 // told: a slow handler does not bring it back. It returns the newest record, and
-// its values with this request's changes.
-func (m *Manager) stillThere(ctx context.Context, a *state, t *token, rec store.Record) (store.Record, values, error) {
+// its content with this request's changes.
+func (m *Manager) refresh(ctx context.Context, a *state, t *token, rec store.Record) (store.Record, content, error) {
+	next := a.now
 	if !expired(&rec, time.Now()) {
-		return rec, a.now.values, nil
+		return rec, next, nil
 	}
 	newest, err := m.get(ctx, rec.ID)
 	if err != nil {
-		return rec, nil, m.saveError(ctx, rec.ID, err)
+		return rec, next, m.saveError(ctx, rec.ID, err)
 	}
-	v, err := m.replayValues(a, t, &newest)
-	return newest, v, err
+	next.values, err = m.replay(a, t, &newest)
+	return newest, next, err
 }
 
 // newRecord returns the record of a session under a new token, sealed.
@@ -263,32 +187,27 @@ func (m *Manager) sealRecord(a *state, rec *store.Record, c *content) {
 	}
 }
 
-// replay runs the journal on a newer record of the session.
-func (m *Manager) replay(a *state, t *token, rec *store.Record) (content, error) {
+// replay runs the journal on the values of a newer record.
+func (m *Manager) replay(a *state, t *token, rec *store.Record) (values, error) {
 	c, err := m.seal.openData(t, rec)
 	if err != nil || expired(rec, time.Now()) {
-		return c, ErrEnded
+		return nil, ErrEnded
 	}
-	c.values, err = a.apply(c.values, m.opts.MaxBytes)
-	return c, err
+	return m.apply(c.values, a.journal)
 }
 
-func (m *Manager) replayValues(a *state, t *token, rec *store.Record) (values, error) {
-	c, err := m.replay(a, t, rec)
-	return c.values, err
-}
-
-// apply runs the journal on values.
-func (a *state) apply(v values, limit int) (values, error) {
-	before := len(v)
-	for _, f := range a.journal {
+// apply runs changes on values. They may become larger than Options.MaxBytes only
+// by having been so, under a larger one.
+func (m *Manager) apply(old values, journal []change) (values, error) {
+	v := old
+	for _, f := range journal {
 		var err error
 		if v, err = f(v); err != nil {
 			return nil, err
 		}
 	}
-	if len(v) > before && len(v) > limit {
-		return nil, ErrTooLarge
+	if len(v) > len(old) && len(v) > m.opts.MaxBytes {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(v), m.opts.MaxBytes)
 	}
 	return v, nil
 }
@@ -327,13 +246,13 @@ func (m *Manager) put(ctx context.Context, rec *store.Record) (newest store.Reco
 func (m *Manager) saveError(ctx context.Context, id store.ID, err error) error {
 	switch {
 	case errors.Is(err, store.ErrEnded):
-		return m.endedWhy(ctx, id, false)
+		return m.endedWhy(ctx, id)
 	case errors.Is(err, store.ErrNotFound):
 		return ErrEnded // the store has forgotten it
 	case errors.Is(err, store.ErrImmutable), errors.Is(err, store.ErrConflict):
 		return fmt.Errorf("store refused the record: %w", err)
 	}
-	return m.failed("save session", id, err)
+	return m.failed(ctx, "save session", id, err)
 }
 
 // abandon leaves a tombstone for a token that nobody will be given, so that a
@@ -344,37 +263,6 @@ func (m *Manager) abandon(ctx context.Context, id store.ID) {
 	call := withDeadline(context.WithoutCancel(ctx), m.opts.StoreTimeout)
 	defer call.release()
 	_ = m.st.End(call, id, 0, why, until)
-}
-
-// limit ends the oldest sessions beyond Options.MaxSessions. Each login does so
-// before it is answered, and by the same order, so that the bound holds for all
-// that have been answered, however many came at once.
-// The session with the ID old is about to be ended and does not count.
-func (m *Manager) limit(ctx context.Context, own *store.Record, old store.ID) error {
-	if m.opts.MaxSessions == 0 {
-		return nil
-	}
-	recs, err := m.listUser(ctx, own.UserID)
-	recs = slices.DeleteFunc(recs, func(r store.Record) bool { return r.ID == old })
-	if err != nil || len(recs) <= m.opts.MaxSessions {
-		return err
-	}
-	slices.SortFunc(recs, func(a, b store.Record) int {
-		return cmp.Or(b.Created.Compare(a.Created), slices.Compare(b.ID[:], a.ID[:]))
-	})
-	why, until := m.ended(store.Excess)
-	for _, r := range recs[m.opts.MaxSessions:] {
-		switch err := m.end(ctx, r.ID, 0, why, until); {
-		case errors.Is(err, ErrUnavailable):
-			return err
-		case err == nil:
-			m.event(ctx, slog.LevelInfo, event.SessionEnded, event.User(own.UserID), event.Session(r.ID), event.Reason(why.Reason.String()))
-		}
-		if r.ID == own.ID {
-			return ErrEnded
-		}
-	}
-	return nil
 }
 
 // reseal brings a session of a retiring key under the active one: the record by
@@ -401,7 +289,7 @@ func (m *Manager) reseal(ctx context.Context, s *Session, saved bool) {
 		call.release()
 		if err != nil {
 			if !isAnswer(err) {
-				_ = m.failed("re-seal session", rec.ID, err)
+				_ = m.failed(ctx, "re-seal session", rec.ID, err)
 			}
 			return
 		}
@@ -413,9 +301,10 @@ func (m *Manager) reseal(ctx context.Context, s *Session, saved bool) {
 	s.cookie = cookieSet
 }
 
-// retires tells a key that signs no more. One that is coming is left as it is:
-// instances to which it is active already would seal everything anew again.
+// retires reports whether the key is a retiring one. What a next key has sealed is
+// left alone: instances where it is active already would only seal it anew again.
 func (m *Manager) retires(id keyring.KeyID) bool {
+	// Asking for the active one first spares the copy that Keys makes.
 	return id != m.keys.Active() && slices.ContainsFunc(m.keys.Keys(), func(k keyring.KeyInfo) bool {
 		return k.ID == id && k.State == keyring.Retiring
 	})

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -153,7 +154,7 @@ func (m *Manager) load(s *Session, lines []string) error {
 	case errors.Is(err, store.ErrNotFound):
 		return nil
 	case err != nil:
-		return m.failed("load session", a.id, err)
+		return fmt.Errorf("cloakroom: load session: %w", m.failed(ctx, "load session", a.id, err))
 	case expired(&rec, a.loaded):
 		return nil
 	}
@@ -234,7 +235,7 @@ func (w *responseWriter) FlushError() error {
 // Hijack refuses while a cookie is due, as there is no header to carry it.
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	sent := w.wrote
-	if err := w.hijackable(); err != nil {
+	if err := w.commitForHijack(); err != nil {
 		return nil, nil, err
 	}
 	conn, buf, err := http.NewResponseController(w.ResponseWriter).Hijack()
@@ -247,7 +248,7 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, buf, err
 }
 
-func (w *responseWriter) hijackable() error {
+func (w *responseWriter) commitForHijack() error {
 	if w.wrote {
 		return w.failed
 	}

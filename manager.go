@@ -56,8 +56,12 @@ func New(st store.Store, keys *keyring.Ring, opts *Options) (*Manager, error) {
 	}, nil
 }
 
-// Keys returns the key ring, for packages that derive keys of their own from it.
-func (m *Manager) Keys() *keyring.Ring { return m.keys }
+// Purpose derives keys from the Manager's key ring, for packages that sign or seal
+// something of their own. They differ for each label, context and
+// Options.Audience, and from the Manager's own.
+func (m *Manager) Purpose(label string, context ...string) *keyring.Purpose {
+	return m.keys.Purpose(label, append([]string{m.opts.Audience}, context...)...)
+}
 
 // Logger returns where the Manager writes its events.
 func (m *Manager) Logger() *slog.Logger { return m.opts.Logger }
@@ -95,22 +99,23 @@ func (m *Manager) listUser(ctx context.Context, userID string) ([]store.Record, 
 	recs, err := users.ListUser(call, userID)
 	call.release()
 	if err != nil {
-		return nil, m.failed("list sessions", store.ID{}, err)
+		return nil, m.failed(ctx, "list sessions", store.ID{}, err)
 	}
 	now := time.Now()
 	return slices.DeleteFunc(recs, func(r store.Record) bool { return expired(&r, now) }), nil
 }
 
 // End ends a session, whoever's it is. One that has ended already, or was never
-// there, is no error: it is not live when End returns nil.
+// there, is no error: it is not live when End returns nil. ErrRenewed says that it
+// goes on under another token, and so under another ID: list the user's sessions
+// again.
 func (m *Manager) End(ctx context.Context, id store.ID) error {
-	why, until := m.ended(store.Revoked)
-	err := m.end(ctx, id, 0, why, until)
-	if errors.Is(err, ErrUnavailable) {
+	ended, err := m.endNow(ctx, id, store.Revoked)
+	if err != nil {
 		return fmt.Errorf("cloakroom: end session: %w", err)
 	}
-	if err == nil {
-		m.event(ctx, slog.LevelInfo, event.SessionEnded, event.Session(id), slog.String("reason", store.Revoked.String()))
+	if ended {
+		m.event(ctx, slog.LevelInfo, event.SessionEnded, event.Session(id), event.Reason(store.Revoked.String()))
 	}
 	return nil
 }
@@ -135,10 +140,10 @@ func (m *Manager) EndUser(ctx context.Context, userID string, except store.ID) (
 		call.release()
 		all += n
 		if err != nil {
-			return all, fmt.Errorf("cloakroom: end sessions: %w", m.failed("end sessions", store.ID{}, err))
+			return all, fmt.Errorf("cloakroom: end sessions: %w", m.failed(ctx, "end sessions", store.ID{}, err))
 		}
 	}
-	m.event(ctx, slog.LevelInfo, event.SessionEnded, event.User(userID), slog.Int("count", all), slog.String("reason", store.Revoked.String()))
+	m.event(ctx, slog.LevelInfo, event.SessionEnded, event.User(userID), slog.Int("count", all), event.Reason(store.Revoked.String()))
 	return all, nil
 }
 
@@ -192,33 +197,36 @@ func (m *Manager) end(ctx context.Context, id store.ID, version uint64, why stor
 		}
 		return store.ErrEnded
 	}
-	return m.failed("end session", id, err)
+	return m.failed(ctx, "end session", id, err)
 }
 
-// endOwn ends a session for its own visitor.
-func (m *Manager) endOwn(ctx context.Context, rec *store.Record) error {
-	why, until := m.ended(store.Logout)
-	err := m.end(ctx, rec.ID, 0, why, until)
-	if errors.Is(err, store.ErrEnded) {
-		return m.endedWhy(ctx, rec.ID, true)
+// endNow ends a session at any version, and reports whether it was this call that
+// did. That it has ended already is what was wanted, unless it was renewed: then
+// it goes on under a token that only the browser knows, and the error is
+// ErrRenewed.
+func (m *Manager) endNow(ctx context.Context, id store.ID, reason store.Reason) (bool, error) {
+	why, until := m.ended(reason)
+	err := m.end(ctx, id, 0, why, until)
+	switch {
+	case err == nil, errors.Is(err, ErrUnavailable):
+		return err == nil, err
+	case errors.Is(err, store.ErrEnded):
+		if err = m.endedWhy(ctx, id); !errors.Is(err, ErrEnded) {
+			return false, err
+		}
 	}
-	if errors.Is(err, ErrUnavailable) {
-		return err
-	}
-	return nil
+	return false, nil
 }
 
-// endedWhy tells ErrRenewed from ErrEnded. For a logout a session that has ended
-// is what was wanted.
-func (m *Manager) endedWhy(ctx context.Context, id store.ID, logout bool) error {
+// endedWhy returns ErrRenewed or ErrEnded for a session that is not live, or
+// ErrUnavailable.
+func (m *Manager) endedWhy(ctx context.Context, id store.ID) error {
 	got, err := m.get(ctx, id)
 	switch {
 	case errors.Is(err, store.ErrEnded) && got.Ended.Reason == store.Renewed:
 		return ErrRenewed
 	case err != nil && !isAnswer(err):
-		return m.failed("load session", id, err)
-	case logout:
-		return nil
+		return m.failed(ctx, "load session", id, err)
 	}
 	return ErrEnded
 }
@@ -227,7 +235,7 @@ func (m *Manager) alive(ctx context.Context, id store.ID) bool {
 	rec, err := m.get(ctx, id)
 	if err != nil {
 		if !isAnswer(err) {
-			_ = m.failed("look at session", id, err)
+			_ = m.failed(ctx, "look at session", id, err)
 		}
 		return false
 	}
@@ -280,13 +288,13 @@ func (m *Manager) idleEnd(now, deadline time.Time) time.Time {
 
 // failed logs what the store said and returns ErrUnavailable: what a store says
 // may hold addresses and names, and is nothing for an answer.
-func (m *Manager) failed(op string, id store.ID, err error) error {
+func (m *Manager) failed(ctx context.Context, op string, id store.ID, err error) error {
 	level := slog.LevelError
 	if errors.Is(err, context.Canceled) {
 		level = slog.LevelInfo // the client went away
 	}
-	m.event(context.Background(), level, event.StoreFailed, slog.String("op", op), event.Session(id), event.Err(err))
-	return fmt.Errorf("%s: %w", op, ErrUnavailable)
+	m.event(ctx, level, event.StoreFailed, slog.String("op", op), event.Session(id), event.Err(err))
+	return ErrUnavailable
 }
 
 func (m *Manager) event(ctx context.Context, level slog.Level, name string, attrs ...slog.Attr) {

@@ -9,13 +9,12 @@ import (
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store/memstore"
 )
 
 func TestWhatAManagerTells(t *testing.T) {
 	s := newSite(t, nil)
-	if s.Keys() != s.ring {
-		t.Error("Keys is another ring")
-	}
 	for addr, want := range map[string]string{
 		"192.0.2.1:1234": "192.0.2.1", "[2001:db8::1]:80": "2001:db8::1", "@": "@", "": "", "pipe": "pipe",
 	} {
@@ -31,6 +30,29 @@ func TestWhatAManagerTells(t *testing.T) {
 	r.Header.Set("X-Real-Ip", "203.0.113.9")
 	if got := behind.ClientAddr(r); got != "203.0.113.9" {
 		t.Errorf("behind a proxy the client is %q", got)
+	}
+}
+
+// What one package signs is signed for that package and this audience only.
+func TestASVS_9_2_3_PurposesOfOtherPackages(t *testing.T) {
+	s := newSite(t, nil)
+	elsewhere, err := cloakroom.New(memstore.New(nil), s.ring, &cloakroom.Options{Audience: "elsewhere"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg := []byte("message")
+	key, tag := s.Purpose("test", "context").Sign(msg)
+	if !s.Purpose("test", "context").Verify(key, msg, tag[:]) {
+		t.Error("a purpose does not know its own signature")
+	}
+	for name, p := range map[string]*keyring.Purpose{
+		"another audience": elsewhere.Purpose("test", "context"),
+		"another label":    s.Purpose("other", "context"),
+		"another context":  s.Purpose("test"),
+	} {
+		if p.Verify(key, msg, tag[:]) {
+			t.Errorf("%s takes the signature", name)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package cloakroom
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -71,20 +70,6 @@ type state struct {
 	renewal renewal // a new token is due
 	old     oldSession
 	user    string // of now
-}
-
-type renewal uint8
-
-const (
-	renewNone  renewal = iota
-	renewToken         // the same session goes on: its deadlines stay
-	renewLogin         // a fresh proof of identity: its deadlines start anew
-)
-
-// oldSession is what a renewal leaves behind. Version 0: there was none.
-type oldSession struct {
-	token token
-	rec   store.Record
 }
 
 // A change is one entry of the journal: it makes new values of old ones. It may
@@ -213,81 +198,6 @@ func (s *Session) Clear() {
 	})
 }
 
-// Login signs a user in, after they have proven who they are. The session goes
-// on under a new token, the old one is nobody at once, and both deadlines start
-// anew (ASVS 7.2.4). An anonymous visitor keeps the values, and so does the same
-// user; another user starts with none.
-//
-// It is saved with the other changes, before the header leaves; [Session.Commit]
-// says at once whether it was. An Identity without a UserID, or with one of over
-// 255 bytes, fails the commit.
-func (s *Session) Login(u Identity) {
-	s.look()
-	defer s.mu.Unlock()
-	switch {
-	case s.skipped:
-		s.fail(ErrSkipped)
-	case u.UserID == "" || len(u.UserID) > store.MaxUserID:
-		s.fail(fmt.Errorf("login: a UserID has 1 to %d bytes, this one %d", store.MaxUserID, len(u.UserID)))
-	case s.mayCookie():
-		if s.late && errors.Is(s.err, ErrRenewed) {
-			s.err = nil // a fresh proof goes on, with empty values
-		}
-		s.beginRenewal(renewLogin)
-		if s.at.user != "" && s.at.user != u.UserID {
-			s.at.journal = []change{func(values) (values, error) { return nil, nil }}
-			s.at.now.values = nil
-		}
-		s.at.user = u.UserID
-		s.at.now.identity = u.encode()
-		s.at.now.authTime = milli(time.Now())
-	}
-}
-
-// Renew gives the session a new token; the old one is nobody at once. The
-// deadlines stay. A visitor without a session has no token to renew.
-func (s *Session) Renew() {
-	s.look()
-	defer s.mu.Unlock()
-	s.renew()
-}
-
-func (s *Session) renew() {
-	if s.at != nil && s.at.rec.Version > 0 && !s.skipped && s.mayCookie() {
-		s.beginRenewal(max(s.at.renewal, renewToken))
-	}
-}
-
-// SetRoles notes that the signed-in user holds these roles now, and renews the
-// token (ASVS 7.2.4). Guards call it when they find that roles have changed.
-func (s *Session) SetRoles(roles []string) {
-	s.look()
-	defer s.mu.Unlock()
-	if s.at == nil || s.at.user == "" {
-		return
-	}
-	if s.renew(); s.at.renewal == renewNone {
-		return // too late for a cookie: the next request finds the old roles again
-	}
-	u := decodeIdentity(s.at.user, s.at.now.identity)
-	u.Roles = roles
-	s.at.now.identity = u.encode()
-}
-
-// beginRenewal mints the token at once, so that the ID is the new one from here on.
-func (s *Session) beginRenewal(why renewal) {
-	if s.at == nil {
-		s.at = &state{}
-	}
-	a := s.at
-	if a.renewal == renewNone && a.rec.Version > 0 {
-		a.old = oldSession{token: a.token, rec: a.rec}
-	}
-	a.renewal = max(a.renewal, why)
-	a.token = newToken()
-	a.id = a.token.id()
-}
-
 // value returns the JSON of a value.
 func (s *Session) value(name string) ([]byte, bool) {
 	s.look()
@@ -311,10 +221,7 @@ func (s *Session) change(f change) {
 	if s.at != nil {
 		old = s.at.now.values
 	}
-	v, err := f(old)
-	if err == nil && len(v) > len(old) && len(v) > s.m.opts.MaxBytes {
-		err = fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(v), s.m.opts.MaxBytes)
-	}
+	v, err := s.m.apply(old, []change{f})
 	switch {
 	case err != nil:
 		s.fail(err)
@@ -384,7 +291,7 @@ func (s *Session) End(ctx context.Context) error {
 		rec = s.at.old.rec
 	}
 	if rec.Version > 0 {
-		if err := s.m.endOwn(outside{ctx, s}, &rec); err != nil {
+		if _, err := s.m.endNow(outside{ctx, s}, rec.ID, store.Logout); err != nil {
 			return fmt.Errorf("cloakroom: end session: %w", err)
 		}
 	}

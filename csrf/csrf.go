@@ -168,13 +168,12 @@ func New(m *cloakroom.Manager, opts *Options) (*Protection, error) {
 		o.Logger = m.Logger()
 	}
 	name := m.Cookie(o.CookieName, "").Name
-	keys := m.Keys()
 	return &Protection{
 		m: m, public: public, trusted: trusted, name: o.CookieName, cookieName: name,
 		maxForm: o.MaxForm, logger: o.Logger, refuse: o.ErrorHandler,
-		sessions: keys.Purpose("csrf token of a session"),
-		visitors: keys.Purpose("csrf token of a pre-login cookie", name),
-		cookies:  keys.Purpose("csrf pre-login cookie", name),
+		sessions: m.Purpose("csrf token of a session"),
+		visitors: m.Purpose("csrf token of a pre-login cookie", name),
+		cookies:  m.Purpose("csrf pre-login cookie", name),
 	}, nil
 }
 
