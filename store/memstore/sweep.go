@@ -25,7 +25,7 @@ const (
 // ends the call, it returns how many it has forgotten until then.
 //
 // A wheel or heap of deadlines would spare the look at records that stay, about
-// 0.1 s of one processor for a million, but every touch would have to move its
+// 0.3 s of one processor for a million, but every touch would have to move its
 // record there, and a session would take some 30 bytes more.
 func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
 	if err := ctx.Err(); err != nil {
