@@ -98,6 +98,7 @@ func app(m *cloakroom.Manager) http.Handler {
 		}
 		return nil
 	})
+	mux.HandleFunc("GET /public", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "page for all") })
 	mux.HandleFunc("POST /admin/end", func(w http.ResponseWriter, r *http.Request) {
 		id, err := store.ParseID(r.FormValue("id"))
 		if err == nil {
@@ -197,6 +198,8 @@ func withTrace(traces func(name string) *trace, next http.Handler) http.Handler 
 			if tr == nil {
 				panic(fmt.Sprintf("no trace %q", name))
 			}
+			tr.ctx = r.Context()
+			defer close(tr.over)
 			r = r.WithContext(context.WithValue(r.Context(), traceKey{}, tr))
 		}
 		next.ServeHTTP(w, r)

@@ -16,6 +16,13 @@ import (
 // outside.
 func newBubble(tb testing.TB, st backend, opts *cloakroom.Options) *world {
 	tb.Helper()
+	w := prepareBubble(tb, st)
+	w.start(tb, opts)
+	return w
+}
+
+func prepareBubble(tb testing.TB, st backend) *world {
+	tb.Helper()
 	w := prepareWorld(tb, st)
 	hosts := map[string]*pipes{}
 	w.listen = func() net.Listener {
@@ -26,7 +33,6 @@ func newBubble(tb testing.TB, st backend, opts *cloakroom.Options) *world {
 	w.transport.DialContext = func(ctx context.Context, _, addr string) (net.Conn, error) {
 		return hosts[addr].dial(ctx)
 	}
-	w.start(tb, opts)
 	return w
 }
 

@@ -40,7 +40,7 @@ func TestPromise07_NothingOfAFailedPageIsSent(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		for name, leak := range leaks {
 			server := httptest.NewUnstartedServer(withTrace(func(string) *trace {
-				return &trace{gate: func(*call) fault { return refused }}
+				return &trace{over: make(chan struct{}), gate: func(*call) fault { return refused }}
 			}, w.instances[0].m.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 				rw.Header().Set("X-Secret", "secret")
 				cloakroom.NewKey[int]("n").Set(cloakroom.FromContext(r.Context()), 1)

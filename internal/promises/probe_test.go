@@ -54,6 +54,15 @@ func (c *call) did() bool { return c.applied && c.result == nil }
 // and what its caller is told.
 type fault func(ctx context.Context, apply func(context.Context) error) error
 
+// answered reports whether the store was asked and could answer, for better or
+// worse.
+func (c *call) answered() bool { return c.applied && (c.result == nil || isAnswer(c.result)) }
+
+// isAnswer reports an error that says something about a session.
+func isAnswer(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEnded) || errors.Is(err, store.ErrConflict)
+}
+
 var errStore = errors.New("the store is out of order")
 
 // The ways in which a store fails.
@@ -78,7 +87,7 @@ var (
 
 	// hangingUnheard is done, and there is no answer.
 	hangingUnheard fault = func(ctx context.Context, apply func(context.Context) error) error {
-		_ = apply(ctx)
+		_ = apply(context.WithoutCancel(ctx))
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -111,6 +120,15 @@ type trace struct {
 	// idle makes each session that the request loads look as if nothing had been
 	// heard of its visitor for a while, so that a touch is due.
 	idle time.Duration
+
+	// garble changes what the store answers to a Get.
+	garble func(*store.Record)
+
+	// ctx is the request's on the server: it ends when the client goes away.
+	ctx context.Context
+
+	// over is closed when the server is done with the request.
+	over chan struct{}
 
 	mu    sync.Mutex
 	calls []*call
@@ -157,12 +175,14 @@ func traceOf(ctx context.Context) *trace {
 type probe struct {
 	backend
 	clock atomic.Int64
-	calls atomic.Int64 // of all requests, traced or not
+	down  atomic.Bool // nothing gets through, from nobody
 }
 
 // do makes one call.
 func (p *probe) do(ctx context.Context, c call, apply func(context.Context) error) error {
-	p.calls.Add(1)
+	if p.down.Load() {
+		return errStore
+	}
 	tr := traceOf(ctx)
 	if tr == nil {
 		return apply(ctx)
@@ -205,6 +225,9 @@ func (p *probe) Get(ctx context.Context, id store.ID) (rec store.Record, err err
 	})
 	if tr := traceOf(ctx); tr != nil && err == nil {
 		rec.Seen = rec.Seen.Add(-tr.idle)
+		if tr.garble != nil {
+			tr.garble(&rec)
+		}
 	}
 	return rec, err
 }

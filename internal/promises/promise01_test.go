@@ -175,7 +175,7 @@ func TestPromise01_EndBeforeCreate(t *testing.T) {
 			if err := a.refusal(); err != nil || a.status != http.StatusConflict || a.detail() != "Session ended" {
 				t.Errorf("%s: %v, %v", path, a, err)
 			}
-			if _, live := w.live(t, made); live || tr.count(opCreate) != 1 {
+			if _, live := w.live(made); live || tr.count(opCreate) != 1 {
 				t.Errorf("%s: live %t after %d creates", path, live, tr.count(opCreate))
 			}
 		}
@@ -246,7 +246,7 @@ func TestPromise01_OverdueWrites(t *testing.T) {
 					t.Errorf("the store told the overdue call %v, want %v", err, c.want)
 				}
 				for _, id := range tr.created() {
-					if _, live := w.live(t, id); live {
+					if _, live := w.live(id); live {
 						t.Error("a session lives that nobody knows")
 					}
 				}

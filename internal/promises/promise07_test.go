@@ -67,7 +67,7 @@ func TestPromise01_EndBetweenTwoCommits(t *testing.T) {
 				t.Errorf("%s: %v", steps, a)
 			}
 			for _, id := range tr.created() {
-				if _, live := w.live(t, id); live {
+				if _, live := w.live(id); live {
 					t.Errorf("%s: a session lives that was ended", steps)
 				}
 			}

@@ -136,12 +136,12 @@ func (s *scene) rush(rng *rand.Rand) {
 // survivor returns the cookie of one of the sessions that live, or "".
 func (s *scene) survivor(t *testing.T, rng *rand.Rand) string {
 	var alive []string
-	if _, ok := s.w.live(t, s.id); ok {
+	if _, ok := s.w.live(s.id); ok {
 		alive = append(alive, s.cookie)
 	}
 	for _, a := range s.actors {
 		if made := a.creation(); made != nil {
-			if _, ok := s.w.live(t, made.id); ok {
+			if _, ok := s.w.live(made.id); ok {
 				alive = append(alive, a.answer.cookie)
 			}
 		}

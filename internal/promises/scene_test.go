@@ -66,7 +66,7 @@ func newScene(tb testing.TB, w *world, cookie string, from int, kinds ...kind) *
 	}
 	s.user = s.before.User
 	var ok bool
-	if s.record, ok = w.live(tb, s.id); !ok {
+	if s.record, ok = w.live(s.id); !ok {
 		tb.Fatal("a scene needs a live session")
 	}
 	for i, k := range kinds {
@@ -149,7 +149,7 @@ func (s *scene) check(tb testing.TB) error {
 			fault("%s: %w", a.kind, err)
 		}
 	}
-	rec, _ := s.w.live(tb, s.id)
+	rec, _ := s.w.live(s.id)
 	why := rec.Ended.Reason
 	for _, a := range s.actors {
 		if a.answer.ok() && why == store.NotEnded && (a.kind == logsOut || a.kind == ends || a.kind == endsUser && s.user != "") {
@@ -184,7 +184,7 @@ func (s *scene) checkAnswer(tb testing.TB, a *actor) error {
 		if a.answer.status != http.StatusConflict && a.answer.status != http.StatusUnauthorized {
 			return fmt.Errorf("answered %v", a.answer)
 		}
-		rec, _ := s.w.live(tb, s.id)
+		rec, _ := s.w.live(s.id)
 		renewed := rec.Ended.Reason == store.Renewed
 		if a.answer.status == http.StatusConflict && !a.isLogin() && (a.answer.detail() == "Session renewed") != renewed {
 			return fmt.Errorf("refused with %q after %v", a.answer.detail(), rec.Ended.Reason)
@@ -222,7 +222,7 @@ func (s *scene) checkSuccessor(tb testing.TB, a *actor, why store.Reason) error 
 	if made == nil {
 		return nil
 	}
-	rec, live := s.w.live(tb, made.id)
+	rec, live := s.w.live(made.id)
 	if live && !a.answer.ok() {
 		return errors.New("left a live session that nobody knows")
 	}
@@ -278,7 +278,7 @@ func (s *scene) checkValues(tb testing.TB, why store.Reason) error {
 		if made == nil {
 			continue
 		}
-		if _, live := s.w.live(tb, made.id); !live {
+		if _, live := s.w.live(made.id); !live {
 			continue
 		}
 		want := contents{Values: map[string]string{}}

@@ -31,18 +31,25 @@ import (
 var openers = map[string]func(testing.TB) backend{
 	"memory": func(testing.TB) backend { return memstore.New(nil) },
 	"sqlite": func(tb testing.TB) backend {
-		// Nobody pulls the plug here: what Sync decides is not under test.
-		db, err := sqlite.Open(filepath.Join(tb.TempDir(), "sessions.db"), &sqlite.Options{Sync: sqlite.Normal})
-		if err != nil {
-			tb.Fatal(err)
-		}
-		tb.Cleanup(func() {
-			if err := db.Close(); err != nil {
-				tb.Error(err)
-			}
-		})
-		return db.Store()
+		st, shut := openSQLite(tb, tb.TempDir())
+		tb.Cleanup(shut)
+		return st
 	},
+}
+
+// openSQLite opens the store in a folder.
+func openSQLite(tb testing.TB, dir string) (st backend, shut func()) {
+	tb.Helper()
+	// Nobody pulls the plug here: what Sync decides is not under test.
+	db, err := sqlite.Open(filepath.Join(dir, "sessions.db"), &sqlite.Options{Sync: sqlite.Normal})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return db.Store(), func() {
+		if err := db.Close(); err != nil {
+			tb.Error(err)
+		}
+	}
 }
 
 // onEach runs a test on every store.
@@ -145,7 +152,7 @@ func (w *world) close() {
 
 // trace returns a new trace.
 func (w *world) trace() *trace {
-	tr := &trace{name: fmt.Sprintf("r%d", w.serial.Add(1))}
+	tr := &trace{name: fmt.Sprintf("r%d", w.serial.Add(1)), over: make(chan struct{})}
 	w.traces.Store(tr.name, tr)
 	return tr
 }
@@ -314,11 +321,10 @@ func (w *world) read(tb testing.TB, at int, cookie string) contents {
 }
 
 // live reports what the store itself says about a session.
-func (w *world) live(tb testing.TB, id store.ID) (store.Record, bool) {
-	tb.Helper()
+func (w *world) live(id store.ID) (store.Record, bool) {
 	rec, err := w.probe.backend.Get(context.Background(), id)
 	if err != nil && !errors.Is(err, store.ErrEnded) && !errors.Is(err, store.ErrNotFound) {
-		tb.Fatal(err)
+		panic(err)
 	}
 	return rec, err == nil
 }

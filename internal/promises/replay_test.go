@@ -1,0 +1,225 @@
+package promises_test
+
+import (
+	"net/url"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/store"
+	"github.com/cloakroom-dev/cloakroom/store/memstore"
+)
+
+// restart makes new instances on what the old ones have left: another process
+// for a store on disk, new Managers for one in memory.
+type restart struct {
+	before *world
+	again  func() *world
+}
+
+// restarts runs a test on every store that can be started again.
+func restarts(t *testing.T, opts *cloakroom.Options, f func(t *testing.T, r restart)) {
+	successor := func(t *testing.T, w *world, st backend) *world {
+		next := prepareWorld(t, st)
+		next.ring = w.ring
+		next.start(t, opts)
+		return next
+	}
+	t.Run("memory", func(t *testing.T) {
+		st := memstore.New(nil)
+		w := newWorld(t, st, opts)
+		f(t, restart{w, func() *world { return successor(t, w, st) }})
+	})
+	t.Run("sqlite", func(t *testing.T) {
+		dir := t.TempDir()
+		st, shut := openSQLite(t, dir)
+		w := newWorld(t, st, opts)
+		f(t, restart{w, func() *world {
+			w.close()
+			shut()
+			st, shut := openSQLite(t, dir)
+			t.Cleanup(shut)
+			return successor(t, w, st)
+		}})
+	})
+}
+
+// endings are all ways in which a session ends before its time.
+var endings = map[string]func(w *world, user, cookie string) answer{
+	"logout":     func(w *world, _, c string) answer { return w.do(request{method: "POST", path: "/logout", cookie: c}) },
+	"end by id":  func(w *world, _, c string) answer { return w.do(post("/admin/end", "id", idOf(c).String())) },
+	"end of all": func(w *world, user, _ string) answer { return w.do(post("/admin/enduser", "user", user)) },
+	"renewal":    func(w *world, _, c string) answer { return w.do(request{method: "POST", path: "/renew", cookie: c}) },
+	"login again": func(w *world, user, c string) answer {
+		return w.do(request{method: "POST", path: "/login", cookie: c, form: url.Values{"user": {user}}})
+	},
+	"login as another": func(w *world, user, c string) answer {
+		return w.do(request{method: "POST", path: "/login", cookie: c, form: url.Values{"user": {user + "-else"}}})
+	},
+	"too many": func(w *world, user, _ string) answer {
+		for range 2 {
+			if a := w.do(post("/login", "user", user)); !a.ok() {
+				return a
+			}
+		}
+		return w.do(post("/login", "user", user))
+	},
+}
+
+// A cookie that somebody has kept is worth nothing after any of the endings, from
+// a client that was never seen before, on both instances, and after a restart.
+// It does not help to have used it meanwhile.
+func TestAttack_A10_KeptCookies(t *testing.T) {
+	t.Parallel()
+	restarts(t, &cloakroom.Options{MaxSessions: 3, StoreTimeout: slowStore}, func(t *testing.T, r restart) {
+		kept := map[string]string{}
+		for name, end := range endings {
+			user := r.before.fresh("u")
+			kept[name] = r.before.login(t, user, "")
+			r.before.must(t, request{at: 1, method: "POST", path: "/update", cookie: kept[name]})
+			if a := end(r.before, user, kept[name]); !a.ok() {
+				t.Fatalf("%s: %v", name, a)
+			}
+			if err := r.before.nobody(kept[name]); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		w := r.again()
+		for name, cookie := range kept {
+			if err := w.nobody(cookie); err != nil {
+				t.Errorf("%s, after a restart: %v", name, err)
+			}
+		}
+	})
+}
+
+// Logout ends the session where it is kept, and takes the cookie back: replayed
+// at once, by a fresh client, and after a restart, its value is nobody's; and
+// another session of the same user goes on.
+func TestASVS_7_4_1_LogoutEndsTheSessionOnTheServer(t *testing.T) {
+	t.Parallel()
+	restarts(t, nil, func(t *testing.T, r restart) {
+		w := r.before
+		value, elsewhere := w.login(t, "u", ""), w.login(t, "u", "")
+		a := w.must(t, request{method: "POST", path: "/logout", cookie: value})
+		if !a.expired || a.cookie != "" {
+			t.Errorf("the cookie was not taken back: %v", a)
+		}
+		if err := w.nobody(value); err != nil {
+			t.Error(err)
+		}
+		if a := w.do(request{method: "POST", path: "/logout", cookie: value}); !a.ok() {
+			t.Errorf("a second logout: %v", a)
+		}
+		w = r.again()
+		if err := w.nobody(value); err != nil {
+			t.Errorf("after a restart: %v", err)
+		}
+		w.must(t, request{method: "GET", path: "/me", cookie: elsewhere})
+		if rec, live := w.live(idOf(value)); live || rec.Ended.Reason != store.Logout {
+			t.Errorf("the store says %+v", rec)
+		}
+	})
+}
+
+// Many logins of one user at once, on two instances: of those that were answered
+// no more live than the limit allows, and at least one does.
+func TestASVS_15_4_2_LoginsAtOnceKeepTheLimit(t *testing.T) {
+	t.Parallel()
+	const limit, logins = 3, 60
+	onEach(t, func(t *testing.T, st backend) {
+		w := newWorld(t, st, &cloakroom.Options{MaxSessions: limit, StoreTimeout: slowStore})
+		user := w.fresh("u")
+		mine := w.login(t, user, "")
+		var wg sync.WaitGroup
+		for i := range logins {
+			wg.Go(func() {
+				q := post("/login", "user", user)
+				q.at = i % 2
+				if i%3 == 0 {
+					q.cookie = mine // over a session that others end meanwhile
+				}
+				if a := w.do(q); !a.ok() && (a.refusal() != nil || a.detail() != "Session ended") {
+					t.Errorf("login: %v", a)
+				}
+			})
+		}
+		wg.Wait()
+		if got := len(w.sessions(t, user)); got < 1 || got > limit {
+			t.Errorf("%d sessions, at most %d may be", got, limit)
+		}
+	})
+}
+
+// A clock that is wrong for a while, by an hour back or a year on: no session
+// lives past the deadline that it was given first, none that was ended comes back,
+// and none is ended because somebody's clock was ahead.
+func TestAttack_A43_Clocks(t *testing.T) {
+	stores := map[string]func(*testing.T) (backend, func()){}
+	memory, dir := memstore.New(nil), t.TempDir()
+	stores["memory"] = func(*testing.T) (backend, func()) { return memory, func() {} }
+	stores["sqlite"] = func(t *testing.T) (backend, func()) { return openSQLite(t, dir) }
+	for name, open := range stores {
+		var live, ended, renewed string
+		var first *world
+		// at runs f by a clock that is so far behind the beginning of time.
+		at := func(what string, clock time.Duration, f func(t *testing.T, w *world)) {
+			t.Run(name+", "+what, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					st, shut := open(t)
+					defer shut()
+					w := newBubbleOf(t, st, first)
+					defer w.close()
+					time.Sleep(clock)
+					f(t, w)
+				})
+			})
+		}
+		const login = 10 * time.Hour
+		at("right", login, func(t *testing.T, w *world) {
+			first = w
+			live, ended, renewed = w.login(t, "u", ""), w.login(t, "u", ""), w.login(t, "u", "")
+			w.must(t, request{method: "POST", path: "/logout", cookie: ended})
+			w.must(t, request{method: "POST", path: "/renew", cookie: renewed})
+		})
+		still := func(t *testing.T, w *world) {
+			w.must(t, request{method: "POST", path: "/update", cookie: live})
+			w.isNobody(t, ended)
+			rec, _ := w.live(idOf(live))
+			if rec.Expires.After(rec.Deadline) || !rec.Created.Equal(time.Date(2000, 1, 1, 10, 0, 0, 0, time.UTC)) {
+				t.Errorf("the record is now %+v", rec)
+			}
+		}
+		at("an hour back", login-time.Hour, func(t *testing.T, w *world) {
+			still(t, w)
+			w.isNobody(t, renewed) // not late: that would last for an hour
+		})
+		at("a year on", login+365*24*time.Hour, func(t *testing.T, w *world) {
+			w.isNobody(t, live)
+			w.isNobody(t, ended)
+			w.isNobody(t, renewed)
+		})
+		at("right again", login+29*time.Minute, still)
+		at("much later", login+58*time.Minute, still)
+		at("ten hours back", 0, func(t *testing.T, w *world) {
+			for range 33 * 4 { // it is used all the time, and still ends when it was to end
+				still(t, w)
+				time.Sleep(15 * time.Minute)
+			}
+			time.Sleep(time.Hour)
+			w.isNobody(t, live)
+		})
+	}
+}
+
+// newBubbleOf starts a deployment in a bubble with the keys of another one.
+func newBubbleOf(tb testing.TB, st backend, first *world) *world {
+	w := prepareBubble(tb, st)
+	if first != nil {
+		w.ring = first.ring
+	}
+	w.start(tb, nil)
+	return w
+}
