@@ -19,6 +19,7 @@ var accessors = map[string]func(context.Context, *cloakroom.Session){
 	"AuthTime":   func(_ context.Context, s *cloakroom.Session) { s.AuthTime() },
 	"Created":    func(_ context.Context, s *cloakroom.Session) { s.Created() },
 	"Expires":    func(_ context.Context, s *cloakroom.Session) { s.Expires() },
+	"Deadline":   func(_ context.Context, s *cloakroom.Session) { s.Deadline() },
 	"New":        func(_ context.Context, s *cloakroom.Session) { s.New() },
 	"Late":       func(_ context.Context, s *cloakroom.Session) { s.Late() },
 	"Names":      func(_ context.Context, s *cloakroom.Session) { s.Names() },

@@ -70,7 +70,9 @@ func (k Key[T]) Pop(s *Session) (T, bool) {
 	return v, ok
 }
 
-// Set stores the value.
+// Set stores the value. A value that cannot be encoded, or that makes the session
+// larger than Options.MaxBytes, fails the commit: with a *[ValueError] or
+// [ErrTooLarge].
 func (k Key[T]) Set(s *Session, v T) {
 	raw, err := json.Marshal(v)
 	name := k.name

@@ -25,17 +25,14 @@ const (
 // (RFC 6265bis §5.5).
 const maxLifetime = 400 * 24 * time.Hour
 
-// valueRoom is what a record holds beside the values: identity and seal.
-const valueRoom = 16 << 10
-
 // Options are the options of a [Manager]. The zero value is safe, and what a
 // browser would refuse or what is unsafe is refused by [New].
 //
 // There is no option for HttpOnly, which is always set: no script has business
 // with the cookie (ASVS 3.3.4).
 type Options struct {
-	// CookieName is the name of the cookie; empty means DefaultCookieName. Its
-	// prefix makes browsers hold to Secure, Path=/ and no Domain, so that no
+	// CookieName is the name of the cookie, 1 to 64 bytes; empty means
+	// DefaultCookieName. Its prefix makes browsers hold to Secure, Path=/ and no Domain, so that no
 	// other host of the domain can plant one (RFC 6265bis §4.1.3). A name without
 	// the prefix is needed for Domain, for another Path and for Insecure.
 	CookieName string
@@ -68,14 +65,14 @@ type Options struct {
 	Audience string
 
 	// IdleTimeout ends a session after so long without a request; zero means
-	// DefaultIdleTimeout. Activity is noted when a tenth of it has passed, so the
+	// DefaultIdleTimeout, or Lifetime if that is shorter. Activity is noted when a tenth of it has passed, so the
 	// effective timeout lies between 0.9 and 1.0 of it. At least a second, at
 	// most Lifetime (ASVS 7.3.1).
 	IdleTimeout time.Duration
 
 	// Lifetime ends a session so long after its proof of identity, or its
-	// creation, whatever the activity; zero means DefaultLifetime. At most 400
-	// days (ASVS 7.3.2).
+	// creation, whatever the activity; zero means DefaultLifetime. At least a
+	// second, at most 400 days (ASVS 7.3.2).
 	Lifetime time.Duration
 
 	// MaxSessions is how many sessions a user may have at once; zero means any
@@ -87,8 +84,9 @@ type Options struct {
 	// names; zero means DefaultMaxBytes. At most 1,000,000.
 	MaxBytes int
 
-	// StoreTimeout bounds each call of the store, and with a factor of five a
-	// whole commit; zero means DefaultStoreTimeout. Beyond it the answer is 503.
+	// StoreTimeout bounds each call of the store but that of Sweep, and five times
+	// as long a whole commit; zero means DefaultStoreTimeout. Beyond it the answer
+	// is 503.
 	StoreTimeout time.Duration
 
 	// Skip makes a request anonymous, whatever its cookie: its session is empty,
@@ -109,8 +107,9 @@ type Options struct {
 	Logger *slog.Logger
 
 	// ErrorHandler answers a request whose session could not be loaded or saved;
-	// nil means [WriteError]. The header of w is as it was before the handler
-	// ran. [Status] tells the status.
+	// nil means [WriteError]. The header of w is as it was before the handler ran,
+	// but for the cookie of what Session.Commit or Session.End had done by then.
+	// [Status] tells the status.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
 }
 
@@ -122,15 +121,17 @@ func (o *Options) resolve(st store.Store) (Options, error) {
 	}
 	setDefault(&r.CookieName, DefaultCookieName)
 	setDefault(&r.Path, "/")
-	setDefault(&r.IdleTimeout, DefaultIdleTimeout)
+	if r.IdleTimeout == 0 {
+		r.IdleTimeout = DefaultIdleTimeout
+		if 0 < r.Lifetime && r.Lifetime < r.IdleTimeout {
+			r.IdleTimeout = r.Lifetime
+		}
+	}
 	setDefault(&r.Lifetime, DefaultLifetime)
 	setDefault(&r.MaxBytes, DefaultMaxBytes)
 	setDefault(&r.StoreTimeout, DefaultStoreTimeout)
 	if r.SameSite == 0 || r.SameSite == http.SameSiteDefaultMode {
 		r.SameSite = http.SameSiteLaxMode
-	}
-	if r.IdleTimeout == DefaultIdleTimeout && r.Lifetime > 0 && r.Lifetime < r.IdleTimeout && (o == nil || o.IdleTimeout == 0) {
-		r.IdleTimeout = r.Lifetime
 	}
 	if r.ClientAddr == nil {
 		r.ClientAddr = remoteHost
@@ -215,7 +216,7 @@ func (o *Options) limitFaults(st store.Store) []error {
 	if o.Lifetime < time.Second || o.Lifetime > maxLifetime {
 		fault("Lifetime %v is out of bounds: between a second and 400 days", o.Lifetime)
 	}
-	if o.IdleTimeout > o.Lifetime {
+	if o.Lifetime > 0 && o.IdleTimeout > o.Lifetime {
 		fault("IdleTimeout %v is longer than Lifetime %v and would never be reached", o.IdleTimeout, o.Lifetime)
 	}
 	if o.MaxSessions < 0 {

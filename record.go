@@ -146,13 +146,14 @@ func decodeIdentity(userID string, b []byte) Identity {
 // Info is a session as a list shows it. A person knows it by its handle,
 // [store.ID.Handle].
 type Info struct {
-	ID      store.ID
-	Device  string // the User-Agent header at login, at most 256 bytes
-	Address string // where the login came from
-	Method  string // how identity was proven; "" before login
-	Created time.Time
-	Seen    time.Time // last activity, up to a tenth of the idle timeout late
-	Expires time.Time // the end of the idle time
+	ID       store.ID
+	Device   string // the User-Agent header at login, at most 256 bytes
+	Address  string // where the login came from
+	Method   string // how identity was proven; "" before login
+	Created  time.Time
+	Seen     time.Time // last activity, up to a tenth of the idle timeout late
+	Expires  time.Time // the end of the idle time
+	Deadline time.Time // the end of the session, whatever its visitor does
 }
 
 func (s sealer) sealInfo(r *store.Record, i *Info) []byte {
@@ -166,7 +167,7 @@ func (s sealer) sealInfo(r *store.Record, i *Info) []byte {
 // openInfo returns what a list shows of a record. An Info that does not open
 // leaves the texts empty: the session is still there, and must be seen to be ended.
 func (s sealer) openInfo(r *store.Record) (Info, error) {
-	i := Info{ID: r.ID, Created: r.Created, Seen: r.Seen, Expires: r.Expires}
+	i := Info{ID: r.ID, Created: r.Created, Seen: r.Seen, Expires: r.Expires, Deadline: r.Deadline}
 	plain, err := s.info.OpenFor(r.ID[:], r.Info, binding(nil, r))
 	if err != nil {
 		return i, err

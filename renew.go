@@ -28,8 +28,8 @@ type oldSession struct {
 }
 
 // Login signs a user in, after they have proven who they are. The session goes
-// on under a new token, the old one is nobody at once, and both deadlines start
-// anew (ASVS 7.2.4). An anonymous visitor keeps the values, and so does the same
+// on under a new token, the old one stops working at once, and both deadlines
+// start anew (ASVS 7.2.4). An anonymous visitor keeps the values, and so does the same
 // user; another user starts with none.
 //
 // It is saved with the other changes, before the header leaves; [Session.Commit]
@@ -58,7 +58,7 @@ func (s *Session) Login(u Identity) {
 	}
 }
 
-// Renew gives the session a new token; the old one is nobody at once. The
+// Renew gives the session a new token; the old one stops working at once. The
 // deadlines stay. A visitor without a session has no token to renew.
 func (s *Session) Renew() {
 	s.look()
@@ -179,6 +179,9 @@ func (m *Manager) catchUp(ctx context.Context, a *state, id store.ID, err error,
 		return store.Record{}, err
 	}
 	if a.renewal != renewLogin {
+		if errors.Is(err, store.ErrNotFound) {
+			return store.Record{}, ErrEnded // the store has forgotten it; the tombstone is our own
+		}
 		return store.Record{}, m.endedWhy(ctx, id)
 	}
 	// A fresh proof goes on, with nothing of what has ended.

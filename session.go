@@ -143,7 +143,18 @@ func (s *Session) Expires() time.Time {
 	return s.at.rec.Expires
 }
 
-// New reports that nothing is stored for this visitor yet.
+// Deadline returns when the session ends whatever its visitor does. It is the zero
+// time while nothing is stored.
+func (s *Session) Deadline() time.Time {
+	s.look()
+	defer s.mu.Unlock()
+	if s.at == nil {
+		return time.Time{}
+	}
+	return s.at.rec.Deadline
+}
+
+// New reports whether nothing is stored for this visitor yet.
 func (s *Session) New() bool {
 	s.look()
 	defer s.mu.Unlock()
@@ -266,14 +277,15 @@ func (s *Session) fail(err error) {
 	}
 }
 
-// End ends the session: its token is nobody from the moment that End returns
-// nil, on every instance that shares the store. The cookie is taken back with
+// End ends the session: its token no longer works from the moment that End
+// returns nil, on any instance that shares the store. The cookie is taken back with
 // the response's header if that has not left. Values that are set afterwards
 // belong to a new session.
 //
 // It returns ErrUnavailable if the store could not be asked, and nothing has
 // changed then, and ErrRenewed if another request has just renewed the token: the
-// session goes on under the new one, which only the browser knows.
+// session goes on under the new one, which only the browser knows. It does not heed
+// the end of ctx: a visitor who signs out and closes the page is signed out.
 func (s *Session) End(ctx context.Context) error {
 	s.look()
 	defer s.mu.Unlock()
@@ -291,7 +303,7 @@ func (s *Session) End(ctx context.Context) error {
 		rec = s.at.old.rec
 	}
 	if rec.Version > 0 {
-		if _, err := s.m.endNow(outside{ctx, s}, rec.ID, store.Logout); err != nil {
+		if _, err := s.m.endNow(context.WithoutCancel(outside{ctx, s}), rec.ID, store.Logout); err != nil {
 			return fmt.Errorf("cloakroom: end session: %w", err)
 		}
 	}
@@ -312,8 +324,9 @@ func (s *Session) expireCookie() {
 // handler's to choose: [Status] and [WriteError] tell a fitting one. Once begun
 // it does not heed the end of ctx, which would leave half of a renewal.
 //
-// The errors are that of ctx before it began, ErrRenewed, ErrEnded, ErrUnavailable, ErrTooLarge,
-// ErrHeaderSent, ErrFinished, ErrSkipped, or a *ValueError.
+// The errors are that of ctx before it began, ErrRenewed, ErrEnded,
+// ErrUnavailable, ErrTooLarge, ErrHeaderSent, ErrFinished, ErrSkipped, or a
+// *ValueError.
 func (s *Session) Commit(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,6 +1,6 @@
 // Package auth signs users in with a name and a password, and guards handlers.
 //
-//	guard, err := auth.New(manager, users, nil)
+//	guard, err := auth.New(sessions, users, nil)
 //	…
 //	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 //		if _, err := guard.Login(r, r.PostFormValue("username"), r.PostFormValue("password")); err != nil {
@@ -11,7 +11,7 @@
 //	})
 //	mux.Handle("GET /profile", guard.RequireLogin(profile))
 //	mux.Handle("/admin/", guard.RequireRole("admin")(admin))
-//	handler := manager.Handler(csrf.Handler(mux))
+//	handler := sessions.Handler(protection.Handler(mux)) // a csrf.Protection
 //
 // Accounts come from a [Users]: package sqlusers keeps them in a database, and a
 // program with accounts of its own implements three methods.

@@ -143,7 +143,7 @@ func (a *Auth) replaceHash(ctx context.Context, user User, phc string) error {
 	return a.users.SetPassword(ctx, user.ID, phc, false)
 }
 
-// Logout ends the session: its token is nobody from then on, on every instance.
+// Logout ends the session: its token no longer works, on any instance.
 // The cookie is taken back with the response's header. It is no error if nobody
 // was signed in. The errors are those of cloakroom.Session.End: after one of
 // them the session still lives, and a page must not say otherwise.

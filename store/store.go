@@ -64,7 +64,7 @@ type ID [sha256.Size]byte
 // String returns the ID in base64url without padding, 43 characters.
 func (id ID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
-// IsZero tells the ID that no session has.
+// IsZero reports whether id is the zero ID, which no session has.
 func (id ID) IsZero() bool { return id == ID{} }
 
 // Handle returns the name under which people and log lines see the session: 16

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"log"
@@ -28,6 +29,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	go sessions.Sweep(context.Background(), 0)
 	http.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 		s := cloakroom.FromContext(r.Context())
 		fmt.Fprintln(w, "visit", visits.Update(s, func(n int) int { return n + 1 }))

@@ -44,18 +44,19 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	// The service sweeps the database.
 	users, err := sqlusers.New(context.Background(), db)
 	if err != nil {
 		log.Fatal(err)
 	}
-	guards, err := auth.New(sessions, users, nil)
+	guard, err := auth.New(sessions, users, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 
 	mux := http.NewServeMux()
 	mux.Handle("GET /login", http.RedirectHandler(*service+"/auth/login", http.StatusSeeOther))
-	mux.Handle("GET /", guards.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	mux.Handle("GET /", guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, _ := auth.UserFrom(r.Context())
 		fmt.Fprintf(w, "Hello %s, you have signed in at the service.\n", user.Name)
 	})))

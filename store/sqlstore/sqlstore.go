@@ -16,6 +16,9 @@
 // of its user's sessions, so no crash leaves a session that works and that no
 // list shows.
 //
+// What has expired stays in the database until it is swept: one program that uses
+// it runs cloakroom.Manager.Sweep. The service does.
+//
 // What a database keeps through a crash is the database's affair: see the
 // package that opens it.
 package sqlstore
