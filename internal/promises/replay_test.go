@@ -1,8 +1,11 @@
 package promises_test
 
 import (
+	"context"
+	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -222,4 +225,53 @@ func newBubbleOf(tb testing.TB, st backend, first *world) *world {
 	}
 	w.start(tb, nil)
 	return w
+}
+
+// forgetful is a store that loses a session, as one may that has to make room:
+// what it has under the ID it finds no more.
+type forgetful struct {
+	backend
+	lost atomic.Pointer[store.ID]
+}
+
+func (f *forgetful) id(id store.ID) store.ID {
+	if lost := f.lost.Load(); lost != nil && *lost == id {
+		id[0] ^= 1
+	}
+	return id
+}
+
+func (f *forgetful) Get(ctx context.Context, id store.ID) (store.Record, error) {
+	return f.backend.Get(ctx, f.id(id))
+}
+
+func (f *forgetful) Put(ctx context.Context, r store.Record) error {
+	r.ID = f.id(r.ID)
+	return f.backend.Put(ctx, r)
+}
+
+func (f *forgetful) End(ctx context.Context, id store.ID, version uint64, why store.Ended, until time.Time) error {
+	return f.backend.End(ctx, f.id(id), version, why, until)
+}
+
+// A session that the store has lost while a request was at work has ended. It was
+// not renewed, whatever the tombstone says that the attempt has left.
+func TestPromise01_LostByTheStore(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, st backend) {
+		f := &forgetful{backend: st}
+		w := newWorld(t, f, nil)
+		for _, path := range []string{"/set", "/update", "/renew", "/roles"} {
+			user := w.fresh("u")
+			cookie := w.login(t, user, "")
+			id := idOf(cookie)
+			a := w.slowly(t, path, cookie, func() { f.lost.Store(&id) })
+			if err := a.refusal(); err != nil || a.status != http.StatusConflict || a.detail() != "Session ended" {
+				t.Errorf("%s: %v: %v", path, a, err)
+			}
+			if got := w.sessions(t, user); len(got) != 1 || got[0] != id { // which f has lost
+				t.Errorf("%s left %d sessions", path, len(got))
+			}
+		}
+	})
 }
