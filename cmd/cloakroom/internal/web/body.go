@@ -129,12 +129,11 @@ func parse(raw []byte, isJSON bool, rawQuery string) (fields, error) {
 	if err != nil {
 		return nil, errMalformed
 	}
-	f := make(fields)
+	read := parseForm
 	if isJSON {
-		f, err = parseJSON(raw)
-	} else {
-		f, err = parseForm(raw)
+		read = parseJSON
 	}
+	f, err := read(raw)
 	if err != nil {
 		return nil, err
 	}

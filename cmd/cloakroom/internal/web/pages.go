@@ -33,6 +33,7 @@ type view struct {
 	Flashes              []string
 
 	Error, Name, Next, Token string // of a form
+	Wrong                    string // the field that Error is about, "" for all
 	NoAdmin                  bool   // yet
 
 	Since, Until time.Time

@@ -95,7 +95,7 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 
 // refuseSetup answers a setup that must not be or cannot be.
 func (s *Site) refuseSetup(w http.ResponseWriter, r *http.Request, err error) {
-	status, why, detail := http.StatusBadRequest, "", detailMalformed
+	status, why, detail, wrong := http.StatusBadRequest, "", detailMalformed, "username"
 	switch {
 	case errors.Is(err, sqlusers.ErrSetupGone):
 		event.Log(r.Context(), s.Logger, slog.LevelWarn, event.Setup, event.Outcome("refused"))
@@ -106,9 +106,9 @@ func (s *Site) refuseSetup(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, sqlusers.ErrNameInvalid):
 		why, detail = text("setup.name"), "User name not allowed"
 	case errors.Is(err, errShort):
-		why, detail = text("setup.short"), "Password too short"
+		why, detail, wrong = text("setup.short"), "Password too short", "password"
 	case errors.Is(err, errLong):
-		why, detail = text("setup.long"), "Password too long"
+		why, detail, wrong = text("setup.long"), "Password too long", "password"
 	default:
 		s.unavailable(w, r, "set up", err)
 		return
@@ -121,5 +121,5 @@ func (s *Site) refuseSetup(w http.ResponseWriter, r *http.Request, err error) {
 	if len(name) > maxName {
 		name = ""
 	}
-	s.showSetup(w, r, status, view{Error: why, Name: name, Token: field(r, "token")})
+	s.showSetup(w, r, status, view{Error: why, Wrong: wrong, Name: name, Token: field(r, "token")})
 }
