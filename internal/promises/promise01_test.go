@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"testing"
@@ -90,7 +91,8 @@ func TestPromise01_EveryOrderOfThreeRequests(t *testing.T) {
 func TestAttack_A01_SlowRequestAndLogout(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, st backend) {
-		w := newWorld(t, st, nil)
+		var log events
+		w := newWorld(t, st, &cloakroom.Options{StoreTimeout: slowStore, Logger: slog.New(&log)})
 		for _, end := range []kind{logsOut, ends, endsUser, renews, logsIn} {
 			for _, path := range []string{"/read", "/set", "/update", "/renew", "/roles"} {
 				t.Run(fmt.Sprintf("%s during %s", end, path), func(t *testing.T) {
@@ -108,6 +110,8 @@ func TestAttack_A01_SlowRequestAndLogout(t *testing.T) {
 						}
 					} else if err := a.refusal(); err != nil || a.status != http.StatusConflict {
 						t.Errorf("the late request got %v: %v", a, err)
+					} else if log.take("commit_failed") != 1 {
+						t.Error("no line in the log says that a change came too late")
 					}
 					if err := w.nobody(cookie); err != nil {
 						t.Error(err)

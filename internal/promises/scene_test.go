@@ -189,7 +189,7 @@ func (s *scene) checkAnswer(tb testing.TB, a *actor) error {
 		if a.answer.status == http.StatusConflict && !a.isLogin() && (a.answer.detail() == "Session renewed") != renewed {
 			return fmt.Errorf("refused with %q after %v", a.answer.detail(), rec.Ended.Reason)
 		}
-		if a.kind == reads || a.kind == ends || a.kind == endsUser {
+		if a.kind == reads || a.kind == endsUser || a.kind == ends && !renewed {
 			return fmt.Errorf("answered %v", a.answer)
 		}
 		if a.isWrite() && saved {

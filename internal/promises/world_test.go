@@ -356,3 +356,32 @@ func (w *world) nobodyAt(cookie string, direct bool, instances ...int) error {
 	}
 	return nil
 }
+
+// events is a log that counts its lines by their messages.
+type events struct {
+	mu    sync.Mutex
+	count map[string]int
+}
+
+func (e *events) Handle(_ context.Context, r slog.Record) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.count == nil {
+		e.count = map[string]int{}
+	}
+	e.count[r.Message]++
+	return nil
+}
+
+func (e *events) Enabled(context.Context, slog.Level) bool { return true }
+func (e *events) WithAttrs([]slog.Attr) slog.Handler       { return e }
+func (e *events) WithGroup(string) slog.Handler            { return e }
+
+// take returns how many lines there were since it was asked last.
+func (e *events) take(message string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := e.count[message]
+	delete(e.count, message)
+	return n
+}
