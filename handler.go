@@ -175,7 +175,7 @@ func (m *Manager) refuse(s *Session, p presented) {
 	case p.valid > 1:
 		m.event(s.r.Context(), slog.LevelWarn, event.TwoCookies, event.Addr(m.ClientAddr(s.r)))
 	case p.seen > 0:
-		m.event(s.r.Context(), slog.LevelInfo, event.BadCookie, event.Addr(m.ClientAddr(s.r)), event.Reason("shape or signature"))
+		m.event(s.r.Context(), slog.LevelInfo, event.BadCookie, event.Addr(m.ClientAddr(s.r)))
 	}
 }
 

@@ -11,14 +11,11 @@ const (
 	Login = "login"
 
 	// LoginRefused: a login failed. Warn: user (the name as it was typed), addr,
-	// reason (unknown, disabled, password, no password, bad name, too long).
-	// Error where the users or the hasher could not answer: reason unavailable,
-	// err; Warn with reason busy where too many hashes were waiting.
+	// reason (unknown, disabled, password, no password, unusable hash, bad name,
+	// empty password, too long), or busy where too many hashes were waiting. Error:
+	// reason unavailable where the users or the hasher did not answer, and not saved
+	// where the session could not be; err.
 	LoginRefused = "login_refused"
-
-	// Throttled: a login was refused before its password was looked at, because
-	// too many had failed. Warn: user (as typed), addr.
-	Throttled = "throttled"
 
 	// Logout: a visitor ended their own session. Info: user (the ID), addr,
 	// session.
@@ -42,37 +39,36 @@ const (
 	// addr, reason, origin where there is one, session where there is one.
 	CSRFRefused = "csrf_refused"
 
-	// BadCookie: a session cookie failed by shape or signature. Info: addr,
-	// reason.
+	// BadCookie: a session cookie failed by shape or signature. Info: addr.
 	BadCookie = "bad_cookie"
 
 	// TwoCookies: a request carried two different valid session cookies and was
 	// taken as anonymous. Warn: addr.
 	TwoCookies = "two_cookies"
 
-	// RecordUnreadable: a record could not be opened or decoded; its session
-	// counts as ended. Error: session, err.
+	// RecordUnreadable: a record could not be opened or decoded; its visitor counts
+	// as a stranger, or its line of a list is empty. Error: session, err, and addr
+	// where a request came with it.
 	RecordUnreadable = "record_unreadable"
 
 	// ValueUnreadable: one value of a session could not be decoded into the type
 	// it was asked for. Error: session, name, err.
 	ValueUnreadable = "value_unreadable"
 
-	// StoreFailed: the store could not answer; the request got 503. Error: op,
-	// session where known, err.
+	// StoreFailed: the store did not answer. A request that needed it got 503. Error,
+	// or Info where it was the client that went away: op, session where known, err.
 	StoreFailed = "store_failed"
 
 	// TouchFailed: the idle time could not be refreshed; the request went on.
 	// Warn: session, err.
 	TouchFailed = "touch_failed"
 
-	// WriteAfterEnd: a handler changed a session that could not be saved any
-	// more, as the header had left or the handler had returned. Error: session,
-	// err.
+	// WriteAfterEnd: a handler changed a session that could not be saved any more,
+	// as the header had left or the handler had returned. Error: addr, err.
 	WriteAfterEnd = "write_after_end"
 
-	// CommitFailed: the changes of a request could not be saved. Error (Info
-	// where the session had been renewed or had ended meanwhile): session, err.
+	// CommitFailed: the changes of a request could not be saved. Error, or Info where
+	// the session had been renewed or had ended meanwhile: addr, err.
 	CommitFailed = "commit_failed"
 
 	// SweepFailed: expired sessions could not be swept; the next turn tries
@@ -83,30 +79,24 @@ const (
 	// recent proof. Warn: user (the ID), addr, session, reason.
 	AccessRefused = "access_refused"
 
-	// UsersFailed: a guard could not read the users and answered 503. Error:
-	// addr, session, err.
+	// UsersFailed: the users could not be read, and the answer was 503. Error, or Info
+	// where it was the client that went away: session, err.
 	UsersFailed = "users_failed"
 
 	// RehashFailed: a login succeeded, but its password could not be stored
 	// under newer parameters. Warn: user (the ID), err.
 	RehashFailed = "rehash_failed"
 
-	// PasswordChanged: a user's password was changed. Info: user (the ID), addr.
-	PasswordChanged = "password_changed"
-
-	// UserChanged: an account was made, disabled, enabled, or given other roles.
-	// Info: user (the ID), by (the ID of who did it), action.
+	// UserChanged: an account was made, disabled, enabled, or given other roles by a
+	// command. Info: user (the ID), outcome.
 	UserChanged = "user_changed"
 
-	// Setup: the first administrator was made, or a setup link was issued or
-	// refused. Info: user (the ID) where there is one, addr, outcome.
+	// Setup: a setup link was issued, or the first administrator made. Info: outcome,
+	// user (the ID) where there is one. Warn with outcome refused where a link was not
+	// valid.
 	Setup = "setup"
 
-	// KeysChanged: the key ring was replaced, or keys were rotated or taken
-	// away. Info: active (the key's ID), action.
-	KeysChanged = "keys_changed"
-
-	// Panic: a handler panicked; the session was not saved. Error: err.
+	// Panic: a handler panicked; the session was not saved. Error: err, stack.
 	Panic = "panic"
 
 	// Start and Stop: the program began and ceased to serve. Info: addr,
