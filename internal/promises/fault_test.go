@@ -34,14 +34,6 @@ type stage struct {
 	trace  *trace
 }
 
-func post(path string, form ...string) request {
-	q := request{method: "POST", path: path, form: url.Values{}}
-	for i := 0; i < len(form); i += 2 {
-		q.form.Set(form[i], form[i+1])
-	}
-	return q
-}
-
 // USER and ID in a form stand for the stage's.
 var flows = []flow{
 	{"first write", "", post("/set", "open", "", "name", "n", "value", "v"), (*stage).newSession, false},

@@ -33,7 +33,7 @@ func TestPromise01_EveryOrderOfTwoRequests(t *testing.T) {
 				for from := range w.instances {
 					user := w.fresh("u")
 					orders += explore(t, func() *scene {
-						return newScene(t, w, w.login(t, user, ""), from, late, end)
+						return newScene(t, w, w.signIn(t, user), from, late, end)
 					})
 				}
 			}
@@ -78,7 +78,7 @@ func TestPromise01_EveryOrderOfThreeRequests(t *testing.T) {
 		for _, cast := range casts {
 			user := w.fresh("u")
 			orders += explore(t, func() *scene {
-				return newScene(t, w, w.login(t, user, ""), 0, cast...)
+				return newScene(t, w, w.signIn(t, user), 0, cast...)
 			})
 		}
 		t.Logf("%d orders", orders)

@@ -22,7 +22,7 @@ func TestPromise02_EveryOrderOfWriters(t *testing.T) {
 		for _, cast := range casts {
 			user := w.fresh("u")
 			explore(t, func() *scene {
-				return newScene(t, w, w.login(t, user, ""), 0, cast...)
+				return newScene(t, w, w.signIn(t, user), 0, cast...)
 			})
 		}
 	})

@@ -78,7 +78,7 @@ func (w *world) random(t *testing.T, rounds int, seed uint64) {
 // stranger who has a value.
 func (w *world) visitor(t *testing.T, rng *rand.Rand) string {
 	if rng.IntN(4) > 0 {
-		return w.login(t, w.fresh("u"), "")
+		return w.signIn(t, w.fresh("u"))
 	}
 	return w.must(t, request{method: "POST", path: "/set", form: url.Values{"open": {""}, "name": {"first"}, "value": {"f"}}}).cookie
 }

@@ -173,6 +173,15 @@ type request struct {
 	direct bool // to the handler, without a network: for looks after the fact
 }
 
+// post is a POST of a form: names and values in turn.
+func post(path string, form ...string) request {
+	q := request{method: "POST", path: path, form: url.Values{}}
+	for i := 0; i < len(form); i += 2 {
+		q.form.Set(form[i], form[i+1])
+	}
+	return q
+}
+
 // answer is what came back.
 type answer struct {
 	status  int
@@ -308,6 +317,12 @@ func (w *world) login(tb testing.TB, user, cookie string) string {
 		tb.Fatalf("login set no cookie: %v", a)
 	}
 	return a.cookie
+}
+
+// signIn signs a user in and stores a value, and returns the cookie.
+func (w *world) signIn(tb testing.TB, user string) string {
+	tb.Helper()
+	return w.must(tb, post("/login", "user", user, "name", "first", "value", "f")).cookie
 }
 
 // read returns what the session behind a cookie holds, on an instance.
