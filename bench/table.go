@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"unicode/utf8"
+)
+
+// A line of the table compares with one peer. Empty cells are those of the line
+// above, or have no meaning.
+type line struct {
+	what, floor, ours, peer string
+	overFloor, overPeer     string
+	goal, holds             string
+}
+
+var head = line{"what", "floor", "ours", "peer", "ours / floor", "ours / peer", "goal", "holds"}
+
+func (l line) cells() []string {
+	return []string{l.what, l.floor, l.ours, l.peer, l.overFloor, l.overPeer, l.goal, l.holds}
+}
+
+// printTable writes the lines as a table of Markdown that can be read as it is.
+func printTable(w io.Writer, lines []line) {
+	all := append([]line{head}, lines...)
+	width := make([]int, len(head.cells()))
+	for _, l := range all {
+		for i, cell := range l.cells() {
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for n, l := range all {
+		for i, cell := range l.cells() {
+			fmt.Fprintf(w, "| %s%s ", cell, strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)))
+		}
+		fmt.Fprintln(w, "|")
+		if n == 0 {
+			for i := range width {
+				fmt.Fprintf(w, "| %s ", strings.Repeat("-", max(width[i], 3)))
+			}
+			fmt.Fprintln(w, "|")
+		}
+	}
+}
+
+// yes says whether a goal holds.
+func yes(ok bool) string {
+	if ok {
+		return "yes"
+	}
+	return "NO"
+}
+
+// took writes nanoseconds with three digits.
+func took(ns float64) string {
+	switch {
+	case ns < 1e3:
+		return fmt.Sprintf("%.0f ns", ns)
+	case ns < 1e6:
+		return digits(ns/1e3) + " µs"
+	case ns < 1e9:
+		return digits(ns/1e6) + " ms"
+	}
+	return digits(ns/1e9) + " s"
+}
+
+// times writes a ratio.
+func times(x float64) string {
+	if x > 0 && x < 0.001 {
+		return "1 / " + digits(math.Round(1/x))
+	}
+	return digits(x)
+}
+
+// digits writes a number with three digits that count.
+func digits(x float64) string {
+	switch {
+	case x >= 100:
+		return fmt.Sprintf("%.0f", x)
+	case x >= 10:
+		return fmt.Sprintf("%.1f", x)
+	case x >= 0.1:
+		return fmt.Sprintf("%.2f", x)
+	}
+	return fmt.Sprintf("%.3f", x)
+}
+
+// spent writes time and allocations.
+func spent(r result) string {
+	return fmt.Sprintf("%s, %.0f allocs", took(r.time()), r.allocations())
+}
+
+// named is a figure of a peer with its name.
+func named(r result) string { return r.name + " " + spent(r) }
