@@ -3,10 +3,9 @@
 GO       ?= go
 TOOL      = $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 20s
-COUNT    ?= 5
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: help run test lint fuzz bench prove cross govulncheck
+.PHONY: help run test lint fuzz bench prove list cross govulncheck
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +36,16 @@ fuzz: ## fuzz every target for FUZZTIME (20s), one after the other
 		done; \
 	done
 
-bench: ## run every benchmark COUNT times (5)
-	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) ./...
+# The peers stand in a module of their own, where no program that imports
+# Cloakroom finds them. Our own benchmarks: go test -run '^$$' -bench . ./...
+bench: ## compare with other session libraries, side by side; BENCH="-only memory" chooses
+	@cd bench && $(GO) run . $(BENCH)
 
-prove: ## run the tests of promises, requirements and attacks, and list them by number
-	@scripts/prove
+prove: ## prove what takes too long for every change; WHAT="tests fuzz login list" chooses
+	@GO='$(GO)' scripts/prove $(WHAT)
+
+list: ## run the tests of promises, requirements and attacks, and list them by number
+	@GO='$(GO)' scripts/prove list
 
 cross: ## compile everything, tests too, without cgo for every platform
 	@set -e; for p in $(PLATFORMS); do \
