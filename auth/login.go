@@ -43,7 +43,7 @@ type HashReplacer interface {
 // otherwise.
 func (a *Auth) Login(r *http.Request, name, pw string) (User, error) {
 	ctx := r.Context()
-	s := a.m.FromContext(ctx)
+	a.m.FromContext(ctx) // panics before a hash is computed
 	user, reason, err := a.verify(ctx, name, pw)
 	if err != nil {
 		level := slog.LevelWarn
@@ -53,14 +53,27 @@ func (a *Auth) Login(r *http.Request, name, pw string) (User, error) {
 		a.event(ctx, level, event.LoginRefused, event.User(name), event.Addr(a.m.ClientAddr(r)), event.Reason(reason), cause(err))
 		return User{}, err
 	}
-	s.Login(cloakroom.Identity{UserID: user.ID, Epoch: user.Epoch, Method: methodPassword, Roles: user.Roles})
-	if err := s.Commit(ctx); err != nil {
-		a.event(ctx, outage(err), event.LoginRefused, event.User(name), event.Addr(a.m.ClientAddr(r)), event.Reason("not saved"), event.Err(err))
+	if err := a.SignIn(r, user, methodPassword); err != nil {
 		return User{}, err
 	}
-	a.event(ctx, slog.LevelInfo, event.Login, event.User(user.ID), event.Addr(a.m.ClientAddr(r)), event.Session(s.ID()))
 	a.rehash(ctx, user, pw)
 	return shown(user), nil
+}
+
+// SignIn signs a user in whose identity the program has proven by itself: who has
+// just registered, or comes from another login. method says how, in one word for
+// lists of sessions. The user must have been read before the proof, as the session
+// keeps the epoch: see [Auth.Login], which does the rest as SignIn does.
+func (a *Auth) SignIn(r *http.Request, u User, method string) error {
+	ctx := r.Context()
+	s := a.m.FromContext(ctx)
+	s.Login(cloakroom.Identity{UserID: u.ID, Epoch: u.Epoch, Method: method, Roles: roleSet(u.Roles)})
+	if err := s.Commit(ctx); err != nil {
+		a.event(ctx, outage(err), event.LoginRefused, event.User(u.ID), event.Addr(a.m.ClientAddr(r)), event.Reason("not saved"), event.Err(err))
+		return err
+	}
+	a.event(ctx, slog.LevelInfo, event.Login, event.User(u.ID), event.Addr(a.m.ClientAddr(r)), event.Session(s.ID()))
+	return nil
 }
 
 // verify returns the user whose name and password these are. Otherwise the error

@@ -98,7 +98,7 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 	handler := audit.Middleware(log, cfg.TrustedProxies, site.Fail, site)
 	servers := []listening{{newServer(handler, cert, log), ln}}
 	if admin != nil {
-		servers = append(servers, listening{newServer(health(b), nil, log), admin})
+		servers = append(servers, listening{newServer(health(b, log), nil, log), admin})
 		event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(admin.Addr().String()), slog.String("serves", "health"))
 	}
 	return serveAll(ctx, stop, servers)

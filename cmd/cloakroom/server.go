@@ -16,6 +16,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/store"
 )
 
@@ -124,7 +125,7 @@ func serveAll(ctx context.Context, stop func(), servers []listening) error {
 }
 
 // health answers whether the process lives, and whether it can do its work.
-func health(b *backend.Backend) http.Handler {
+func health(b *backend.Backend, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answerHealth(w, nil)
@@ -141,7 +142,10 @@ func health(b *backend.Backend) http.Handler {
 		if errors.Is(userErr, auth.ErrNoUser) {
 			userErr = nil
 		}
-		answerHealth(w, errors.Join(err, userErr))
+		if err = errors.Join(err, userErr); err != nil {
+			event.Log(ctx, log, slog.LevelError, event.StoreFailed, slog.String("op", "readiness"), event.Err(err))
+		}
+		answerHealth(w, err)
 	})
 	return mux
 }

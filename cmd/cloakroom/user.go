@@ -75,13 +75,20 @@ func newUserAdd(env *environment) *cobra.Command {
 
 // userError words what the accounts refuse, for people.
 func userError(err error) error {
-	for _, known := range []error{
-		sqlusers.ErrNameTaken, sqlusers.ErrNameInvalid, sqlusers.ErrRoleInvalid, sqlusers.ErrLastAdmin, auth.ErrNoUser,
-	} {
-		if errors.Is(err, known) {
-			_, text, _ := strings.Cut(known.Error(), ": ")
-			return errors.New(text)
-		}
+	if e, ok := errors.AsType[*auth.NameError](err); ok {
+		return errors.New("the user name " + e.Reason)
+	}
+	switch {
+	case errors.Is(err, sqlusers.ErrNameTaken):
+		return errors.New("the user name is taken: choose another one")
+	case errors.Is(err, sqlusers.ErrNameInvalid):
+		return errors.New("not a user name: use 1 to 256 bytes without blanks and control characters")
+	case errors.Is(err, sqlusers.ErrRoleInvalid):
+		return errors.New("not a role: use 1 to 64 letters, digits and . _ - : /")
+	case errors.Is(err, sqlusers.ErrLastAdmin):
+		return errors.New("this is the last administrator who can sign in: make another one first")
+	case errors.Is(err, auth.ErrNoUser):
+		return errors.New("no such user: \"cloakroom user list\" lists them")
 	}
 	return err
 }
@@ -160,7 +167,7 @@ func allUsers(ctx context.Context, users *sqlusers.Users) func(yield func(sqluse
 func findUser(ctx context.Context, users *sqlusers.Users, name string) (auth.User, error) {
 	canonical, err := auth.CanonicalName(name)
 	if err != nil {
-		return auth.User{}, auth.ErrNoUser
+		return auth.User{}, auth.ErrNoUser // nobody can have such a name
 	}
 	return users.ByName(ctx, canonical)
 }

@@ -87,10 +87,6 @@ const (
 	// under newer parameters. Warn: user (the ID), err.
 	RehashFailed = "rehash_failed"
 
-	// UserChanged: an account was made, disabled, enabled, or given other roles by a
-	// command. Info: user (the ID), outcome.
-	UserChanged = "user_changed"
-
 	// Setup: a setup link was issued, or the first administrator made. Info: outcome,
 	// user (the ID) where there is one. Warn with outcome refused where a link was not
 	// valid.

@@ -93,7 +93,7 @@ func retryAfter(err error) string {
 
 // unavailable answers a request whose accounts could not be read, and logs why.
 func (s *Site) unavailable(w http.ResponseWriter, r *http.Request, doing string, err error) {
-	event.Log(r.Context(), s.Logger, slog.LevelError, event.StoreFailed, slog.String("op", doing), event.Err(err))
+	event.Log(r.Context(), s.Logger, slog.LevelError, event.UsersFailed, slog.String("op", doing), event.Err(err))
 	w.Header().Set("Retry-After", "1")
 	s.fail(w, r, http.StatusServiceUnavailable, problem.Unavailable)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -20,9 +19,9 @@ const maxBody = 64 << 10
 
 // What is wrong with a body, as programs read it.
 const (
-	detailMalformed = "Malformed request"
-	detailTooLarge  = "Request too large"
-	detailFormat    = "Content type must be application/json or application/x-www-form-urlencoded"
+	detailUnread   = "Request body could not be read"
+	detailTooLarge = "Request body is over 64 KiB"
+	detailFormat   = "Content type must be application/json or application/x-www-form-urlencoded"
 )
 
 // secrets are fields that belong into a body and never into a URL, where logs
@@ -30,7 +29,23 @@ const (
 // and leaves in a body.
 var secrets = []string{"username", "password", "token", "csrf_token"}
 
-var errMalformed = errors.New("malformed body")
+// malformed is what is wrong with a body: it is told as it stands, so it repeats
+// nothing of the body but names of ours.
+type malformed string
+
+func (e malformed) Error() string { return string(e) }
+
+const (
+	errUTF8   = malformed("Request body or query is not UTF-8")
+	errQuery  = malformed("Query is malformed")
+	errForm   = malformed("Request body is not a form: send JSON as application/json")
+	errObject = malformed("Request body is not one JSON object")
+	errTwice  = malformed("A field is there twice")
+	errInURL  = malformed("User name, password and tokens belong into the body, not into the URL")
+)
+
+// notText is a field that is something else than a string.
+func notText(name string) error { return malformed("Field " + name + " must be a string") }
 
 // fields are the texts of a body, each name once.
 type fields map[string]string
@@ -65,7 +80,7 @@ func (s *Site) body(next http.Handler) http.Handler {
 		raw, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 		switch {
 		case err != nil:
-			s.fail(w, r, http.StatusBadRequest, detailMalformed)
+			s.fail(w, r, http.StatusBadRequest, detailUnread)
 			return
 		case len(raw) > maxBody:
 			w.Header().Set("Connection", "close")
@@ -78,7 +93,7 @@ func (s *Site) body(next http.Handler) http.Handler {
 		}
 		f, err := parse(raw, isJSON, r.URL.RawQuery)
 		if err != nil {
-			s.fail(w, r, http.StatusBadRequest, detailMalformed)
+			s.fail(w, r, http.StatusBadRequest, err.Error())
 			return
 		}
 		r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, f))
@@ -123,11 +138,11 @@ func inJSON(r *http.Request) *http.Request {
 // name that stands in both is twice.
 func parse(raw []byte, isJSON bool, rawQuery string) (fields, error) {
 	if !utf8.Valid(raw) {
-		return nil, errMalformed
+		return nil, errUTF8
 	}
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return nil, errMalformed
+		return nil, errQuery
 	}
 	read := parseForm
 	if isJSON {
@@ -138,9 +153,11 @@ func parse(raw []byte, isJSON bool, rawQuery string) (fields, error) {
 		return nil, err
 	}
 	for name, values := range query {
-		_, twice := f[name]
-		if twice || len(values) > 1 || slices.Contains(secrets, name) {
-			return nil, errMalformed
+		if slices.Contains(secrets, name) {
+			return nil, errInURL
+		}
+		if _, twice := f[name]; twice || len(values) > 1 {
+			return nil, errTwice
 		}
 		if name == "next" && utf8.ValidString(values[0]) {
 			f[name] = values[0]
@@ -153,16 +170,19 @@ func parse(raw []byte, isJSON bool, rawQuery string) (fields, error) {
 // a form would have written it as %7B.
 func parseForm(raw []byte) (fields, error) {
 	if len(raw) > 0 && (raw[0] == '{' || raw[0] == '[') {
-		return nil, errMalformed
+		return nil, errForm
 	}
 	form, err := url.ParseQuery(string(raw))
 	if err != nil {
-		return nil, errMalformed
+		return nil, errForm
 	}
 	f := make(fields, len(form))
 	for name, values := range form {
-		if len(values) > 1 || !utf8.ValidString(name) || !utf8.ValidString(values[0]) {
-			return nil, errMalformed
+		if len(values) > 1 {
+			return nil, errTwice
+		}
+		if !utf8.ValidString(name) || !utf8.ValidString(values[0]) {
+			return nil, errUTF8
 		}
 		f[name] = values[0]
 	}
@@ -176,32 +196,35 @@ func parseForm(raw []byte) (fields, error) {
 func parseJSON(raw []byte) (fields, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, errMalformed
+		return nil, errObject
 	}
 	f, seen := make(fields), make(map[string]bool)
 	for dec.More() {
 		t, err := dec.Token()
 		name, ok := t.(string)
-		if err != nil || !ok || seen[name] {
-			return nil, errMalformed
+		if err != nil || !ok {
+			return nil, errObject
+		}
+		if seen[name] {
+			return nil, errTwice
 		}
 		seen[name] = true
 		var value json.RawMessage
 		if err := dec.Decode(&value); err != nil {
-			return nil, errMalformed
+			return nil, errObject
 		}
 		var s string
 		if value[0] == '"' && whole(value) && json.Unmarshal(value, &s) == nil {
 			f[name] = s
 		} else if name == "next" || slices.Contains(secrets, name) {
-			return nil, errMalformed
+			return nil, notText(name)
 		}
 	}
 	if _, err := dec.Token(); err != nil { // the closing brace
-		return nil, errMalformed
+		return nil, errObject
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, errMalformed
+		return nil, errObject
 	}
 	return f, nil
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/cloakroom-dev/cloakroom/internal/problem"
 )
 
-// maxName is the longest user name in bytes.
-const maxName = 256
+// detailCredentials is what programs read who send no name or password at all.
+const detailCredentials = "User name of 1 to 256 bytes and password are required"
 
 // userDoc is a user as programs read it.
 type userDoc struct {
@@ -86,8 +86,8 @@ func (s *Site) next(target string) string { return auth.Next(target, s.Prefix+"/
 // or too long, is 400; what is merely nobody's is 401.
 func (s *Site) login(w http.ResponseWriter, r *http.Request) {
 	name, password := field(r, "username"), field(r, "password")
-	if name == "" || password == "" || len(name) > maxName {
-		s.refuseLogin(w, r, http.StatusBadRequest, detailMalformed, text("login.missing"))
+	if name == "" || password == "" || len(name) > auth.MaxName {
+		s.refuseLogin(w, r, http.StatusBadRequest, detailCredentials, text("login.missing"))
 		return
 	}
 	u, err := s.auth.Login(r, name, password)
@@ -111,7 +111,7 @@ func (s *Site) refuseLogin(w http.ResponseWriter, r *http.Request, status int, d
 		return
 	}
 	name := field(r, "username")
-	if len(name) > maxName {
+	if len(name) > auth.MaxName {
 		name = ""
 	}
 	s.showLogin(w, r, status, view{Error: why, Name: name, Next: field(r, "next")})

@@ -40,12 +40,11 @@ func (s *Site) profile(w http.ResponseWriter, r *http.Request) {
 	at := cloakroom.FromContext(r.Context())
 	s.render(w, r, http.StatusOK, "profile", view{
 		Title: text("profile.title"), Here: "profile", Flashes: at.Flashes(),
-		Since: at.AuthTime(), Until: at.AuthTime().Add(s.Session.Lifetime), Idle: words(s.Session.IdleTimeout),
+		Since: at.AuthTime(), Until: at.Deadline(), Idle: words(s.Session.IdleTimeout),
 	})
 }
 
-// words writes a duration without the zeros that time.Duration adds: "30m", not
-// "30m0s".
+// words writes a duration for people: "30 minutes", not "30m0s".
 func words(d time.Duration) string {
 	switch {
 	case d%time.Hour == 0:

@@ -7,7 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/csrf"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
@@ -15,8 +15,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/password"
 )
 
-// minPassword is the shortest new password, in characters (NIST SP 800-63B-4
-// §3.1.1.2, ASVS 6.2.1).
+// minPassword is the shortest new password, in characters (ASVS 6.2.1).
 const minPassword = 8
 
 // detailGone is what programs read of a link that no longer works.
@@ -66,7 +65,7 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 		s.refuseSetup(w, r, err)
 		return
 	}
-	if name == "" || len(name) > maxName {
+	if name == "" || len(name) > auth.MaxName {
 		s.refuseSetup(w, r, sqlusers.ErrNameInvalid)
 		return
 	}
@@ -85,7 +84,10 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	event.Log(ctx, s.Logger, slog.LevelInfo, event.Setup, event.User(u.ID), event.Outcome("administrator made"))
-	cloakroom.FromContext(ctx).Login(cloakroom.Identity{UserID: u.ID, Epoch: u.Epoch, Method: "password", Roles: u.Roles})
+	if err := s.auth.SignIn(r, u, "password"); err != nil {
+		s.refuse(w, r, err)
+		return
+	}
 	if answersJSON(r) {
 		writeJSON(w, http.StatusCreated, map[string]userDoc{"user": document(u)})
 		return
@@ -95,20 +97,20 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 
 // refuseSetup answers a setup that must not be or cannot be.
 func (s *Site) refuseSetup(w http.ResponseWriter, r *http.Request, err error) {
-	status, why, detail, wrong := http.StatusBadRequest, "", detailMalformed, "username"
+	status, why, detail, wrong := http.StatusBadRequest, "", "", "username"
 	switch {
 	case errors.Is(err, sqlusers.ErrSetupGone):
 		event.Log(r.Context(), s.Logger, slog.LevelWarn, event.Setup, event.Outcome("refused"))
 		s.fail(w, r, http.StatusGone, detailGone)
 		return
 	case errors.Is(err, sqlusers.ErrNameTaken):
-		status, why, detail = http.StatusConflict, text("setup.taken"), "User name taken"
+		status, why, detail = http.StatusConflict, text("setup.taken"), "User name is taken"
 	case errors.Is(err, sqlusers.ErrNameInvalid):
-		why, detail = text("setup.name"), "User name not allowed"
+		why, detail = text("setup.name"), "User name must have 1 to 256 bytes, no blanks and no control characters"
 	case errors.Is(err, errShort):
-		why, detail, wrong = text("setup.short"), "Password too short", "password"
+		why, detail, wrong = text("setup.short"), "Password must have at least 8 characters", "password"
 	case errors.Is(err, errLong):
-		why, detail, wrong = text("setup.long"), "Password too long", "password"
+		why, detail, wrong = text("setup.long"), "Password must have at most 1024 bytes", "password"
 	default:
 		s.unavailable(w, r, "set up", err)
 		return
@@ -118,7 +120,7 @@ func (s *Site) refuseSetup(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	name := field(r, "username")
-	if len(name) > maxName {
+	if len(name) > auth.MaxName {
 		name = ""
 	}
 	s.showSetup(w, r, status, view{Error: why, Wrong: wrong, Name: name, Token: field(r, "token")})
