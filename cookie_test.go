@@ -294,7 +294,7 @@ func TestAttack_A14_NoOtherDecoder(t *testing.T) {
 		"hash for a tag":      b64(slices.Concat(raw[:37], unkeyed[:16])),
 		"eight bytes of tag":  b64(raw[:45]),
 		"long tag":            b64(append(slices.Clone(raw), make([]byte, 16)...)),
-		"sealed by the store": b64(s.spy.live(t)[0].Data[:53]),
+		"sealed by the store": b64(append(s.spy.live(t)[0].Data, make([]byte, 53)...)[:53]),
 	} {
 		s.refuse(t, what, cookieName+"="+value)
 	}

@@ -86,7 +86,7 @@ func userError(err error) error {
 	case errors.Is(err, sqlusers.ErrRoleInvalid):
 		return errors.New("not a role: use 1 to 64 letters, digits and . _ - : /")
 	case errors.Is(err, sqlusers.ErrLastAdmin):
-		return errors.New("this is the last administrator who can sign in: make another one first")
+		return errors.New("this is the last enabled administrator: make another one first")
 	case errors.Is(err, auth.ErrNoUser):
 		return errors.New("no such user: \"cloakroom user list\" lists them")
 	}
