@@ -25,6 +25,7 @@ lint: ## check format, vet, staticcheck and the shell scripts
 	sh -n scripts/tools
 	sh -n scripts/prove
 	bash -n .ci/run
+	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 

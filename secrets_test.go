@@ -182,8 +182,10 @@ func TestPromise11_NeitherLogNorErrorsSayASecret(t *testing.T) {
 		for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
 			said = append(said, fmt.Sprintf(format, kept), fmt.Sprintf(format, s.Manager), fmt.Sprintf(format, []any{kept}))
 		}
-		if b, err := json.Marshal(kept); err == nil {
-			said = append(said, string(b))
+		for _, v := range []any{kept, s.Manager} {
+			if b, err := json.Marshal(v); err == nil {
+				said = append(said, string(b))
+			}
 		}
 		infos, err := s.List(t.Context(), "u1")
 		if err != nil {

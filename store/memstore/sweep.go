@@ -31,7 +31,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if off := now.Sub(time.Now()); off.Abs() > store.Slack {
+	if off := time.Until(now); off.Abs() > store.Slack {
 		return 0, fmt.Errorf("memstore: sweep: the clock is off by %v, at most %v are allowed", off, store.Slack)
 	}
 	horizon := now.Add(-store.Slack).UnixMilli()

@@ -137,7 +137,7 @@ func endUserBesideCreates(p *probe) {
 		ended += n
 		for _, id := range before {
 			if _, err := p.Get(p.ctx, id); !is(err, store.ErrEnded) {
-				return fmt.Errorf("Get of a session that was created before EndUser began: %v, want %w", err, store.ErrEnded)
+				return fmt.Errorf("a session that was created before EndUser began: Get returns %v, want %w", err, store.ErrEnded)
 			}
 		}
 		return err
