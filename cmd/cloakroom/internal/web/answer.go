@@ -127,7 +127,7 @@ func (s *Site) errorPage(w http.ResponseWriter, r *http.Request, status int, det
 func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name string, v view) {
 	v.Prefix, v.Style = s.Prefix, s.Prefix+s.pages.styleName
 	if u, ok := auth.UserFrom(r.Context()); ok {
-		v.User, v.CSRF = &u, csrf.Token(r.Context())
+		v.User, v.CSRF = &u, csrf.Field(r.Context())
 	}
 	var b bytes.Buffer
 	if err := s.pages.templates.ExecuteTemplate(&b, name, v); err != nil {

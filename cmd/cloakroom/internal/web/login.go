@@ -72,7 +72,7 @@ func (s *Site) beforeSetup(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Site) showLogin(w http.ResponseWriter, r *http.Request, status int, v view) {
-	v.Title, v.CSRF = text("login.title"), csrf.Token(r.Context())
+	v.Title, v.CSRF = text("login.title"), csrf.Field(r.Context())
 	if auth.Next(v.Next, "/") != v.Next {
 		v.Next = "" // it leads nowhere of ours: not worth carrying along
 	}

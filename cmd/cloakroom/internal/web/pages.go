@@ -29,7 +29,7 @@ type view struct {
 	Title, Style, Prefix string
 	Here                 string // which of the navigation's pages this is
 	User                 *auth.User
-	CSRF                 string
+	CSRF                 template.HTML // the hidden field of every form
 	Flashes              []string
 
 	Error, Name, Next, Token string // of a form

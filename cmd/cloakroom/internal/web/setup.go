@@ -51,7 +51,7 @@ func (s *Site) setupPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Site) showSetup(w http.ResponseWriter, r *http.Request, status int, v view) {
-	v.Title, v.CSRF = text("setup.title"), csrf.Token(r.Context())
+	v.Title, v.CSRF = text("setup.title"), csrf.Field(r.Context())
 	s.render(w, r, status, "setup", v)
 }
 
