@@ -211,6 +211,72 @@ func TestGuide(t *testing.T) {
 	admin.want(t, "GET", base+"/admin", nil, 200, `{"message":"Admin dashboard for testuser."}`)
 }
 
+func TestWebapp(t *testing.T) {
+	hidden := regexp.MustCompile(`name="csrf_token" value="([A-Za-z0-9_-]+)"`)
+	// submit fills in a page's form, as a browser would.
+	submit := func(v *visitor, page, action string, form url.Values) (int, string) {
+		_, body := v.do(t, "GET", page, nil)
+		field := hidden.FindStringSubmatch(body)
+		if field == nil {
+			t.Fatalf("%s has no csrf_token:\n%s", page, body)
+		}
+		form.Set("csrf_token", field[1])
+		return v.do(t, "POST", action, form)
+	}
+	form := func(name, password string) url.Values {
+		return url.Values{"username": {name}, "password": {password}, "next": {"/admin/"}}
+	}
+	dir := t.TempDir()
+	wait(t, start(t, dir, "webapp", "-listen", "127.0.0.1:0"), `no user yet: start once with -user NAME -password PASSWORD`)
+	base := wait(t, start(t, dir, "webapp", "-listen", "127.0.0.1:0", "-user", "ada", "-password", "correct horse"), address)
+
+	var v visitor
+	v.want(t, "GET", base+"/account/", nil, 401, "")
+	v.want(t, "POST", base+"/login", form("ada", "correct horse"), 403, "") // no field
+	status, body := submit(&v, base+"/login", base+"/login", form("ada", "correct house"))
+	if status != 401 || !strings.Contains(body, "User name or password is wrong.") || hidden.FindString(body) == "" {
+		t.Errorf("a wrong password: %d, want 401 and the form once more\n%s", status, body)
+	}
+	if len(v.cookies) != 1 || !strings.HasSuffix(v.cookies[0].Name, "csrf") {
+		t.Fatalf("before the login there are the cookies %v, want the pre-login cookie", v.cookies)
+	}
+	elsewhere := form("ada", "correct house")
+	elsewhere.Set("next", "//evil.example")
+	_, body = v.do(t, "GET", base+"/login?next=//evil.example", nil)
+	if _, again := submit(&v, base+"/login", base+"/login", elsewhere); strings.Contains(body+again, "evil") {
+		t.Errorf("the form takes an address elsewhere along:\n%s\n%s", body, again)
+	}
+	stranger := &visitor{} // has a field, and not the cookie that belongs to it
+	without := form("ada", "correct horse")
+	_, body = v.do(t, "GET", base+"/login", nil)
+	without.Set("csrf_token", hidden.FindStringSubmatch(body)[1])
+	stranger.want(t, "POST", base+"/login", without, 403, "")
+	if status, body := submit(&v, base+"/login", base+"/login", form("ada", "correct horse")); status != 303 {
+		t.Fatalf("login: %d %s", status, body)
+	}
+	if status, body := v.do(t, "GET", base+"/account/", nil); status != 200 || !strings.Contains(body, "You are ada.") {
+		t.Errorf("the account: %d %s", status, body)
+	}
+	v.want(t, "GET", base+"/admin/", nil, 403, "")
+
+	stolen := &visitor{cookies: v.cookies}
+	v.want(t, "POST", base+"/logout", url.Values{}, 403, "") // no field
+	if status, body := submit(&v, base+"/account/", base+"/logout", url.Values{}); status != 303 {
+		t.Fatalf("logout: %d %s", status, body)
+	}
+	v.want(t, "GET", base+"/account/", nil, 401, "")
+	stolen.want(t, "GET", base+"/account/", nil, 401, "")
+
+	base = example(t, "webapp", "-user", "bob", "-password", "correct horse", "-roles", "admin")
+	var admin visitor
+	if status, body := submit(&admin, base+"/login", base+"/login", form("bob", "correct horse")); status != 303 {
+		t.Fatalf("login: %d %s", status, body)
+	}
+	if status, body := admin.do(t, "GET", base+"/admin/", nil); status != 200 || !strings.Contains(body, "bob may see this.") {
+		t.Errorf("administration: %d %s", status, body)
+	}
+}
+
 // TestShared signs in at the service and is signed in at the other program, and
 // signed out there as well.
 func TestShared(t *testing.T) {
