@@ -31,6 +31,7 @@ var accessors = map[string]func(context.Context, *cloakroom.Session){
 	"Renew":      func(_ context.Context, s *cloakroom.Session) { s.Renew() },
 	"SetRoles":   func(_ context.Context, s *cloakroom.Session) { s.SetRoles(nil) },
 	"End":        func(c context.Context, s *cloakroom.Session) { _ = s.End(c) },
+	"EndOthers":  func(c context.Context, s *cloakroom.Session) { _, _ = s.EndOthers(c) },
 	"Alive":      func(c context.Context, s *cloakroom.Session) { s.Alive(c) },
 	"Key.Get":    func(_ context.Context, s *cloakroom.Session) { word.Get(s) },
 	"Key.GetOr":  func(_ context.Context, s *cloakroom.Session) { word.GetOr(s, "") },

@@ -19,6 +19,9 @@ import (
 // it is bound by is this times Options.StoreTimeout.
 const commitFactor = 5
 
+// abandonedFor is how long a tombstone lasts of a session that was never answered.
+const abandonedFor = 10 * time.Minute
+
 // commit saves what the session has gathered. s.mu is held.
 //
 // Once begun it does not stop because a client goes away: between two steps of a
@@ -26,11 +29,17 @@ const commitFactor = 5
 func (s *Session) commit(ctx context.Context) error {
 	err := s.err
 	s.err = nil
+	returned := false
+	defer func() {
+		if !returned || err != nil { // a panic, of an Update's function, saves nothing
+			s.revert(err)
+		}
+	}()
 	if err == nil {
 		err = s.save(ctx)
 	}
+	returned = true
 	if err != nil {
-		s.revert(err)
 		return fmt.Errorf("cloakroom: save session: %w", err)
 	}
 	return nil
@@ -257,9 +266,11 @@ func (m *Manager) saveError(ctx context.Context, id store.ID, err error) error {
 
 // abandon leaves a tombstone for a token that nobody will be given, so that a
 // create which is still on its way finds it. If the store does not take it, the
-// session dies of its idle time; nobody knows its token.
+// session dies of its idle time; nobody knows its token. The tombstone of what was
+// never there need not last: a create is on its way for seconds.
 func (m *Manager) abandon(ctx context.Context, id store.ID) {
-	why, until := m.ended(store.Revoked)
+	why, _ := m.ended(store.Revoked)
+	until := why.At.Add(abandonedFor)
 	call := withDeadline(context.WithoutCancel(ctx), m.opts.StoreTimeout)
 	defer call.release()
 	_ = m.st.End(call, id, 0, why, until)
@@ -307,6 +318,17 @@ func (m *Manager) retires(id keyring.KeyID) bool {
 	// Asking for the active one first spares the copy that Keys makes.
 	return id != m.keys.Active() && slices.ContainsFunc(m.keys.Keys(), func(k keyring.KeyInfo) bool {
 		return k.ID == id && k.State == keyring.Retiring
+	})
+}
+
+// accepts reports whether cookies that the key has signed are taken still. The zero
+// KeyID stands for one that this request was the first to be given.
+func (m *Manager) accepts(id keyring.KeyID) bool {
+	if id == (keyring.KeyID{}) || id == m.keys.Active() {
+		return true
+	}
+	return slices.ContainsFunc(m.keys.Keys(), func(k keyring.KeyInfo) bool {
+		return k.ID == id && (k.State != keyring.Retiring || time.Now().Before(k.Until))
 	})
 }
 

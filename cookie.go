@@ -29,8 +29,9 @@ const (
 	cookieSize    = (rawSize*8 + 5) / 6
 )
 
-// maxCandidates is how many cookies of the session's name are looked at in one
-// request. A browser sends one, or two when another host has planted one.
+// maxCandidates is how many cookies of the session's name a request may carry. A
+// browser sends one, or two when another host has planted one; beyond the bound no
+// cookie is a session.
 const maxCandidates = 8
 
 // token is the secret in a browser's cookie: 256 bits from crypto/rand, which
@@ -88,6 +89,7 @@ type presented struct {
 	key   keyring.KeyID
 	valid int // different valid cookies; exactly one is a session
 	seen  int
+	ids   []store.ID // of the valid ones, if there are several
 }
 
 // readCookie looks at every cookie of our name. A valid one beside others that
@@ -97,20 +99,25 @@ type presented struct {
 // allocates (RFC 6265bis §5.7 says what a browser sends).
 func (m *Manager) readCookie(lines []string) (p presented) {
 	for _, line := range lines {
-		for line != "" && p.seen < maxCandidates {
+		for line != "" {
 			var pair string
 			pair, line, _ = strings.Cut(line, ";")
 			name, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
 			if !ok || name != m.opts.CookieName {
 				continue
 			}
-			p.seen++
+			if p.seen++; p.seen > maxCandidates {
+				p.valid = 2 // whoever sent so many wanted one of them not to be seen
+				return p
+			}
 			t, key, ok := m.decodeCookie(value)
 			if !ok || p.valid > 0 && t == p.token {
 				continue
 			}
+			if p.valid++; p.valid > 1 {
+				p.ids = append(p.ids, p.token.id(), t.id())
+			}
 			p.token, p.key = t, key
-			p.valid++
 		}
 	}
 	return p

@@ -141,6 +141,7 @@ func (m *Manager) load(s *Session, lines []string) error {
 	p := m.readCookie(lines)
 	s.brought = p.seen > 0
 	if p.valid != 1 {
+		s.refused = p.ids
 		m.refuse(s, p)
 		return nil
 	}
@@ -162,6 +163,7 @@ func (m *Manager) load(s *Session, lines []string) error {
 	a.rec = rec
 	if a.stored, err = m.seal.openData(&a.token, &a.rec); err != nil {
 		m.event(ctx, slog.LevelError, event.RecordUnreadable, event.Session(a.id), event.Addr(m.ClientAddr(s.r)), event.Err(err))
+		s.refused = []store.ID{a.id}
 		return nil
 	}
 	a.now, a.user = a.stored, rec.UserID
@@ -281,6 +283,9 @@ func (w *responseWriter) commit() error {
 		s.setCookie(w.ResponseWriter.Header())
 		s.mu.Unlock()
 		s.m.opts.ErrorHandler(w.ResponseWriter, s.r, w.failed)
+		// At once: a handler that gives up when it cannot write, as httputil's
+		// ReverseProxy does, takes with it what is not flushed.
+		_ = http.NewResponseController(w.ResponseWriter).Flush()
 	}
 	return w.failed
 }
@@ -292,8 +297,13 @@ func (w *responseWriter) prepare() error {
 	defer s.mu.Unlock()
 	ctx := s.r.Context()
 	before := s.version()
+	returned := false
+	defer func() {
+		w.wrote = returned // after a panic whoever recovers it may still answer
+		s.sent = returned
+	}()
 	err := s.commit(ctx)
-	s.sent = true
+	returned = true
 	if err != nil {
 		return err
 	}

@@ -92,11 +92,13 @@ func (k Key[T]) Delete(s *Session) {
 
 // Update stores what f makes of the value, or of T's zero value where there is
 // none, and returns it. It is atomic: when another request has changed the value
-// meanwhile, f runs again on the newer one, so it must do nothing but compute.
-// The returned value is final after [Session.Commit]. A value that cannot be
+// meanwhile, f runs again on the newer one, so it must do nothing but compute: one
+// that asks the session for anything waits for itself for ever.
+// The value is final after [Session.Commit]: ask Get then. A value that cannot be
 // decoded fails the commit, rather than be overwritten.
 func (k Key[T]) Update(s *Session, f func(T) T) T {
 	var made T
+	ran := false
 	name := k.name
 	s.change(func(old values) (values, error) {
 		var v T
@@ -110,7 +112,9 @@ func (k Key[T]) Update(s *Session, f func(T) T) T {
 		if err != nil {
 			return nil, &ValueError{name, err}
 		}
-		made = v
+		if !ran { // runs of a later Commit may be another goroutine's
+			made, ran = v, true
+		}
 		return old.set(name, raw), nil
 	})
 	return made

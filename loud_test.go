@@ -381,7 +381,8 @@ func TestPromise12_CommitTellsTheHandler(t *testing.T) {
 	if v.user() != "u1" {
 		t.Error("the session is gone")
 	}
-	// A commit whose request is over before it began does nothing, and says so.
+	// A commit whose request is over before it began does nothing, and says so; what
+	// it was to save is not saved later either, behind the handler's back.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s.spy.take()
@@ -395,7 +396,12 @@ func TestPromise12_CommitTellsTheHandler(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	s.wantCalls(t, "commit", "get", "put")
+	s.wantCalls(t, "commit", "get")
+	v.visit(func(s *cloakroom.Session) {
+		if got := word.GetOr(s, ""); got == "after" {
+			t.Error("a refused change was saved")
+		}
+	})
 }
 
 // Faults of a key are a programmer's.

@@ -112,29 +112,39 @@ func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 	reason, old, next := "login", a.old.rec, a.now
 	if a.renewal != renewLogin {
 		reason = "renew"
+		if !m.accepts(a.key) {
+			return ErrEnded // the key was taken away meanwhile, and with it what it signed
+		}
 		var err error
 		if old, next, err = m.refresh(ctx, a, &a.old.token, old); err != nil {
 			return err
 		}
 	}
 	rec := m.newRecord(s, &next)
-	_, err := m.put(ctx, &rec)
-	if err != nil {
-		err = m.saveError(ctx, rec.ID, err)
+	done := false
+	defer func() {
+		if !done { // also after a panic
+			m.abandon(ctx, rec.ID)
+		}
+	}()
+	if _, err := m.put(ctx, &rec); err != nil {
+		return m.saveError(ctx, rec.ID, err)
 	}
-	if err == nil && a.renewal == renewLogin {
-		err = m.limit(ctx, &rec, old.ID)
+	if a.renewal == renewLogin {
+		if err := m.limit(ctx, &rec, old.ID); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = m.endOld(ctx, a, old, &rec, &next)
-	}
-	if err != nil {
-		m.abandon(ctx, rec.ID)
+	if err := m.endOld(ctx, a, old, &rec, &next); err != nil {
 		return err
 	}
+	done = true
+	renewed := old.Version > 0
 	a.saved(rec, next)
 	s.cookie = cookieSet
-	m.event(ctx, slog.LevelInfo, event.SessionRenewed, event.User(rec.UserID), event.Session(rec.ID), event.Reason(reason))
+	if renewed {
+		m.event(ctx, slog.LevelInfo, event.SessionRenewed, event.User(rec.UserID), event.Session(rec.ID), event.Reason(reason))
+	}
 	return nil
 }
 

@@ -32,6 +32,8 @@ type Session struct {
 	mu sync.Mutex
 	at *state // nil while nobody has a session here: nothing loaded, nothing changed
 
+	refused []store.ID // of valid cookies that made no session; nil as a rule
+
 	// cookie says what the response's header must carry. It is kept when a
 	// commit has gone well and used when the header leaves.
 	cookie cookieDue
@@ -77,7 +79,8 @@ type state struct {
 type change func(values) (values, error)
 
 // ID returns the session's ID, the hash of its token: the zero ID for a visitor
-// who has no session, and the new one at once after Login and Renew. Show
+// who has no session, and the new one at once after Login and Renew. Lists and
+// [Manager.EndUser] know the new one from [Session.Commit] on. Show
 // people its Handle.
 func (s *Session) ID() store.ID {
 	s.look()
@@ -198,12 +201,13 @@ func (s *Session) Has(name string) bool {
 // Clear deletes all values. The visitor stays signed in: see End.
 func (s *Session) Clear() {
 	s.change(func(v values) (values, error) {
-		kept := v
+		var kept values
 		for rest := v; len(rest) > 0; {
-			var name []byte
-			if name, _, rest = next(rest); !reserved(string(name)) {
-				kept = kept.without(string(name))
+			name, val, after := next(rest)
+			if reserved(string(name)) {
+				kept = appendBytes(appendBytes(kept, name), val)
 			}
+			rest = after
 		}
 		return kept, nil
 	})
@@ -282,32 +286,41 @@ func (s *Session) fail(err error) {
 // the response's header if that has not left. Values that are set afterwards
 // belong to a new session.
 //
-// It returns ErrUnavailable if the store could not be asked, and nothing has
-// changed then, and ErrRenewed if another request has just renewed the token: the
-// session goes on under the new one, which only the browser knows. It does not heed
-// the end of ctx: a visitor who signs out and closes the page is signed out.
+// Of a request that is anonymous because it carries two valid cookies, or one whose
+// record cannot be opened here, it ends the sessions of all that it carries.
+//
+// It returns ErrUnavailable if the store did not answer, and then the session may
+// have ended or not; ErrRenewed if another request has just renewed the token, and
+// the session goes on under the new one, which only the browser knows; and
+// ErrSkipped on a request that Options.Skip made anonymous. It does not heed the end
+// of ctx: a visitor who signs out and closes the page is signed out.
 func (s *Session) End(ctx context.Context) error {
 	s.look()
 	defer s.mu.Unlock()
 	switch {
 	case s.finished:
 		return fmt.Errorf("cloakroom: end session: %w", ErrFinished)
+	case s.skipped:
+		return fmt.Errorf("cloakroom: end session: %w", ErrSkipped)
 	case s.late:
 		return fmt.Errorf("cloakroom: end session: %w", ErrRenewed)
-	case s.at == nil:
-		s.expireCookie()
-		return nil
 	}
-	rec := s.at.rec
-	if s.at.renewal != renewNone {
-		rec = s.at.old.rec
+	ids := s.refused
+	if a := s.at; a != nil {
+		rec := a.rec
+		if a.renewal != renewNone {
+			rec = a.old.rec
+		}
+		if rec.Version > 0 {
+			ids = append(ids, rec.ID)
+		}
 	}
-	if rec.Version > 0 {
-		if _, err := s.m.endNow(context.WithoutCancel(outside{ctx, s}), rec.ID, store.Logout); err != nil {
+	for _, id := range ids {
+		if _, err := s.m.endNow(context.WithoutCancel(outside{ctx, s}), id, store.Logout); err != nil {
 			return fmt.Errorf("cloakroom: end session: %w", err)
 		}
 	}
-	s.at, s.err = nil, nil
+	s.at, s.err, s.refused = nil, nil, nil
 	s.expireCookie()
 	return nil
 }
@@ -330,13 +343,29 @@ func (s *Session) expireCookie() {
 func (s *Session) Commit(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := ErrFinished
-	if !s.finished {
-		if err = ctx.Err(); err == nil {
-			return s.commit(outside{ctx, s})
-		}
+	if s.finished {
+		return fmt.Errorf("cloakroom: save session: %w", ErrFinished)
 	}
-	return fmt.Errorf("cloakroom: save session: %w", err)
+	if err := ctx.Err(); err != nil {
+		s.err = nil
+		s.revert(err)
+		return fmt.Errorf("cloakroom: save session: %w", err)
+	}
+	return s.commit(outside{ctx, s})
+}
+
+// EndOthers ends the other sessions of the signed-in user, and returns how many it
+// ended. It commits first, so that this one is known by the ID that it keeps. Its
+// errors are those of [Session.Commit] and [Manager.EndUser].
+func (s *Session) EndOthers(ctx context.Context) (int, error) {
+	if err := s.Commit(ctx); err != nil {
+		return 0, err
+	}
+	user := s.UserID()
+	if user == "" {
+		return 0, nil
+	}
+	return s.m.EndUser(ctx, user, s.ID())
 }
 
 // Alive asks the store whether the session is still what it was: a long stream

@@ -62,12 +62,20 @@ func (a *Auth) Decide(ctx context.Context, rule Rule) Decision {
 	switch {
 	case len(rule.Roles) > 0 && !slices.ContainsFunc(rule.Roles, func(r string) bool { return slices.Contains(user.Roles, r) }):
 		d.Err = ErrForbidden
-	case rule.Recent > 0 && time.Since(s.AuthTime()) > rule.Recent:
+	case rule.Recent > 0 && !recent(s.AuthTime(), rule.Recent):
 		d.Err = ErrRecentAuth
 	default:
 		d.Allowed = true
 	}
 	return d
+}
+
+// recent reports whether a proof is not older than max. One from the future is no
+// proof of anything but of a clock that was set back; a minute is let pass, as
+// between two machines.
+func recent(at time.Time, max time.Duration) bool {
+	since := time.Since(at)
+	return since <= max && since > -time.Minute
 }
 
 // current returns the user of a session, or ErrUnauthenticated where the session
@@ -102,6 +110,10 @@ func (a *Auth) current(ctx context.Context, s *cloakroom.Session, who cloakroom.
 	// A login through this package keeps them sorted; others may not.
 	if !slices.Equal(user.Roles, who.Roles) && !slices.Equal(user.Roles, roleSet(who.Roles)) {
 		s.SetRoles(user.Roles)
+		// At once, so that the session is stored under the ID that it has from here on.
+		if err := s.Commit(ctx); err != nil {
+			return User{}, err
+		}
 		a.event(ctx, slog.LevelInfo, event.RolesChanged, event.User(who.UserID), event.Session(s.ID()))
 	}
 	return shown(user), nil

@@ -26,6 +26,7 @@ var ErrNoUser = errors.New("auth: no such user")
 // Package sqlusers keeps accounts in a SQL database.
 type Users interface {
 	// ByName finds the user whose canonical name this is; see [CanonicalName].
+	// It is in lower case, so compare it with the canonical form of your names.
 	ByName(ctx context.Context, name string) (User, error)
 
 	// ByID finds the user with this ID.

@@ -5,17 +5,17 @@ import (
 	"net/http"
 )
 
-// The goals, as ratios to what stands in the same table. A read is to be eight
-// times as fast as that of scs, a write 6.4 times.
+// The goals were set in microseconds, on a machine on which a read of scs took 15.9
+// and a write 25.6. Here they are parts of what scs takes in the same run: a read
+// is to take an eighth of it, a write 4 µs of 25.6, and a visitor without a cookie
+// 0.15 µs of 15.9 more than the bare handler.
 const (
 	readOverSCS  = 1.0 / 8
 	readAllocs   = 12
 	writeOverSCS = 4 / 25.6
 	writeAllocs  = 25
 
-	// What a visitor without a cookie costs over the bare handler, in reads of a
-	// locked map.
-	untouchedOverMap = 0.3
+	untouchedOverSCS = 0.15 / 15.9
 	untouchedAllocs  = 2
 )
 
@@ -62,7 +62,7 @@ func beside(what string, r []result, overPeer, allocs float64) []line {
 	lines := []line{{
 		what: what, floor: spent(floor), ours: spent(ours), peer: named(first),
 		overFloor: times(ours.over(floor)), overPeer: times(ours.over(first)),
-		goal:  fmt.Sprintf("≤ %s × %s; ≤ %.0f allocs", times(overPeer), first.name, allocs),
+		goal:  fmt.Sprintf("≤ %s × %s, ≤ %.0f allocs", digits(overPeer), first.name, allocs),
 		holds: yes(ours.over(first) <= overPeer && ours.allocations() < allocs+0.5),
 	}}
 	for _, other := range r[3:] {
@@ -78,14 +78,12 @@ func untouched(c config) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	lockedMap := apps[0]
-	cookie, err := lockedMap.enter()
+	bare, yardstick := app{name: "the bare handler", idle: http.HandlerFunc(page)}, apps[2]
+	cookie, err := yardstick.enter()
 	if err != nil {
 		return nil, err
 	}
-	yardstick := newVisitor(lockedMap.read, "GET", cookie)
-	all := []contestant{{"a locked map", yardstick.visit}}
-	bare := app{name: "the bare handler", idle: http.HandlerFunc(page)}
+	all := []contestant{{"scs, a read", newVisitor(yardstick.read, "GET", cookie).visit}}
 	for _, a := range append([]app{bare}, apps[1:]...) {
 		v := newVisitor(a.idle, "GET", "")
 		if err := v.check(); err != nil {
@@ -101,8 +99,8 @@ func untouched(c config) ([]line, error) {
 	}
 	more, allocs := ratio(over, read.ns), ours.allocations()-floor.allocations()
 	lines := beside("no cookie, session untouched", r[1:], 0, 0)
-	lines[0].goal = fmt.Sprintf("over the bare handler ≤ %s × a read of a locked map (%s), ≤ %d allocs (%.0f)",
-		times(untouchedOverMap), times(more), untouchedAllocs, allocs)
-	lines[0].holds = yes(more <= untouchedOverMap && allocs < untouchedAllocs+0.5)
+	lines[0].goal = fmt.Sprintf("over the bare handler ≤ %s × a read of scs (is %s), ≤ %d allocs (%.0f)",
+		digits(untouchedOverSCS), digits(more), untouchedAllocs, allocs)
+	lines[0].holds = yes(more <= untouchedOverSCS && allocs < untouchedAllocs+0.5)
 	return lines, nil
 }

@@ -74,17 +74,19 @@ func times(x float64) string {
 	return digits(x)
 }
 
-// digits writes a number with three digits that count.
+// digits writes a number with about three digits that count.
 func digits(x float64) string {
 	switch {
 	case x >= 100:
 		return fmt.Sprintf("%.0f", x)
 	case x >= 10:
 		return fmt.Sprintf("%.1f", x)
-	case x >= 0.1:
+	case x >= 1:
 		return fmt.Sprintf("%.2f", x)
+	case x >= 0.1:
+		return fmt.Sprintf("%.3f", x)
 	}
-	return fmt.Sprintf("%.3f", x)
+	return fmt.Sprintf("%.4f", x)
 }
 
 // spent writes time and allocations.

@@ -17,6 +17,7 @@ const (
 	nullOrigin   = "Origin is null"
 	otherScheme  = "Origin has another scheme: behind a proxy that ends TLS, PublicURL must be set"
 	otherOrigin  = "Origin is another one: behind a proxy that changes Host, PublicURL must be set"
+	notPublic    = "Origin is not that of PublicURL"
 	unknownOwner = "Host is malformed"
 )
 
@@ -199,6 +200,8 @@ func (p *Protection) checkOurs(r *http.Request, origin string) (reason string) {
 	switch {
 	case origin == ours:
 		return ""
+	case p.public != "":
+		return notPublic
 	case sameHost(origin, ours):
 		return otherScheme
 	}

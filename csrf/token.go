@@ -79,8 +79,8 @@ const (
 	cookieRest     = time.Hour
 )
 
-// maxCookies is how many pre-login cookies of one request are looked at. A browser
-// sends one, or two where another host has planted one.
+// maxCookies is how many pre-login cookies a request may carry. A browser sends one,
+// or two where another host has planted one; beyond the bound none counts.
 const maxCookies = 4
 
 // cookieID names a pre-login cookie; the zero cookieID names none.
@@ -118,7 +118,7 @@ func (p *Protection) readCookie(r *http.Request) (id cookieID, expires time.Time
 	now, found := time.Now(), false
 	for i, c := range r.CookiesNamed(p.cookieName) {
 		if i == maxCookies {
-			break
+			return cookieID{}, time.Time{}
 		}
 		got, until, ok := p.openCookie(c.Value)
 		if !ok || c.Quoted || !now.Before(until) {

@@ -158,7 +158,7 @@ func ReadFile(path string) (*Ring, error) {
 		return nil, fmt.Errorf("keyring: key file: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("keyring: key file %q is no regular file; name the file itself, or feed a stream to Read", path)
+		return nil, fmt.Errorf("keyring: key file %q is no regular file; name the file itself", path)
 	}
 	if err := checkMode(path, info); err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
@@ -183,7 +183,7 @@ func OpenFile(path string) (*Ring, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return r, err
 	}
-	text := "# Keys of cloakroom, one a line. Who has them can sign in as anyone.\n" + Generate().Text() + "\n"
+	text := "# Keys of cloakroom, one a line. They are secret: keep them apart from the database's backups.\n" + Generate().Text() + "\n"
 	err = create(path, text)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("keyring: make key file: %w", err)

@@ -53,12 +53,23 @@ func (n NewUser) row() (row, error) {
 	if err != nil {
 		return row{}, err
 	}
+	if err := checkHash(n.Password); err != nil {
+		return row{}, err
+	}
 	var id [16]byte
 	rand.Read(id[:]) // never fails: crypto/rand
 	return row{
 		id: base64.RawURLEncoding.EncodeToString(id[:]), name: n.Name, canonical: canonical,
 		password: n.Password, roles: encoded, admin: slices.Contains(roles, Admin),
 	}, nil
+}
+
+// checkHash keeps a password from being stored in the place of its hash.
+func checkHash(phc string) error {
+	if phc != "" && phc[0] != '$' {
+		return ErrNoHash
+	}
+	return nil
 }
 
 // insert stores a row and reads the user that it makes, with both epochs.
@@ -78,6 +89,9 @@ func (u *Users) insert(ctx context.Context, tx sqlstore.Queryer, r row) (user au
 // SetPassword stores a password's hash. raiseEpoch raises the user's epoch in the
 // same statement, which ends every session that was signed in before.
 func (u *Users) SetPassword(ctx context.Context, id, phc string, raiseEpoch bool) error {
+	if err := checkHash(phc); err != nil {
+		return fmt.Errorf("sqlusers: set a password: %w", err)
+	}
 	return u.update(ctx, "set a password", u.sql.setPassword, []byte(phc), number(raiseEpoch), []byte(id))
 }
 

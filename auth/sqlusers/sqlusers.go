@@ -47,6 +47,10 @@ var (
 	// digits and . _ - : / or that there are more than MaxRoles.
 	ErrRoleInvalid = errors.New("sqlusers: not a valid role")
 
+	// ErrNoHash says that what was given for a password's hash is none: it is not
+	// in PHC form, which begins with a dollar sign. Most likely it is the password.
+	ErrNoHash = errors.New("sqlusers: not a password's hash: make one with password.Hasher.Hash")
+
 	// ErrLastAdmin says that the change would leave no enabled administrator.
 	ErrLastAdmin = errors.New("sqlusers: the last enabled administrator cannot be disabled or lose the role")
 
@@ -74,7 +78,7 @@ type Account struct {
 type NewUser struct {
 	Name     string   // as it is shown; must have a canonical form
 	Roles    []string // in any order
-	Password string   // the hash in PHC form; "" lets no password in
+	Password string   // the hash of password.Hasher.Hash; "" lets no password in
 }
 
 // Users keeps accounts in a database. Use [New].

@@ -81,9 +81,11 @@ func newRoot(env *environment) *cobra.Command {
 		Long: "Cloakroom is a login service: login page, profile and list of sessions.\n\n" +
 			"Every setting can be given as a flag (--public-url), as an environment variable\n" +
 			"(CLOAKROOM_PUBLIC_URL) or in a TOML file (--config), in this order.",
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetVersionTemplate("cloakroom {{.Version}}\n")
 	root.SetIn(env.stdin)
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)

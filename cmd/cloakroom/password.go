@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
 	"unicode/utf8"
 
@@ -42,12 +43,33 @@ func readPassword(cmd *cobra.Command, env *environment, fromStdin bool) (string,
 
 func typed(env *environment, f *os.File, prompt string) (string, error) {
 	fmt.Fprint(env.stderr, prompt)
+	defer echoAfterInterrupt(env, f)()
 	pw, err := term.ReadPassword(int(f.Fd()))
 	fmt.Fprintln(env.stderr)
 	if err != nil {
 		return "", fmt.Errorf("read password: %w", err)
 	}
 	return string(pw), nil
+}
+
+// echoAfterInterrupt lets ^C end the program with a terminal that echoes again.
+func echoAfterInterrupt(env *environment, f *os.File) (stop func()) {
+	state, err := term.GetState(int(f.Fd()))
+	if err != nil {
+		return func() {} // no terminal: ReadPassword says so
+	}
+	interrupted, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(interrupted, os.Interrupt)
+	go func() {
+		select {
+		case <-interrupted:
+			_ = term.Restore(int(f.Fd()), state)
+			fmt.Fprintln(env.stderr)
+			os.Exit(exitFailed)
+		case <-done:
+		}
+	}()
+	return func() { signal.Stop(interrupted); close(done) }
 }
 
 // passwordLine reads one line, without its end. A second one is refused: it would

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -92,7 +93,7 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 		fmt.Fprintf(env.stdout, "no administrator yet; within 30 minutes, make one at %s\n", link)
 		event.Log(ctx, log, slog.LevelInfo, event.Setup, event.Outcome("link issued"))
 	}
-	event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(ln.Addr().String()), slog.String("version", version()))
+	event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(ln.Addr().String()), slog.String("version", version()), event.Text("data", absolute(cfg.Data)))
 	defer event.Log(context.WithoutCancel(ctx), log, slog.LevelInfo, event.Stop, event.Addr(ln.Addr().String()))
 
 	handler := audit.Middleware(log, cfg.TrustedProxies, site.Fail, site)
@@ -102,6 +103,15 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 		event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(admin.Addr().String()), slog.String("serves", "health"))
 	}
 	return serveAll(ctx, stop, servers)
+}
+
+// absolute is for people who start the service in one folder and look for its data
+// in another.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // where names the address the service listens on, and behind it where browsers

@@ -17,6 +17,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
 	"github.com/cloakroom-dev/cloakroom/password"
+	"github.com/cloakroom-dev/cloakroom/store"
 )
 
 func newUser(env *environment) *cobra.Command {
@@ -177,8 +178,14 @@ func newUserSwitch(env *environment, use, short string, disabled bool) *cobra.Co
 	cmd := &cobra.Command{Use: use + " NAME", Short: short, Args: exactly(1, "the user's name")}
 	settings(cmd, everywhere...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return changeUser(cmd, env, args[0], func(ctx context.Context, users *sqlusers.Users, id string) error {
-			return users.SetDisabled(ctx, id, disabled)
+		return changeUser(cmd, env, args[0], func(ctx context.Context, b *backend.Backend, u auth.User) (string, error) {
+			if err := b.Users.SetDisabled(ctx, u.ID, disabled); err != nil || !disabled {
+				return "enabled", err
+			}
+			// No guard lets their sessions pass any more; this tidies up.
+			ended, until := b.Tombstone()
+			_, err := b.Store.EndUser(ctx, u.ID, store.ID{}, ended, until)
+			return "disabled, and signed out everywhere", err
 		})
 	}
 	return cmd
@@ -187,7 +194,7 @@ func newUserSwitch(env *environment, use, short string, disabled bool) *cobra.Co
 func newUserRoles(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "roles NAME [ROLE]...",
-		Short: "Give a user these roles and no others",
+		Short: "Show a user's roles, or give them these and no others",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return wrong(cmd, "no arguments: it takes the user's name and their roles")
@@ -195,17 +202,28 @@ func newUserRoles(env *environment) *cobra.Command {
 			return nil
 		},
 	}
+	none := cmd.Flags().Bool("none", false, "take all roles away")
 	settings(cmd, everywhere...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return changeUser(cmd, env, args[0], func(ctx context.Context, users *sqlusers.Users, id string) error {
-			return users.SetRoles(ctx, id, args[1:])
+		if *none && len(args) > 1 {
+			return wrong(cmd, "--none and roles contradict each other")
+		}
+		return changeUser(cmd, env, args[0], func(ctx context.Context, b *backend.Backend, u auth.User) (string, error) {
+			roles := u.Roles
+			if *none || len(args) > 1 {
+				roles = args[1:]
+				if err := b.Users.SetRoles(ctx, u.ID, roles); err != nil {
+					return "", err
+				}
+			}
+			return "roles: " + orDash(strings.Join(roles, ", ")), nil
 		})
 	}
 	return cmd
 }
 
-// changeUser finds a user and changes it.
-func changeUser(cmd *cobra.Command, env *environment, name string, change func(context.Context, *sqlusers.Users, string) error) error {
+// changeUser finds a user and changes it. change returns what it has done.
+func changeUser(cmd *cobra.Command, env *environment, name string, change func(context.Context, *backend.Backend, auth.User) (string, error)) error {
 	cfg, err := load(cmd, env)
 	if err != nil {
 		return err
@@ -219,10 +237,11 @@ func changeUser(cmd *cobra.Command, env *environment, name string, change func(c
 	if err != nil {
 		return userError(err)
 	}
-	if err := change(cmd.Context(), b.Users, u.ID); err != nil {
+	done, err := change(cmd.Context(), b, u)
+	if err != nil {
 		return userError(err)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: done\n", printable(u.Name))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", printable(u.Name), done)
 	return err
 }
 

@@ -8,6 +8,7 @@
 package config
 
 import (
+	"net"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -90,8 +91,13 @@ func (c *Config) Origin() string {
 }
 
 // Base returns scheme and host for links: the public URL, else where the
-// service listens on.
+// service listens on. Who listens on all addresses is found on this machine.
 func (c *Config) Base(listening string) string {
+	if host, port, err := net.SplitHostPort(listening); err == nil {
+		if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+			listening = net.JoinHostPort("localhost", port)
+		}
+	}
 	switch {
 	case c.PublicURL != nil:
 		return c.Origin()

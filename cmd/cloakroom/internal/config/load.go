@@ -75,6 +75,12 @@ func envName(setting string) string {
 
 // readEnviron picks the command's variables. One that is none of them is a
 // fault: a misspelt CLOAKROOM_PUBLIC_ULR would otherwise be a setting that
+// injected reports whether a variable is one of those that Kubernetes gives to
+// every container where there is a Service by the name of cloakroom.
+func injected(name string) bool {
+	return strings.HasPrefix(name, envPrefix+"SERVICE_") || name == envPrefix+"PORT" || strings.HasPrefix(name, envPrefix+"PORT_")
+}
+
 // somebody believes to be in force.
 func readEnviron(environ []string, faults *Faults) map[string]string {
 	known := map[string]string{envPrefix + "CONFIG": "config"}
@@ -90,7 +96,7 @@ func readEnviron(environ []string, faults *Faults) map[string]string {
 		}
 		if setting, ok := known[name]; ok {
 			found[setting] = value
-		} else {
+		} else if !injected(name) {
 			unknown = append(unknown, name)
 		}
 	}

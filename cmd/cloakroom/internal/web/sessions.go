@@ -87,7 +87,7 @@ func (s *Site) endSession(w http.ResponseWriter, r *http.Request) {
 // endOthers ends all of the user's sessions but this one.
 func (s *Site) endOthers(w http.ResponseWriter, r *http.Request) {
 	at := cloakroom.FromContext(r.Context())
-	n, err := s.manager.EndUser(r.Context(), at.UserID(), at.ID())
+	n, err := at.EndOthers(r.Context())
 	if err != nil {
 		s.refuse(w, r, err)
 		return
