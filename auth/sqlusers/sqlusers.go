@@ -36,7 +36,7 @@ const Admin = "admin"
 // The errors of this package. They come wrapped; compare with errors.Is.
 var (
 	// ErrNameTaken says that an account has this name, perhaps in another
-	// spelling: names that differ in case or width only are one name.
+	// spelling: see auth.CanonicalName.
 	ErrNameTaken = errors.New("sqlusers: the name is taken")
 
 	// ErrNameInvalid says that auth.CanonicalName refuses the name; its error

@@ -69,13 +69,15 @@ func certificate(cfg *config.Config) (*tls.Certificate, error) {
 // newServer returns a server with every bound set. cert may be nil.
 func newServer(h http.Handler, cert *tls.Certificate, log *slog.Logger) *http.Server {
 	srv := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          audit.ErrorLog(log),
+		Handler: h,
+		// OPTIONS * is ours to answer, too, with the headers of every answer.
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            readHeaderTimeout,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		ErrorLog:                     audit.ErrorLog(log),
 	}
 	if cert != nil {
 		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert}}

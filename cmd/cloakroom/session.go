@@ -55,7 +55,7 @@ func newSessionList(env *environment) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		docs, err := listSessions(cmd, b, manager, *user)
+		docs, err := listSessions(cmd, b, manager, *user, cmd.Flags().Changed("user"))
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func newManager(ctx context.Context, cfg *config.Config, b *backend.Backend, env
 }
 
 // listSessions lists the sessions of one user, or of everybody who has any.
-func listSessions(cmd *cobra.Command, b *backend.Backend, m *cloakroom.Manager, name string) ([]sessionDoc, error) {
+func listSessions(cmd *cobra.Command, b *backend.Backend, m *cloakroom.Manager, name string, ofOne bool) ([]sessionDoc, error) {
 	ctx := cmd.Context()
 	docs := []sessionDoc{}
 	add := func(userID, name string) error {
@@ -105,7 +105,7 @@ func listSessions(cmd *cobra.Command, b *backend.Backend, m *cloakroom.Manager, 
 		}
 		return err
 	}
-	if name != "" {
+	if ofOne {
 		u, err := findUser(ctx, b.Users, name)
 		if err != nil {
 			return nil, userError(err)

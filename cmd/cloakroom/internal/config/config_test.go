@@ -144,6 +144,14 @@ func TestPromise12_EveryFaultIsNamed(t *testing.T) {
 		{name: "keys from elsewhere", flags: map[string]string{"keys": "env:" + secret}, want: []string{"--keys: not supported: this version takes file:PATH"}},
 		{name: "public URL with path", flags: map[string]string{"public-url": "https://a.example/x"}, want: []string{"--public-url: more than"}},
 		{name: "public URL with password", flags: map[string]string{"public-url": "https://u:" + secret + "@a.example"}, want: []string{"--public-url: more than"}},
+		{name: "public URL, port", flags: map[string]string{"public-url": "https://a.example:99999"}, want: []string{"--public-url: not a host"}},
+		{name: "public URL, port 0", flags: map[string]string{"public-url": "https://a.example:0"}, want: []string{"--public-url: not a host"}},
+		{name: "public URL, no port", flags: map[string]string{"public-url": "https://a.example:"}, want: []string{"--public-url: not a host"}},
+		{name: "public URL, not ASCII", flags: map[string]string{"public-url": "https://exämple.org"}, want: []string{"--public-url: not a host"}},
+		{name: "public URL, signs", flags: map[string]string{"public-url": "https://a*b.org"}, want: []string{"--public-url: not a host"}},
+		{name: "public URL, zone", flags: map[string]string{"public-url": "https://[fe80::1%25eth0]"}, want: []string{"--public-url: not a host"}},
+		{name: "prefix without end", flags: map[string]string{"prefix": "/" + strings.Repeat("a", 300)}, want: []string{"--prefix: over 200"}},
+		{name: "proxies, IPv4 in IPv6", flags: map[string]string{"trusted-proxies": "::ffff:10.0.0.0/104"}, want: []string{"--trusted-proxies: an IPv4 network"}},
 		{name: "public URL, http", flags: map[string]string{"public-url": "http://a.example"}, want: []string{"--public-url: http beyond loopback"}},
 		{name: "public URL, ftp", flags: map[string]string{"public-url": "ftp://a.example"}, want: []string{"--public-url: neither https"}},
 		{name: "proxies", flags: map[string]string{"trusted-proxies": "all"}, want: []string{"--trusted-proxies: neither"}},
@@ -160,9 +168,13 @@ func TestPromise12_EveryFaultIsNamed(t *testing.T) {
 		{name: "unknown variables", env: []string{"CLOAKROOM_PUBLIC_ULR=" + secret, "CLOAKROOM_A=1"}, want: []string{`environment: unknown variable "CLOAKROOM_A"`, `"CLOAKROOM_PUBLIC_ULR"`}},
 		{name: "variable of a wrong value", env: []string{"CLOAKROOM_LISTEN=" + secret}, want: []string{"CLOAKROOM_LISTEN: not an address"}},
 		{name: "unknown keys", toml: "listen = \"127.0.0.1:1\"\n\nlisen = \"" + secret + "\"\n[extra]\nurl = \"x\"", want: []string{`c.toml:3: unknown key "lisen"`, "c.toml:4: unknown key \"extra"}},
-		{name: "a number", toml: "lifetime = 24", want: []string{"c.toml:1: lifetime: a value of the wrong kind"}},
+		{name: "a number", toml: "lifetime = 24", want: []string{"c.toml: lifetime: a value of the wrong kind"}},
+		{
+			name: "every value of the wrong kind", toml: "listen = 5\ndata = 6\nprefix = [7]\nxyz = 1", flags: map[string]string{"log-level": "zz"},
+			want: []string{`c.toml:4: unknown key "xyz"`, "c.toml: data: a value of the wrong kind", "c.toml: listen: a value", "c.toml: prefix: a value", "--log-level"},
+		},
 		{name: "broken file", toml: "listen = " + secret + "\"", want: []string{"c.toml:1: not TOML"}},
-		{name: "twice", toml: "data = \"a\"\ndata = \"b\"", want: []string{"c.toml:2: "}},
+		{name: "twice", toml: "data = \"a\"\ndata = \"b\"", want: []string{"c.toml:2: data: given twice"}},
 		{name: "a list of numbers", toml: "trusted-proxies = [1]", want: []string{"trusted-proxies: entry 1"}},
 		{name: "no such file", flags: map[string]string{"config": "/nowhere/c.toml"}, want: []string{"--config: /nowhere/c.toml: no such file"}},
 		{
@@ -189,6 +201,15 @@ func TestPromise12_EveryFaultIsNamed(t *testing.T) {
 				t.Errorf("repeats the value: %s", err)
 			}
 		})
+	}
+}
+
+// What Kubernetes puts into every container is nobody's fault.
+func TestInjectedVariables(t *testing.T) {
+	_, err := load(t, "", nil, "CLOAKROOM_SERVICE_HOST=10.0.0.1", "CLOAKROOM_SERVICE_PORT=80", "CLOAKROOM_PORT=tcp://10.0.0.1:80",
+		"CLOAKROOM_PORT_80_TCP_ADDR=10.0.0.1")
+	if err != nil {
+		t.Error(err)
 	}
 }
 

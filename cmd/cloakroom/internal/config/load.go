@@ -110,36 +110,45 @@ func readEnviron(environ []string, faults *Faults) map[string]string {
 // file is the TOML file. Everything is text and optional, so that what is set
 // can be told from what is not, and one set of rules reads all sources.
 type file struct {
-	Listen         *string `toml:"listen"`
-	Data           *string `toml:"data"`
-	Prefix         *string `toml:"prefix"`
-	Store          *string `toml:"store"`
-	Users          *string `toml:"users"`
-	Keys           *string `toml:"keys"`
-	PublicURL      *string `toml:"public-url"`
-	TrustedProxies any     `toml:"trusted-proxies"` // a text, or a list of texts
-	TLSCert        *string `toml:"tls-cert"`
-	TLSKey         *string `toml:"tls-key"`
-	IdleTimeout    *string `toml:"idle-timeout"`
-	Lifetime       *string `toml:"lifetime"`
-	LogFormat      *string `toml:"log-format"`
-	LogLevel       *string `toml:"log-level"`
-	AdminListen    *string `toml:"admin-listen"`
+	Listen         any `toml:"listen"`
+	Data           any `toml:"data"`
+	Prefix         any `toml:"prefix"`
+	Store          any `toml:"store"`
+	Users          any `toml:"users"`
+	Keys           any `toml:"keys"`
+	PublicURL      any `toml:"public-url"`
+	TrustedProxies any `toml:"trusted-proxies"` // a text, or a list of texts
+	TLSCert        any `toml:"tls-cert"`
+	TLSKey         any `toml:"tls-key"`
+	IdleTimeout    any `toml:"idle-timeout"`
+	Lifetime       any `toml:"lifetime"`
+	LogFormat      any `toml:"log-format"`
+	LogLevel       any `toml:"log-level"`
+	AdminListen    any `toml:"admin-listen"`
 }
 
 // texts returns what the file sets, by name.
 func (f *file) texts(path string, faults *Faults) map[string]string {
 	out := make(map[string]string)
-	for name, p := range map[string]*string{
+	var wrong []string
+	for name, value := range map[string]any{
 		"listen": f.Listen, "data": f.Data, "prefix": f.Prefix, "store": f.Store,
 		"users": f.Users, "keys": f.Keys, "public-url": f.PublicURL,
 		"tls-cert": f.TLSCert, "tls-key": f.TLSKey, "idle-timeout": f.IdleTimeout,
 		"lifetime": f.Lifetime, "log-format": f.LogFormat, "log-level": f.LogLevel,
 		"admin-listen": f.AdminListen,
 	} {
-		if p != nil {
-			out[name] = *p
+		switch v := value.(type) {
+		case nil:
+		case string:
+			out[name] = v
+		default:
+			wrong = append(wrong, name)
 		}
+	}
+	slices.Sort(wrong)
+	for _, name := range wrong {
+		faults.add("%s: %s: a value of the wrong kind: write text in quotes", path, name)
 	}
 	switch v := f.TrustedProxies.(type) {
 	case nil:
@@ -182,7 +191,7 @@ func readFile(path string, faults *Faults) map[string]string {
 	case errors.As(err, &decode):
 		line, column := decode.Position()
 		if key := decode.Key(); len(key) > 0 {
-			faults.add("%s:%d: %s: a value of the wrong kind: write text in quotes", path, line, strings.Join(key, "."))
+			faults.add("%s:%d: %s: given twice: remove one of them", path, line, strings.Join(key, "."))
 		} else {
 			faults.add("%s:%d: not TOML at column %d: mend the line", path, line, column)
 		}

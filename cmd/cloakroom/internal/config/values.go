@@ -80,6 +80,9 @@ func setPrefix(c *Config, text string) error {
 	if !ok {
 		return errors.New("no path: " + form)
 	}
+	if len(text) > maxPrefix {
+		return errors.New("over 200 characters: " + form)
+	}
 	for segment := range strings.SplitSeq(rest, "/") {
 		if segment == "" || segment == "." || segment == ".." {
 			return errors.New("an empty or relative segment: " + form)
@@ -165,6 +168,9 @@ func plainScheme(s string) bool {
 	return s != "" && len(s) <= 20
 }
 
+// maxPrefix bounds the prefix: a login page's address must fit into a next.
+const maxPrefix = 200
+
 // setPublicURL takes https://host[:port], and http:// for loopback alone.
 func setPublicURL(c *Config, text string) error {
 	if text == "" {
@@ -178,6 +184,9 @@ func setPublicURL(c *Config, text string) error {
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery || u.Path != "" && u.Path != "/" {
 		return errors.New("more than scheme and host: " + form)
 	}
+	if !plainHost(u.Hostname()) || !plainPort(u) {
+		return errors.New("not a host, perhaps with a port, in ASCII: " + form)
+	}
 	switch u.Scheme {
 	case "https":
 	case "http":
@@ -189,6 +198,29 @@ func setPublicURL(c *Config, text string) error {
 	}
 	c.PublicURL = &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
 	return nil
+}
+
+// plainHost reports whether a host is an address, or a name in the ASCII that
+// browsers send: xn--… for names in other scripts.
+func plainHost(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Zone() == ""
+	}
+	for _, b := range []byte(host) {
+		if !letterOrDigit(b) && b != '-' && b != '.' && b != '_' {
+			return false
+		}
+	}
+	return host != "" && len(host) <= 253
+}
+
+// plainPort reports whether a URL has no port, or one of 1 to 65535.
+func plainPort(u *url.URL) bool {
+	if u.Port() == "" {
+		return !strings.HasSuffix(u.Host, ":")
+	}
+	n, err := strconv.Atoi(u.Port())
+	return err == nil && n >= 1 && n <= 65535
 }
 
 // setTrustedProxies takes addresses and networks.
@@ -206,6 +238,9 @@ func setTrustedProxies(c *Config, text string) error {
 		p, err := netip.ParsePrefix(part)
 		if err != nil {
 			return errors.New("neither address nor network: write them with commas, as 127.0.0.1,10.0.0.0/8")
+		}
+		if p.Addr().Is4In6() {
+			return errors.New("an IPv4 network written as IPv6: write 10.0.0.0/8, not ::ffff:10.0.0.0/104")
 		}
 		if p != p.Masked() {
 			return errors.New("a network with bits behind its length: write 10.0.0.0/8, not 10.1.2.3/8")

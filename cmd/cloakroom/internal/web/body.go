@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -119,7 +120,7 @@ func contentType(r *http.Request) (isJSON, known bool) {
 	if err != nil {
 		return false, false
 	}
-	if c, ok := params["charset"]; ok && c != "utf-8" && c != "UTF-8" {
+	if c, ok := params["charset"]; ok && !strings.EqualFold(c, "utf-8") {
 		return false, false
 	}
 	return media == "application/json", media == "application/json" || media == "application/x-www-form-urlencoded"

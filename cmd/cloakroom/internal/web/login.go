@@ -32,7 +32,9 @@ func document(u auth.User) userDoc {
 // loginPage shows the form, to whoever is signed in the page they asked for, and
 // before setup how to begin.
 func (s *Site) loginPage(w http.ResponseWriter, r *http.Request) {
-	st, err := s.stage(r.Context())
+	ctx, cancel := bounded(r)
+	defer cancel()
+	st, err := s.stage(ctx)
 	next := r.URL.Query().Get("next")
 	switch {
 	case err != nil:

@@ -1,11 +1,14 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
@@ -31,7 +34,7 @@ var (
 // for people.
 func CheckPassword(pw string) error {
 	switch {
-	case utf8.RuneCountInString(pw) < minPassword:
+	case utf8.RuneCountInString(norm.NFC.String(pw)) < minPassword: // as it is hashed
 		return errShort
 	case len(pw) > password.MaxLength:
 		return errLong
@@ -42,12 +45,27 @@ func CheckPassword(pw string) error {
 // setupPage shows the form of a link that still works. It claims nothing: mail
 // scanners and previews follow links too.
 func (s *Site) setupPage(w http.ResponseWriter, r *http.Request) {
+	// The address holds the token: what the page asks for must not repeat it. Not
+	// no-referrer, see everyAnswer.
+	w.Header().Set("Referrer-Policy", "strict-origin")
 	token := r.URL.Query().Get("token")
-	if err := s.Accounts.CheckSetup(r.Context(), token, time.Now()); err != nil {
+	if err := s.checkSetup(r, token); err != nil {
 		s.refuseSetup(w, r, err)
 		return
 	}
 	s.showSetup(w, r, http.StatusOK, view{Token: token})
+}
+
+func (s *Site) checkSetup(r *http.Request, token string) error {
+	ctx, cancel := bounded(r)
+	defer cancel()
+	return s.Accounts.CheckSetup(ctx, token, time.Now())
+}
+
+// bounded is the context of a call of the accounts: a database that another program
+// has locked is a 503, and not a page that never comes.
+func bounded(r *http.Request) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(r.Context(), auth.DefaultUsersTimeout)
 }
 
 func (s *Site) showSetup(w http.ResponseWriter, r *http.Request, status int, v view) {
@@ -61,7 +79,7 @@ func (s *Site) showSetup(w http.ResponseWriter, r *http.Request, status int, v v
 func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	token, name, pw := field(r, "token"), field(r, "username"), field(r, "password")
-	if err := s.Accounts.CheckSetup(ctx, token, time.Now()); err != nil {
+	if err := s.checkSetup(r, token); err != nil {
 		s.refuseSetup(w, r, err)
 		return
 	}
@@ -78,7 +96,9 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	u, err := s.Accounts.ClaimSetup(ctx, token, time.Now(), sqlusers.NewUser{Name: name, Password: phc})
+	claim, cancel := bounded(r)
+	defer cancel()
+	u, err := s.Accounts.ClaimSetup(claim, token, time.Now(), sqlusers.NewUser{Name: name, Password: phc})
 	if err != nil {
 		s.refuseSetup(w, r, err)
 		return
