@@ -326,13 +326,13 @@ func TestShared(t *testing.T) {
 }
 
 func TestQuickstart(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // it says no address: give it a free one
+	l, err := net.Listen("tcp", "127.0.0.1:0") // it says what it was told: give it a free port
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr := l.Addr().String()
 	l.Close()
-	start(t, t.TempDir(), "quickstart", "-listen", addr)
+	base := wait(t, start(t, t.TempDir(), "quickstart", "-listen", addr), address)
 	for range 300 {
 		if c, err := net.Dial("tcp", addr); err == nil {
 			c.Close()
@@ -341,8 +341,9 @@ func TestQuickstart(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	var v visitor
-	v.want(t, "GET", "http://"+addr+"/", nil, 200, "visit 1")
-	v.want(t, "GET", "http://"+addr+"/", nil, 200, "visit 2")
+	v.want(t, "GET", base+"/", nil, 200, "visit 1")
+	v.want(t, "GET", base+"/favicon.ico", nil, 404, "")
+	v.want(t, "GET", base+"/", nil, 200, "visit 2")
 }
 
 // TestREADME compares the README's program with the example, which has a package
@@ -359,7 +360,7 @@ func TestREADME(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := regexp.MustCompile(`(?s)package main\n|import \(.*?\n\)\n`).ReplaceAllString(string(source), "")
+	program := regexp.MustCompile(`(?s)^.*package main\n|import \(.*?\n\)\n`).ReplaceAllString(string(source), "")
 	program = regexp.MustCompile(`\tif err != nil \{\n\t\tlog\.Fatal\(err\)\n\t\}\n`).ReplaceAllString(program, "")
 	if shown, program = strings.TrimSpace(shown), strings.TrimSpace(program); shown != program {
 		t.Errorf("the README shows\n%s\n\nexamples/quickstart is\n%s", shown, program)

@@ -1,3 +1,7 @@
+// Quickstart is the README's program: it counts a visitor's visits, and still knows
+// them after a restart.
+//
+//	go run ./examples/quickstart
 package main
 
 import (
@@ -30,9 +34,10 @@ func main() {
 		log.Fatal(err)
 	}
 	go sessions.Sweep(context.Background(), 0)
-	http.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+	http.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		s := cloakroom.FromContext(r.Context())
 		fmt.Fprintln(w, "visit", visits.Update(s, func(n int) int { return n + 1 }))
 	})
+	log.Printf("listening on http://%s", *listen)
 	log.Fatal(http.ListenAndServe(*listen, sessions.Handler(http.DefaultServeMux)))
 }
