@@ -87,7 +87,10 @@ type Users struct {
 	sql statements
 }
 
-var _ auth.Users = (*Users)(nil)
+var (
+	_ auth.Users        = (*Users)(nil)
+	_ auth.HashReplacer = (*Users)(nil)
+)
 
 // New returns the users that are kept in db, and brings their tables to the
 // version this program knows. It returns a [*sqlstore.SchemaError] if they are
