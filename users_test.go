@@ -315,6 +315,29 @@ func TestPromise09_TheLimitHoldsForLoginsAtOnce(t *testing.T) {
 	}
 }
 
+// A login that is pushed out before it is answered, as its clock is behind that of
+// others, is no success page with a cookie that is nobody's.
+func TestPromise09_ALoginThatIsPushedOutIsTold(t *testing.T) {
+	s := newSite(t, &cloakroom.Options{MaxSessions: 1})
+	first := s.signedIn(t, "u1")
+	id := first.id()
+	s.spy.lie(func(r store.Record) store.Record {
+		if r.ID == id {
+			r.Created = r.Created.Add(time.Hour)
+		}
+		return r
+	})
+	second := s.visitor(t)
+	w := second.do(func(_ http.ResponseWriter, r *http.Request) { login(cloakroom.FromContext(r.Context())) })
+	s.spy.lie(nil)
+	if w.Code != http.StatusConflict || second.cookie != "" {
+		t.Errorf("a login that was pushed out is answered %d with cookie %q", w.Code, second.cookie)
+	}
+	if live := s.spy.live(t); len(live) != 1 || first.user() != "u1" {
+		t.Errorf("left are %d sessions, the first is %q's", len(live), first.user())
+	}
+}
+
 // Without a limit there is none.
 func TestPromise09_NoLimitUnlessAsked(t *testing.T) {
 	s := newSite(t, nil)

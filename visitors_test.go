@@ -37,6 +37,9 @@ func TestPromise08_AVisitorWhoStoresNothingCostsNothing(t *testing.T) {
 			word.Pop(s)
 			s.Flashes()
 			s.Clear()
+			if !s.ID().IsZero() {
+				t.Error("deleting from nothing has begun a session")
+			}
 		},
 		"set and deleted again": func(s *cloakroom.Session) { word.Set(s, "x"); word.Delete(s) },
 		"set and cleared":       func(s *cloakroom.Session) { word.Set(s, "x"); count.Set(s, 1); s.Clear() },
