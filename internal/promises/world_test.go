@@ -88,6 +88,7 @@ const slowStore = time.Minute
 func newWorld(tb testing.TB, st backend, opts *cloakroom.Options) *world {
 	tb.Helper()
 	w := prepareWorld(tb, st)
+	w.client.Timeout = time.Minute
 	w.start(tb, opts)
 	return w
 }
