@@ -71,3 +71,9 @@ func (m *Manager) SealInfo(r store.Record, plain []byte) []byte {
 
 // NewToken returns a token as sessions get them.
 func NewToken() [32]byte { return newToken() }
+
+// DecodeCookie tells whether a value is a valid cookie's.
+func (m *Manager) DecodeCookie(value string) bool {
+	_, _, ok := m.decodeCookie(value)
+	return ok
+}

@@ -331,3 +331,31 @@ func TestPromise10_ParallelRequestsDuringReSealing(t *testing.T) {
 		}
 	})
 }
+
+// A cookie that is signed at the moment of a rotation names the key that signed
+// it, and not the one that was active a moment before.
+func TestPromise10_CookiesSignedDuringARotation(t *testing.T) {
+	s := newSite(t, nil)
+	a, b := s.key, keyring.Generate()
+	stop := make(chan struct{})
+	var rotating sync.WaitGroup
+	rotating.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				s.replace(t, b, retiring(a))
+				s.replace(t, a, retiring(b))
+			}
+		}
+	})
+	for range 20_000 {
+		if c := s.EncodeCookie(cloakroom.NewToken()); !s.DecodeCookie(c) {
+			t.Errorf("cookie %q is signed by another key than it names", c)
+			break
+		}
+	}
+	close(stop)
+	rotating.Wait()
+}
