@@ -22,20 +22,18 @@ var enders = []kind{logsOut, ends, endsUser, renews, setsRoles, logsIn, logsInEl
 
 // A session that was ended stays ended in every order which the steps of two
 // requests can take: the late one may read, write, touch, renew or sign in, the
-// other end the session in any way there is. Both instances take both parts.
+// other end the session in any way there is. The two instances take either part.
 func TestPromise01_EveryOrderOfTwoRequests(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, st backend) {
 		w := newWorld(t, st, nil)
 		orders := 0
-		for _, late := range lates {
-			for _, end := range enders {
-				for from := range w.instances {
-					user := w.fresh("u")
-					orders += explore(t, func() *scene {
-						return newScene(t, w, w.signIn(t, user), from, late, end)
-					})
-				}
+		for i, late := range lates {
+			for j, end := range enders {
+				user := w.fresh("u")
+				orders += explore(t, func() *scene {
+					return newScene(t, w, w.signIn(t, user), (i+j)%2, late, end)
+				})
 			}
 		}
 		t.Logf("%d orders", orders)
