@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/internal/event"
@@ -34,6 +35,8 @@ type Manager struct {
 	attributes string // behind the value of every cookie
 
 	touching sync.Map // store.ID of each touch under way
+
+	stamped atomic.Int64 // of the last renewal, in milliseconds; see stamp
 }
 
 // New returns a Manager that keeps its sessions in st and signs and seals with
@@ -177,7 +180,26 @@ func (m *Manager) Sweep(ctx context.Context, every time.Duration) error {
 // lives longer than a Lifetime from now, nor any that was made meanwhile.
 func (m *Manager) ended(why store.Reason) (store.Ended, time.Time) {
 	now := milli(time.Now())
+	if why == store.Renewed {
+		now = m.stamp()
+	}
 	return store.Ended{Reason: why, At: now}, now.Add(m.opts.Lifetime + time.Hour)
+}
+
+// stamp returns the time, and never the same twice while there are no more than a
+// thousand renewals in a second. A renewal that has lost the answer of its End
+// knows by it whether the tombstone is its own: of two parallel ones that both
+// take it for theirs, one would go on without what was written last.
+func (m *Manager) stamp() time.Time {
+	for {
+		last, now := m.stamped.Load(), time.Now().UnixMilli()
+		if last >= now && last < now+1000 {
+			now = last + 1
+		}
+		if m.stamped.CompareAndSwap(last, now) {
+			return milliTime(now)
+		}
+	}
 }
 
 // end ends a session at the version, or at any for 0. An answer that got lost is

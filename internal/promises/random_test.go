@@ -62,7 +62,7 @@ func (w *world) random(t *testing.T, rounds int, seed uint64) {
 				}
 				s := newScene(t, w, cookie, rng.IntN(2), cast(rng)...)
 				s.brief = true
-				s.rush(rng)
+				s.rush(rng, func(*call) fault { return nil })
 				if err := s.check(t); err != nil {
 					t.Errorf("-seed %d, visitor %d: %v", seed, v, err)
 					return
@@ -106,9 +106,11 @@ func cast(rng *rand.Rand) []kind {
 var allKinds = []kind{reads, sets, updates, renews, setsRoles, logsIn, logsInSet, logsInElse, logsOut, ends, endsUser}
 
 // rush sends all requests at once. Each hesitates now and then before a call of
-// the store, so that they meet in other places than the scheduler likes.
-func (s *scene) rush(rng *rand.Rand) {
+// the store, so that they meet in other places than the scheduler likes; then
+// fate, which is asked by one request at a time, decides what becomes of the call.
+func (s *scene) rush(rng *rand.Rand, fate func(*call) fault) {
 	var wg sync.WaitGroup
+	var mu sync.Mutex
 	for _, a := range s.actors {
 		if s.user == "" { // a stranger signs in as somebody
 			switch a.kind {
@@ -119,14 +121,16 @@ func (s *scene) rush(rng *rand.Rand) {
 			}
 		}
 		hesitation := rand.New(rand.NewPCG(rng.Uint64(), 0))
-		a.trace.gate = func(*call) fault {
+		a.trace.gate = func(c *call) fault {
 			for range hesitation.IntN(20) {
 				runtime.Gosched()
 			}
 			if hesitation.IntN(8) == 0 {
 				time.Sleep(time.Duration(hesitation.IntN(200)) * time.Microsecond)
 			}
-			return nil
+			mu.Lock()
+			defer mu.Unlock()
+			return fate(c)
 		}
 		wg.Go(func() { s.play(a) })
 	}
