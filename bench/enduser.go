@@ -37,7 +37,7 @@ func endUser(c config) ([]line, error) {
 	return []line{{
 		what: "end one user's two sessions among a million", floor: took(median(floor)), ours: took(median(ours)), peer: "scs " + took(median(peer)) + rounds,
 		overFloor: times(ratio(ours, floor)), overPeer: times(ratio(ours, peer)),
-		goal: fmt.Sprintf("< %v", maxEndUser), holds: yes(median(ours) < float64(maxEndUser)),
+		goal: fmt.Sprintf("< %v", maxEndUser), holds: yes(median(ours) < float64(maxEndUser)), name: "scs" + rounds,
 	}}, nil
 }
 

@@ -19,8 +19,10 @@ const clients = 8
 // ofBare is the part of the bare server's rate that is left with sessions.
 const ofBare = 0.85
 
-// loopback measures requests a second of a real server, which reads one value of
-// a session in memory, beside the server that has no sessions.
+// loopback measures how many requests a real server answers in a second of
+// processor time, its clients' included, when it reads one value of a session in
+// memory, beside the server that has no sessions. On a machine with nothing else
+// to do all processors are busy meanwhile, and that is the rate on the wall.
 func loopback(c config) (_ []line, err error) {
 	apps, err := inMemory()
 	if err != nil {
@@ -64,13 +66,14 @@ func loopback(c config) (_ []line, err error) {
 		}
 		l := &lines[len(lines)-1]
 		l.peer = fmt.Sprintf("%s %s (%s of the bare server)", apps[i].name, perSecond(i), percent(ratio(rates[i], bare)))
+		l.name, l.counts = apps[i].name, fmt.Sprintf("%s; 100 %%; %s", percent(ratio(ours, bare)), percent(ratio(rates[i], bare)))
 		l.overPeer = times(ratio(ours, rates[i]))
 	}
 	return lines, nil
 }
 
-// measureServers lets the servers answer by turns, and returns requests a second,
-// round by round.
+// measureServers lets the servers answer by turns, and returns requests a second of
+// processor time, round by round.
 func measureServers(c config, servers []*server) ([][]float64, error) {
 	rates := make([][]float64, len(servers))
 	for round := range c.rounds + 1 {
@@ -131,12 +134,13 @@ func (s *server) close() error {
 	return err
 }
 
-// load sends requests for so long and returns how many were answered.
+// load sends requests for so long and returns how many were answered, and what
+// that took of the processors.
 func (s *server) load(long time.Duration) (answers int64, took time.Duration, err error) {
 	var n atomic.Int64
 	var errs [clients]error
 	var wg sync.WaitGroup
-	start := time.Now()
+	start, busy := time.Now(), processTime()
 	for i := range s.conns {
 		wg.Go(func() {
 			for time.Since(start) < long {
@@ -148,7 +152,7 @@ func (s *server) load(long time.Duration) (answers int64, took time.Duration, er
 		})
 	}
 	wg.Wait()
-	return n.Load(), time.Since(start), errors.Join(errs[:]...)
+	return n.Load(), processTime() - busy, errors.Join(errs[:]...)
 }
 
 // ask sends one request and reads its answer, with as little work as it takes: a

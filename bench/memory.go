@@ -55,19 +55,21 @@ func pages(c config, apps []app, method string, page func(app) http.Handler) ([]
 	return measure(c, all), nil
 }
 
-// beside makes a line for each peer of results that are the floor's, ours, those
-// of the peer that the goal names, and others'.
+// beside makes a line for each peer of results that are the floor's, ours, that of
+// the peer which the goal names, and the others'.
 func beside(what string, r []result, overPeer, allocs float64) []line {
-	floor, ours, first := r[0], r[1], r[2]
-	lines := []line{{
-		what: what, floor: spent(floor), ours: spent(ours), peer: named(first),
-		overFloor: times(ours.over(floor)), overPeer: times(ours.over(first)),
-		goal:  fmt.Sprintf("≤ %s × %s, ≤ %.0f allocs", digits(overPeer), first.name, allocs),
-		holds: yes(ours.over(first) <= overPeer && ours.allocations() < allocs+0.5),
-	}}
-	for _, other := range r[3:] {
-		lines = append(lines, line{peer: named(other), overPeer: times(ours.over(other))})
+	floor, ours := r[0], r[1]
+	var lines []line
+	for _, peer := range r[2:] {
+		lines = append(lines, line{
+			peer: peer.name + " " + spent(peer), overPeer: times(ours.over(peer)), name: peer.name,
+			counts: fmt.Sprintf("%.0f allocs; %.0f; %.0f", ours.allocations(), floor.allocations(), peer.allocations()),
+		})
 	}
+	first, over := &lines[0], ours.over(r[2])
+	first.what, first.floor, first.ours, first.overFloor = what, spent(floor), spent(ours), times(ours.over(floor))
+	first.goal = fmt.Sprintf("≤ %s × %s, ≤ %.0f allocs", digits(overPeer), first.name, allocs)
+	first.holds = yes(over <= overPeer && ours.allocations() < allocs+0.5)
 	return lines
 }
 

@@ -103,7 +103,9 @@ func million(c config) ([]line, error) {
 			}
 			size[i+1] = append(size[i+1], bytes/float64(c.count))
 			stall[i+1] = append(stall[i+1], float64(longest))
-			stall[0] = append(stall[0], float64(own))
+			if i == 0 {
+				stall[0] = append(stall[0], float64(own))
+			}
 		}
 	}
 	bytes := func(i int) string { return fmt.Sprintf("%.0f B each", median(size[i])) }
@@ -113,12 +115,13 @@ func million(c config) ([]line, error) {
 			what: "memory, a million sessions", floor: bytes(0), ours: bytes(1), peer: "scs " + bytes(2),
 			overFloor: times(ratio(size[1], size[0])), overPeer: times(ratio(size[1], size[2])),
 			goal: fmt.Sprintf("≤ %.0f B each beside the data", maxBytesEach), holds: yes(median(size[1]) <= maxBytesEach),
+			name: "scs", counts: fmt.Sprintf("%.0f B each; %.0f; %.0f", median(size[1]), median(size[0]), median(size[2])),
 		},
 		{
 			what:  fmt.Sprintf("longest read during a sweep, least of %d", c.rounds),
 			floor: took(least[0]), ours: took(least[1]), peer: "scs " + took(least[2]),
 			overFloor: times(least[1] / least[0]), overPeer: times(least[1] / least[2]),
-			goal: fmt.Sprintf("≤ %v", maxStall), holds: yes(least[1] <= float64(maxStall)),
+			goal: fmt.Sprintf("≤ %v", maxStall), holds: yes(least[1] <= float64(maxStall)), name: "scs",
 		},
 	}, nil
 }

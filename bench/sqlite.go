@@ -129,26 +129,30 @@ func together(ops [writers]func() bool, long time.Duration) (ok, failed int64, t
 // compareWrites makes the lines of one level. The goal is to beat scs at its best.
 func compareWrites(what string, all []writing, r []written) []line {
 	describe := func(i int) string {
-		return fmt.Sprintf("%s writes/s, %s %% errors", digits(median(r[i].rate)), digits(100*median(r[i].failed)))
+		return fmt.Sprintf("%s writes/s, %s %% errors", digits(median(r[i].rate)), part(r[i]))
 	}
 	floor, ours := r[0], r[1]
 	best := 2
 	if ratio(r[3].rate, r[2].rate) > 1 {
 		best = 3
 	}
-	lines := []line{{
-		what: what, floor: describe(0), ours: describe(1), peer: all[best].name + " " + describe(best),
-		overFloor: times(ratio(ours.rate, floor.rate)), overPeer: times(ratio(ours.rate, r[best].rate)),
-		goal:  "0 errors; more writes/s than scs",
-		holds: yes(median(ours.failed) == 0 && ratio(ours.rate, r[best].rate) > 1),
-	}}
-	for i := 2; i < len(all); i++ {
-		if i != best {
-			lines = append(lines, line{peer: all[i].name + " " + describe(i), overPeer: times(ratio(ours.rate, r[i].rate))})
-		}
+	order := []int{best, 5 - best, 4}
+	var lines []line
+	for _, i := range order {
+		lines = append(lines, line{
+			peer: all[i].name + " " + describe(i), overPeer: times(ratio(ours.rate, r[i].rate)), name: all[i].name,
+			counts: fmt.Sprintf("%s %% errors; %s %%; %s %%", part(ours), part(floor), part(r[i])),
+		})
 	}
+	first := &lines[0]
+	first.what, first.floor, first.ours, first.overFloor = what, describe(0), describe(1), times(ratio(ours.rate, floor.rate))
+	first.goal = "no errors, more writes a second than scs"
+	first.holds = yes(median(ours.failed) == 0 && ratio(ours.rate, r[best].rate) > 1)
 	return lines
 }
+
+// part is how many of all writes failed, in percent.
+func part(w written) string { return fmt.Sprintf("%.4g", 100*median(w.failed)) }
 
 // visiting makes the operations of a program: each writer is a visitor.
 func visiting(a app) (ops [writers]func() bool, err error) {

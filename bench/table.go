@@ -14,31 +14,46 @@ type line struct {
 	what, floor, ours, peer string
 	overFloor, overPeer     string
 	goal, holds             string
+
+	// What remains of it without the figures of this machine: the peer's name, and
+	// what is counted rather than timed.
+	name, counts string
 }
 
-var head = line{"what", "floor", "ours", "peer", "ours / floor", "ours / peer", "goal", "holds"}
-
-func (l line) cells() []string {
-	return []string{l.what, l.floor, l.ours, l.peer, l.overFloor, l.overPeer, l.goal, l.holds}
+// printTables writes the lines twice as a table of Markdown: with the figures of
+// this machine, and with what may be said elsewhere.
+func printTables(w io.Writer, lines []line) {
+	all := [][]string{{"what", "floor", "ours", "peer", "ours / floor", "ours / peer", "goal", "holds"}}
+	ratios := [][]string{{"what", "ours / floor", "peer", "ours / peer", "counted: ours; floor; peer", "goal", "holds"}}
+	for _, l := range lines {
+		all = append(all, []string{l.what, l.floor, l.ours, l.peer, l.overFloor, l.overPeer, l.goal, l.holds})
+		ratios = append(ratios, []string{l.what, l.overFloor, l.name, l.overPeer, l.counts, l.goal, l.holds})
+	}
+	printTable(w, all)
+	fmt.Fprintln(w)
+	printTable(w, ratios)
 }
 
-// printTable writes the lines as a table of Markdown that can be read as it is.
-func printTable(w io.Writer, lines []line) {
-	all := append([]line{head}, lines...)
-	width := make([]int, len(head.cells()))
-	for _, l := range all {
-		for i, cell := range l.cells() {
+// printTable writes a table, whose first row is the head, so that it can be read
+// as it is.
+func printTable(w io.Writer, rows [][]string) {
+	width := make([]int, len(rows[0]))
+	for i := range width {
+		width[i] = 3 // what the line below the head needs
+	}
+	for _, cells := range rows {
+		for i, cell := range cells {
 			width[i] = max(width[i], utf8.RuneCountInString(cell))
 		}
 	}
-	for n, l := range all {
-		for i, cell := range l.cells() {
+	for n, cells := range rows {
+		for i, cell := range cells {
 			fmt.Fprintf(w, "| %s%s ", cell, strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)))
 		}
 		fmt.Fprintln(w, "|")
 		if n == 0 {
 			for i := range width {
-				fmt.Fprintf(w, "| %s ", strings.Repeat("-", max(width[i], 3)))
+				fmt.Fprintf(w, "| %s ", strings.Repeat("-", width[i]))
 			}
 			fmt.Fprintln(w, "|")
 		}
@@ -93,6 +108,3 @@ func digits(x float64) string {
 func spent(r result) string {
 	return fmt.Sprintf("%s, %.0f allocs", took(r.time()), r.allocations())
 }
-
-// named is a figure of a peer with its name.
-func named(r result) string { return r.name + " " + spent(r) }
