@@ -217,3 +217,26 @@ type Scanner interface {
 	// their IDs; fewer than n say that there are no more. The zero ID starts.
 	Scan(ctx context.Context, after ID, n int) ([]Record, error)
 }
+
+// KnownKey is a key of a key ring that has been used with a store: its id, never
+// the key.
+type KnownKey struct {
+	ID       string    // as it was remembered, 1 to 32 bytes
+	LastUsed time.Time // whole milliseconds, UTC
+}
+
+// KeyRegistry is a Store that remembers the ids of the keys its sessions were
+// signed with. An instance whose key ring lacks the one used last has lost its
+// keys, or was given others than its siblings: to go on would sign everybody
+// out, in silence.
+type KeyRegistry interface {
+	// KnownKeys returns the keys that were remembered, the one used last first.
+	KnownKeys(ctx context.Context) ([]KnownKey, error)
+
+	// RememberKey notes that the key with this id, of 1 to 32 bytes, is used at
+	// the time now.
+	RememberKey(ctx context.Context, id string, now time.Time) error
+
+	// ForgetKeys forgets all of them.
+	ForgetKeys(ctx context.Context) error
+}

@@ -4,27 +4,23 @@ import (
 	"context"
 	"fmt"
 	"time"
-)
 
-// KnownKey is a key that has been used with a database: its id, never the key.
-type KnownKey struct {
-	ID       string    // as it was remembered
-	LastUsed time.Time // whole milliseconds, UTC
-}
+	"github.com/cloakroom-dev/cloakroom/store"
+)
 
 // KnownKeys returns the keys that were remembered, the one used last first. A
 // program that starts with a ring that lacks the first of them has lost its key
 // file: to go on would sign everybody out, in silence.
-func (s *Store) KnownKeys(ctx context.Context) ([]KnownKey, error) {
+func (s *Store) KnownKeys(ctx context.Context) ([]store.KnownKey, error) {
 	rows, err := s.db.Reader().QueryContext(ctx, s.sql.keys)
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: read known keys: %w", err)
 	}
 	defer rows.Close()
-	var list []KnownKey
+	var list []store.KnownKey
 	for rows.Next() {
 		var (
-			k    KnownKey
+			k    store.KnownKey
 			used int64
 		)
 		if err := rows.Scan(&k.ID, &used); err != nil {

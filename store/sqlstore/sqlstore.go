@@ -69,9 +69,10 @@ type Store struct {
 }
 
 var (
-	_ store.UserStore = (*Store)(nil)
-	_ store.Sweeper   = (*Store)(nil)
-	_ store.Scanner   = (*Store)(nil)
+	_ store.UserStore   = (*Store)(nil)
+	_ store.Sweeper     = (*Store)(nil)
+	_ store.Scanner     = (*Store)(nil)
+	_ store.KeyRegistry = (*Store)(nil)
 )
 
 // New returns the Store that is kept in db, and brings its tables to the version
