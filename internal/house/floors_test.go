@@ -40,6 +40,9 @@ var house = map[string]room{
 	"store/sqlstore/sqlite":  {floor: 1},
 	"store/redisstore":       {floor: 1},
 	"store/memcachestore":    {floor: 1},
+	"store/breaker":          {floor: 1},
+	"internal/services":      {floor: 0}, // of tests, as is the next
+	"internal/faultproxy":    {floor: 0},
 	"internal/event":         {floor: 1, also: []string{"store"}}, // names sessions by their handle
 	"internal/problem":       {floor: 1},
 	".":                      {floor: 4}, // its files are the floors 2 to 4

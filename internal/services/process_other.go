@@ -1,0 +1,15 @@
+//go:build unix && !linux
+
+package services
+
+import "syscall"
+
+// ownProcess starts a server as nobody if we are root, out of reach of a Ctrl-C
+// that is meant for the tests.
+func ownProcess() *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Setpgid: true}
+	if uid, gid, ok := unprivileged(); ok {
+		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	}
+	return attr
+}
