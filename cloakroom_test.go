@@ -39,6 +39,28 @@ type site struct {
 // newSite returns a site whose store is in memory and whose log takes all levels.
 func newSite(tb testing.TB, opts *cloakroom.Options) *site {
 	tb.Helper()
+	return makeSite(tb, opts, cloakroom.New)
+}
+
+// newSealedSite is newSite with sessions in the cookie and tombstones in the store.
+func newSealedSite(tb testing.TB, opts *cloakroom.Options) *site {
+	tb.Helper()
+	return makeSite(tb, opts, newSealed)
+}
+
+// newSealed is NewSealed with the arguments of New.
+func newSealed(st store.Store, ring *keyring.Ring, opts *cloakroom.Options) (*cloakroom.Manager, error) {
+	return cloakroom.NewSealed(ring, st, opts)
+}
+
+// both runs a test over stored and over sealed sessions.
+func both(t *testing.T, test func(t *testing.T, newSite func(testing.TB, *cloakroom.Options) *site)) {
+	t.Run("stored", func(t *testing.T) { test(t, newSite) })
+	t.Run("sealed", func(t *testing.T) { test(t, newSealedSite) })
+}
+
+func makeSite(tb testing.TB, opts *cloakroom.Options, make func(store.Store, *keyring.Ring, *cloakroom.Options) (*cloakroom.Manager, error)) *site {
+	tb.Helper()
 	var o cloakroom.Options
 	if opts != nil {
 		o = *opts
@@ -48,7 +70,11 @@ func newSite(tb testing.TB, opts *cloakroom.Options) *site {
 		o.Logger = slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	s.ring = newRing(tb, s.key)
-	s.Manager = newManager(tb, s.spy, s.ring, &o)
+	m, err := make(s.spy, s.ring, &o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.Manager = m
 	return s
 }
 
@@ -87,6 +113,7 @@ type visitor struct {
 	tb     testing.TB
 	m      *cloakroom.Manager
 	cookie string // "name=value", or what else stands in the Cookie header
+	seen   string // the second cookie of a sealed session, in the same form
 	header http.Header
 }
 
@@ -98,6 +125,9 @@ func (v *visitor) request() *http.Request {
 	}
 	if v.cookie != "" {
 		r.Header.Set("Cookie", v.cookie)
+	}
+	if v.seen != "" {
+		r.Header.Add("Cookie", v.seen)
 	}
 	return r
 }
@@ -116,9 +146,13 @@ func (v *visitor) send(r *http.Request, h http.HandlerFunc) *httptest.ResponseRe
 // follow takes the session's cookie that a response sets.
 func (v *visitor) follow(resp *http.Response) {
 	for _, c := range resp.Cookies() {
-		v.cookie = c.Name + "=" + c.Value
+		keep := &v.cookie
+		if strings.HasSuffix(c.Name, "-seen") {
+			keep = &v.seen
+		}
+		*keep = c.Name + "=" + c.Value
 		if c.MaxAge < 0 {
-			v.cookie = ""
+			*keep = ""
 		}
 	}
 }

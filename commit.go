@@ -133,6 +133,9 @@ func (m *Manager) update(ctx context.Context, s *Session) error {
 		newest, err := m.put(ctx, &rec)
 		if err == nil {
 			a.saved(rec, next)
+			if m.sealed != nil {
+				s.cookie = cookieSet
+			}
 			return nil
 		}
 		if !errors.Is(err, store.ErrConflict) {
@@ -258,6 +261,8 @@ func (m *Manager) saveError(ctx context.Context, id store.ID, err error) error {
 		return m.endedWhy(ctx, id)
 	case errors.Is(err, store.ErrNotFound):
 		return ErrEnded // the store has forgotten it
+	case errors.Is(err, ErrTooLarge):
+		return err
 	case errors.Is(err, store.ErrImmutable), errors.Is(err, store.ErrConflict):
 		return fmt.Errorf("store refused the record: %w", err)
 	}
@@ -269,7 +274,10 @@ func (m *Manager) saveError(ctx context.Context, id store.ID, err error) error {
 // session dies of its idle time; nobody knows its token. The tombstone of what was
 // never there need not last: a create is on its way for seconds.
 func (m *Manager) abandon(ctx context.Context, id store.ID) {
-	why, _ := m.ended(store.Revoked)
+	if m.sealed != nil {
+		return // nothing is on its way
+	}
+	why, _ := m.ended(store.Revoked, time.Time{})
 	until := why.At.Add(abandonedFor)
 	call := withDeadline(context.WithoutCancel(ctx), m.opts.StoreTimeout)
 	defer call.release()
@@ -287,7 +295,7 @@ func (m *Manager) reseal(ctx context.Context, s *Session, saved bool) {
 	if a == nil || a.rec.Version == 0 || s.cookie != cookieNone || s.skipped {
 		return
 	}
-	by, _ := keyring.SealedBy(a.rec.Data)
+	by, _ := m.seal.sealedBy(&a.rec)
 	data := m.retires(by)
 	if !data && !m.retires(a.key) {
 		return
@@ -306,7 +314,7 @@ func (m *Manager) reseal(ctx context.Context, s *Session, saved bool) {
 		}
 		rec.Version++
 		a.saved(rec, a.now)
-	} else if !saved && !m.alive(context.WithoutCancel(ctx), a.rec.ID) {
+	} else if !saved && !m.alive(context.WithoutCancel(ctx), &a.rec) {
 		return
 	}
 	s.cookie = cookieSet

@@ -1,6 +1,7 @@
 package cloakroom
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -83,10 +84,31 @@ func (m *Manager) decodeCookie(value string) (t token, key keyring.KeyID, ok boo
 	return t, key, true
 }
 
+// bearer is what a valid cookie says.
+type bearer struct {
+	token   token
+	key     keyring.KeyID
+	carried *carried // the session itself, if the cookie carries it
+}
+
+// decode opens a cookie of either kind. A Manager takes one kind alone: there is no
+// other decoder for what the first has refused.
+func (m *Manager) decode(value string) (b bearer, ok bool) {
+	if m.sealed != nil {
+		return m.sealed.open(value)
+	}
+	b.token, b.key, ok = m.decodeCookie(value)
+	return b, ok
+}
+
+// same reports whether two valid cookies say the same.
+func (b *bearer) same(o *bearer) bool {
+	return b.token == o.token && (b.carried == nil || bytes.Equal(b.carried.rec.Data, o.carried.rec.Data))
+}
+
 // presented is what a request's Cookie header holds under our name.
 type presented struct {
-	token token
-	key   keyring.KeyID
+	bearer
 	valid int // different valid cookies; exactly one is a session
 	seen  int
 	ids   []store.ID // of the valid ones, if there are several
@@ -100,41 +122,51 @@ type presented struct {
 func (m *Manager) readCookie(lines []string) (p presented) {
 	for _, line := range lines {
 		for line != "" {
-			var pair string
-			pair, line, _ = strings.Cut(line, ";")
-			name, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
-			if !ok || name != m.opts.CookieName {
+			var value string
+			var ok bool
+			if value, line, ok = nextCookie(line, m.opts.CookieName); !ok {
 				continue
 			}
 			if p.seen++; p.seen > maxCandidates {
 				p.valid = 2 // whoever sent so many wanted one of them not to be seen
 				return p
 			}
-			t, key, ok := m.decodeCookie(value)
-			if !ok || p.valid > 0 && t == p.token {
+			b, ok := m.decode(value)
+			if !ok || p.valid > 0 && b.same(&p.bearer) {
 				continue
 			}
 			if p.valid++; p.valid > 1 {
-				p.ids = append(p.ids, p.token.id(), t.id())
+				p.ids = append(p.ids, p.token.id(), b.token.id())
 			}
-			p.token, p.key = t, key
+			p.bearer = b
 		}
 	}
 	return p
 }
 
-// setCookie writes the session's cookie, or an expired one for the token nil.
-func (m *Manager) setCookie(h http.Header, t *token, deadline time.Time) {
-	if t == nil {
-		h.Add("Set-Cookie", m.opts.CookieName+"="+m.attributes+"; Max-Age=0")
-		return
-	}
-	c := m.opts.CookieName + "=" + m.encodeCookie(t) + m.attributes
+// nextCookie takes the first pair off a Cookie line, and reports whether it has
+// the name.
+func nextCookie(line, name string) (value, rest string, ok bool) {
+	pair, rest, _ := strings.Cut(line, ";")
+	got, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
+	return value, rest, ok && got == name
+}
+
+// setCookie writes a cookie of a session that ends at the deadline.
+func (m *Manager) setCookie(h http.Header, name, value string, deadline time.Time) {
+	c := name + "=" + value + m.attributes
 	if m.opts.Persistent {
-		c += "; Max-Age=" + strconv.FormatInt(max(1, int64(time.Until(deadline)/time.Second)), 10)
+		c += maxAge + strconv.FormatInt(max(1, int64(time.Until(deadline)/time.Second)), 10)
 	}
 	h.Add("Set-Cookie", c)
 }
+
+// expireCookie takes a cookie back.
+func (m *Manager) expireCookie(h http.Header, name string) {
+	h.Add("Set-Cookie", name+"="+m.attributes+maxAge+"0")
+}
+
+const maxAge = "; Max-Age="
 
 // attributes returns the text behind every value of the session's cookie.
 func (o *Options) attributes() string {

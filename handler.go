@@ -147,6 +147,12 @@ func (m *Manager) load(s *Session, lines []string) error {
 	}
 	a := &state{token: p.token, key: p.key, loaded: time.Now()}
 	a.id = a.token.id()
+	if p.carried != nil {
+		m.sealed.readSeen(lines, &p.carried.rec)
+		if expired(&p.carried.rec, a.loaded) {
+			return nil // and nobody needs to be asked
+		}
+	}
 	rec, err := m.get(ctx, a.id)
 	switch {
 	case errors.Is(err, store.ErrEnded):
@@ -157,11 +163,15 @@ func (m *Manager) load(s *Session, lines []string) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("cloakroom: load session: %w", m.failed(ctx, "load session", a.id, err))
+	case p.carried != nil:
+		rec = p.carried.rec
 	case expired(&rec, a.loaded):
 		return nil
 	}
 	a.rec = rec
-	if a.stored, err = m.seal.openData(&a.token, &a.rec); err != nil {
+	if p.carried != nil {
+		a.stored = p.carried.content
+	} else if a.stored, err = m.seal.openData(&a.token, &a.rec); err != nil {
 		m.event(ctx, slog.LevelError, event.RecordUnreadable, event.Session(a.id), event.Addr(m.ClientAddr(s.r)), event.Err(err))
 		s.refused = []store.ID{a.id}
 		return nil
@@ -258,7 +268,7 @@ func (w *responseWriter) commitForHijack() error {
 	s := w.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.at != nil && (s.at.renewal != renewNone || s.at.rec.Version == 0 && !s.skipped) || s.cookie != cookieNone {
+	if s.at != nil && (s.at.renewal != renewNone || s.needsCookie() && !s.skipped) || s.cookie != cookieNone {
 		return ErrHeaderSent
 	}
 	if err := s.commit(s.r.Context()); err != nil {
@@ -308,6 +318,7 @@ func (w *responseWriter) prepare() error {
 		return err
 	}
 	s.m.reseal(ctx, s, s.version() != before)
+	s.m.noteSeen(ctx, s)
 	h := w.Header()
 	s.setCookie(h)
 	if s.read || s.cookie != cookieNone {
@@ -331,9 +342,14 @@ func (s *Session) version() uint64 {
 func (s *Session) setCookie(h http.Header) {
 	switch s.cookie {
 	case cookieSet:
-		s.m.setCookie(h, &s.at.token, s.at.rec.Deadline)
+		s.m.setCookie(h, s.m.opts.CookieName, s.m.cookieValue(s.at), s.at.rec.Deadline)
+	case cookieSeen:
+		s.m.setCookie(h, s.m.sealed.seenName, s.m.sealed.seen(&s.at.rec), s.at.rec.Deadline)
 	case cookieExpire:
-		s.m.setCookie(h, nil, time.Time{})
+		s.m.expireCookie(h, s.m.opts.CookieName)
+		if s.m.sealed != nil {
+			s.m.expireCookie(h, s.m.sealed.seenName)
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ type Manager struct {
 	keys       *keyring.Ring
 	cookie     *keyring.Purpose
 	seal       sealer
+	sealed     *carrier // nil: sessions are stored
 	opts       Options
 	attributes string // behind the value of every cookie
 
@@ -113,7 +114,7 @@ func (m *Manager) listUser(ctx context.Context, userID string) ([]store.Record, 
 // goes on under another token, and so under another ID: list the user's sessions
 // again.
 func (m *Manager) End(ctx context.Context, id store.ID) error {
-	ended, err := m.endNow(ctx, id, store.Revoked)
+	ended, err := m.endNow(ctx, id, time.Time{}, store.Revoked)
 	if err != nil {
 		return fmt.Errorf("cloakroom: end session: %w", err)
 	}
@@ -131,7 +132,7 @@ func (m *Manager) EndUser(ctx context.Context, userID string, except store.ID) (
 	if !ok {
 		return 0, fmt.Errorf("cloakroom: end sessions: %w", ErrNoUserStore)
 	}
-	why, until := m.ended(store.Revoked)
+	why, until := m.ended(store.Revoked, time.Time{})
 	all := 0
 	// A store need not do this in one moment. A session that is renewed while the
 	// store goes from one to the next may be met under neither token; but the new
@@ -177,13 +178,22 @@ func (m *Manager) Sweep(ctx context.Context, every time.Duration) error {
 }
 
 // ended returns a tombstone of now and the time that it must last: no session
-// lives longer than a Lifetime from now, nor any that was made meanwhile.
-func (m *Manager) ended(why store.Reason) (store.Ended, time.Time) {
+// lives longer than a Lifetime from now, nor any that was made meanwhile. One that
+// was made under a longer Lifetime does: its deadline is in the store's record, or
+// else is given here. Zero is none that is known.
+func (m *Manager) ended(why store.Reason, deadline time.Time) (store.Ended, time.Time) {
 	now := milli(time.Now())
 	if why == store.Renewed {
 		now = m.stamp()
 	}
-	return store.Ended{Reason: why, At: now}, now.Add(m.opts.Lifetime + time.Hour)
+	until := now.Add(m.opts.Lifetime)
+	switch {
+	case deadline.After(until):
+		until = deadline
+	case m.sealed != nil && deadline.IsZero():
+		until = now.Add(maxLifetime) // nobody but the cookie knows
+	}
+	return store.Ended{Reason: why, At: now}, until.Add(time.Hour)
 }
 
 // stamp returns the time, and never the same twice while there are no more than a
@@ -223,11 +233,11 @@ func (m *Manager) end(ctx context.Context, id store.ID, version uint64, why stor
 }
 
 // endNow ends a session at any version, and reports whether it was this call that
-// did. That it has ended already is what was wanted, unless it was renewed: then
+// did. The session's deadline is zero where it is not known. That it has ended already is what was wanted, unless it was renewed: then
 // it goes on under a token that only the browser knows, and the error is
 // ErrRenewed.
-func (m *Manager) endNow(ctx context.Context, id store.ID, reason store.Reason) (bool, error) {
-	why, until := m.ended(reason)
+func (m *Manager) endNow(ctx context.Context, id store.ID, deadline time.Time, reason store.Reason) (bool, error) {
+	why, until := m.ended(reason, deadline)
 	err := m.end(ctx, id, 0, why, until)
 	switch {
 	case err == nil, errors.Is(err, ErrUnavailable):
@@ -253,15 +263,19 @@ func (m *Manager) endedWhy(ctx context.Context, id store.ID) error {
 	return ErrEnded
 }
 
-func (m *Manager) alive(ctx context.Context, id store.ID) bool {
-	rec, err := m.get(ctx, id)
+// alive reports whether a session that was loaded has neither ended nor expired.
+func (m *Manager) alive(ctx context.Context, rec *store.Record) bool {
+	newest, err := m.get(ctx, rec.ID)
 	if err != nil {
 		if !isAnswer(err) {
-			_ = m.failed(ctx, "look at session", id, err)
+			_ = m.failed(ctx, "look at session", rec.ID, err)
 		}
 		return false
 	}
-	return !expired(&rec, time.Now())
+	if m.sealed != nil {
+		newest = *rec
+	}
+	return !expired(&newest, time.Now())
 }
 
 func (m *Manager) get(ctx context.Context, id store.ID) (store.Record, error) {
@@ -274,7 +288,7 @@ func (m *Manager) get(ctx context.Context, id store.ID) (store.Record, error) {
 // the store could not answer.
 func isAnswer(err error) bool {
 	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEnded) ||
-		errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrImmutable)
+		errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrImmutable) || errors.Is(err, ErrTooLarge)
 }
 
 // expired judges both deadlines. They are the server's: whatever the cookie says

@@ -29,12 +29,16 @@ const recordVersion = 1
 // token, for lists: its key follows from the key ring and the ID. Both are bound
 // to the record's ID, user, creation and deadline: a record that somebody has
 // copied, given to another user or prolonged does not open.
+//
+// In a Manager of sealed sessions Data is what goes into the cookie, and there is
+// no Info, as nobody could list it.
 type sealer struct {
 	data, info *keyring.Purpose
+	sealed     *carrier // nil: sessions are stored
 }
 
 func newSealer(keys *keyring.Ring, audience string) sealer {
-	return sealer{keys.Purpose(labelData, audience), keys.Purpose(labelInfo, audience)}
+	return sealer{data: keys.Purpose(labelData, audience), info: keys.Purpose(labelInfo, audience)}
 }
 
 // binding appends the additional data of a record's seals.
@@ -56,16 +60,33 @@ type content struct {
 }
 
 func (s sealer) sealData(t *token, r *store.Record, c *content) []byte {
-	plain := make([]byte, 0, 9+len(c.identity)+2+len(c.values))
-	plain = append(plain, recordVersion)
-	plain = binary.BigEndian.AppendUint64(plain, uint64(unixMilli(c.authTime)))
-	plain = appendBytes(plain, c.identity)
-	plain = append(plain, c.values...)
+	if s.sealed != nil {
+		return s.sealed.seal(t, r, c)
+	}
+	plain := appendContent(make([]byte, 0, 9+len(c.identity)+2+len(c.values)), c)
 	var ad [bindingSize]byte
 	return s.data.SealFor(t[:], plain, binding(ad[:0], r))
 }
 
+func appendContent(dst []byte, c *content) []byte {
+	dst = append(dst, recordVersion)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(unixMilli(c.authTime)))
+	dst = appendBytes(dst, c.identity)
+	return append(dst, c.values...)
+}
+
+// sealedBy returns the key under which a record's Data is sealed.
+func (s sealer) sealedBy(r *store.Record) (keyring.KeyID, bool) {
+	if s.sealed != nil {
+		return s.sealed.sealedBy(r.Data)
+	}
+	return keyring.SealedBy(r.Data)
+}
+
 func (s sealer) openData(t *token, r *store.Record) (content, error) {
+	if s.sealed != nil {
+		return content{}, keyring.ErrOpen // a cookie is opened once, when it comes
+	}
 	var ad [bindingSize]byte
 	plain, err := s.data.OpenFor(t[:], r.Data, binding(ad[:0], r))
 	if err != nil {
@@ -157,6 +178,9 @@ type Info struct {
 }
 
 func (s sealer) sealInfo(r *store.Record, i *Info) []byte {
+	if s.sealed != nil {
+		return nil
+	}
 	plain := append(make([]byte, 0, 8+len(i.Device)+len(i.Address)+len(i.Method)), recordVersion)
 	plain = appendBytes(plain, i.Device)
 	plain = appendBytes(plain, i.Address)

@@ -151,7 +151,7 @@ func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 // endOld ends the session under its old token, at the version that rec holds a
 // copy of. Whatever somebody has written since is brought into rec first.
 func (m *Manager) endOld(ctx context.Context, a *state, old store.Record, rec *store.Record, next *content) error {
-	why, until := m.ended(store.Renewed)
+	why, until := m.ended(store.Renewed, old.Deadline)
 	for try := 0; old.Version > 0; try++ {
 		err := m.end(ctx, old.ID, old.Version, why, until)
 		if err == nil {
@@ -215,7 +215,7 @@ func (m *Manager) limit(ctx context.Context, own *store.Record, old store.ID) er
 	slices.SortFunc(recs, func(a, b store.Record) int {
 		return cmp.Or(b.Created.Compare(a.Created), slices.Compare(b.ID[:], a.ID[:]))
 	})
-	why, until := m.ended(store.Excess)
+	why, until := m.ended(store.Excess, time.Time{})
 	for _, r := range recs[m.opts.MaxSessions:] {
 		switch err := m.end(ctx, r.ID, 0, why, until); {
 		case errors.Is(err, ErrUnavailable):

@@ -52,7 +52,8 @@ type cookieDue uint8
 
 const (
 	cookieNone cookieDue = iota
-	cookieSet            // of at.token
+	cookieSet            // of at
+	cookieSeen           // the one with the times of a sealed session
 	cookieExpire
 )
 
@@ -240,6 +241,8 @@ func (s *Session) change(f change) {
 	switch {
 	case err != nil:
 		s.fail(err)
+	case s.at != nil && s.m.sealed != nil && !s.skipped && !bytes.Equal(v, old) && !s.mayCarry(v):
+		// The fault is noted.
 	case s.at != nil:
 		s.at.now.values = v
 		if !s.skipped {
@@ -306,17 +309,18 @@ func (s *Session) End(ctx context.Context) error {
 		return fmt.Errorf("cloakroom: end session: %w", ErrRenewed)
 	}
 	ids := s.refused
+	var deadline time.Time
 	if a := s.at; a != nil {
 		rec := a.rec
 		if a.renewal != renewNone {
 			rec = a.old.rec
 		}
 		if rec.Version > 0 {
-			ids = append(ids, rec.ID)
+			ids, deadline = append(ids, rec.ID), rec.Deadline
 		}
 	}
 	for _, id := range ids {
-		if _, err := s.m.endNow(context.WithoutCancel(outside{ctx, s}), id, store.Logout); err != nil {
+		if _, err := s.m.endNow(context.WithoutCancel(outside{ctx, s}), id, deadline, store.Logout); err != nil {
 			return fmt.Errorf("cloakroom: end session: %w", err)
 		}
 	}
@@ -373,13 +377,12 @@ func (s *Session) EndOthers(ctx context.Context) (int, error) {
 // neither is one whose store does not answer: a client comes back when it can.
 func (s *Session) Alive(ctx context.Context) bool {
 	s.look()
-	at := s.at
-	var id store.ID
-	if at != nil && at.rec.Version > 0 {
-		id = at.rec.ID
+	var rec store.Record
+	if s.at != nil {
+		rec = s.at.rec
 	}
 	s.mu.Unlock()
-	return !id.IsZero() && s.m.alive(ctx, id)
+	return rec.Version > 0 && s.m.alive(ctx, &rec)
 }
 
 // Format prints "session", whatever the verb: behind a Session stand its token
