@@ -19,6 +19,10 @@ import (
 
 // A login that Commit has refused is no login, whatever the handler does next.
 func TestPromise12_ARefusedCommitIsNotMadeUpFor(t *testing.T) {
+	both(t, testPromise12_ARefusedCommitIsNotMadeUpFor)
+}
+
+func testPromise12_ARefusedCommitIsNotMadeUpFor(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	v := s.visitor(t)
 	over, cancel := context.WithCancel(t.Context())
@@ -66,6 +70,10 @@ func TestPromise09_EndOthersWhileRenewing(t *testing.T) {
 
 // Whoever plants many copies of their cookie hides nobody else's behind them.
 func TestAttack_A38_ManyCopiesHideNothing(t *testing.T) {
+	both(t, testAttack_A38_ManyCopiesHideNothing)
+}
+
+func testAttack_A38_ManyCopiesHideNothing(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	victim, mallory := s.signedIn(t, "u1"), s.signedIn(t, "mallory")
 	for copies := range 20 {
@@ -78,7 +86,9 @@ func TestAttack_A38_ManyCopiesHideNothing(t *testing.T) {
 }
 
 // A logout with two valid cookies ends what it carries.
-func TestAttack_A38_LogoutEndsBoth(t *testing.T) {
+func TestAttack_A38_LogoutEndsBoth(t *testing.T) { both(t, testAttack_A38_LogoutEndsBoth) }
+
+func testAttack_A38_LogoutEndsBoth(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	a, b := s.signedIn(t, "u1"), s.signedIn(t, "u2")
 	v := s.visitor(t)
@@ -164,6 +174,10 @@ func TestPromise07_TheAnswerReachesThroughAReverseProxy(t *testing.T) {
 // A key that is taken away while a request runs ends what it signed: no renewal
 // brings it under the next key.
 func TestPromise10_NoRenewalUnderAKeyThatIsGone(t *testing.T) {
+	both(t, testPromise10_NoRenewalUnderAKeyThatIsGone)
+}
+
+func testPromise10_NoRenewalUnderAKeyThatIsGone(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	v := s.signedIn(t, "u1")
 	v.do(func(w http.ResponseWriter, r *http.Request) {

@@ -47,6 +47,10 @@ var accessors = map[string]func(context.Context, *cloakroom.Session){
 // cache would otherwise serve to everybody, and for those who look and find
 // nothing (ASVS 14.2.2).
 func TestAttack_A41_EveryAccessKeepsCachesAway(t *testing.T) {
+	both(t, testAttack_A41_EveryAccessKeepsCachesAway)
+}
+
+func testAttack_A41_EveryAccessKeepsCachesAway(t *testing.T, newSite siteMaker) {
 	for name, access := range accessors {
 		for _, who := range []string{"stranger", "signed in", "bad cookie"} {
 			s := newSite(t, nil)
@@ -85,7 +89,9 @@ func TestAttack_A41_NoAccessIsForgotten(t *testing.T) {
 }
 
 // Who leaves the session alone may be cached, cookie or not.
-func TestAttack_A41_UntouchedIsLeftAlone(t *testing.T) {
+func TestAttack_A41_UntouchedIsLeftAlone(t *testing.T) { both(t, testAttack_A41_UntouchedIsLeftAlone) }
+
+func testAttack_A41_UntouchedIsLeftAlone(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	for _, v := range []*visitor{s.visitor(t), s.signedIn(t, "u1"), {tb: t, m: s.Manager, cookie: cookieName + "=x"}} {
 		w := v.do(func(w http.ResponseWriter, r *http.Request) {
@@ -139,7 +145,9 @@ func TestASVS_14_2_2_CacheHeadersAreCompleted(t *testing.T) {
 }
 
 // Errors are nobody's to keep either.
-func TestASVS_14_2_2_ErrorsAreNotStored(t *testing.T) {
+func TestASVS_14_2_2_ErrorsAreNotStored(t *testing.T) { both(t, testASVS_14_2_2_ErrorsAreNotStored) }
+
+func testASVS_14_2_2_ErrorsAreNotStored(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	v := s.signedIn(t, "u1")
 	s.spy.on(func(_ context.Context, op string) error { return context.DeadlineExceeded })

@@ -53,8 +53,11 @@ func newSealed(st store.Store, ring *keyring.Ring, opts *cloakroom.Options) (*cl
 	return cloakroom.NewSealed(ring, st, opts)
 }
 
+// siteMaker is newSite or newSealedSite.
+type siteMaker func(testing.TB, *cloakroom.Options) *site
+
 // both runs a test over stored and over sealed sessions.
-func both(t *testing.T, test func(t *testing.T, newSite func(testing.TB, *cloakroom.Options) *site)) {
+func both(t *testing.T, test func(t *testing.T, newSite siteMaker)) {
 	t.Run("stored", func(t *testing.T) { test(t, newSite) })
 	t.Run("sealed", func(t *testing.T) { test(t, newSealedSite) })
 }

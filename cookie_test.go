@@ -471,6 +471,10 @@ func TestAttack_A40_MalformedNeighbours(t *testing.T) {
 // TestASVS_7_2_1_NothingButTheCookieSpeaksForAVisitor: nothing that a client says beside
 // the cookie counts.
 func TestASVS_7_2_1_NothingButTheCookieSpeaksForAVisitor(t *testing.T) {
+	both(t, testASVS_7_2_1_NothingButTheCookieSpeaksForAVisitor)
+}
+
+func testASVS_7_2_1_NothingButTheCookieSpeaksForAVisitor(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	r := httptest.NewRequest("GET", "/?user=u1&authenticated=true&__Host-session=x", nil)
 	for name, value := range map[string]string{

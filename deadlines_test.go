@@ -32,7 +32,9 @@ func keepAlive(v *visitor, d time.Duration) {
 	}
 }
 
-func TestASVS_7_3_1_AnIdleSessionEnds(t *testing.T) {
+func TestASVS_7_3_1_AnIdleSessionEnds(t *testing.T) { both(t, testASVS_7_3_1_AnIdleSessionEnds) }
+
+func testASVS_7_3_1_AnIdleSessionEnds(t *testing.T, newSite siteMaker) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		v := s.signedIn(t, "u1")
@@ -58,6 +60,10 @@ func TestASVS_7_3_1_AnIdleSessionEnds(t *testing.T) {
 // The idle timeout is stated as 0.9 to 1.0 of the option, as activity is noted
 // once a tenth of it only.
 func TestPromise04_TheEffectiveIdleTimeoutIsBetween09And10(t *testing.T) {
+	both(t, testPromise04_TheEffectiveIdleTimeoutIsBetween09And10)
+}
+
+func testPromise04_TheEffectiveIdleTimeoutIsBetween09And10(t *testing.T, newSite siteMaker) {
 	for _, last := range []time.Duration{
 		0, time.Millisecond, idle/10 - time.Millisecond, idle / 10, idle/10 + time.Millisecond, idle / 2,
 	} {
@@ -83,6 +89,10 @@ func TestPromise04_TheEffectiveIdleTimeoutIsBetween09And10(t *testing.T) {
 }
 
 func TestASVS_7_3_2_ASessionEndsWhateverTheActivity(t *testing.T) {
+	both(t, testASVS_7_3_2_ASessionEndsWhateverTheActivity)
+}
+
+func testASVS_7_3_2_ASessionEndsWhateverTheActivity(t *testing.T, newSite siteMaker) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		v := s.signedIn(t, "u1")
@@ -185,6 +195,10 @@ func TestPromise04_AFreshProofStartsBothDeadlinesAnew(t *testing.T) {
 
 // An anonymous session has its deadlines too, and its login starts both.
 func TestPromise04_AnonymousSessionsEndAsWell(t *testing.T) {
+	both(t, testPromise04_AnonymousSessionsEndAsWell)
+}
+
+func testPromise04_AnonymousSessionsEndAsWell(t *testing.T, newSite siteMaker) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		v := s.visitor(t)
@@ -201,6 +215,10 @@ func TestPromise04_AnonymousSessionsEndAsWell(t *testing.T) {
 // What a client may do to its cookie changes nothing: the deadlines are the
 // server's, and attributes are not sent back at all (RFC 6265bis §5.8.3).
 func TestPromise04_EditedCookieAttributesChangeNothing(t *testing.T) {
+	both(t, testPromise04_EditedCookieAttributesChangeNothing)
+}
+
+func testPromise04_EditedCookieAttributesChangeNothing(t *testing.T, newSite siteMaker) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, &cloakroom.Options{Persistent: true})
 		v := s.signedIn(t, "u1")
@@ -331,6 +349,10 @@ func TestAttack_A43_ClocksThatDiffer(t *testing.T) {
 
 // A step of the clock by a few minutes ends nobody who is active.
 func TestAttack_A43_AStepForwardEndsOnlyTheIdle(t *testing.T) {
+	both(t, testAttack_A43_AStepForwardEndsOnlyTheIdle)
+}
+
+func testAttack_A43_AStepForwardEndsOnlyTheIdle(t *testing.T, newSite siteMaker) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		active, away := s.signedIn(t, "u1"), s.signedIn(t, "u2")
@@ -387,6 +409,10 @@ func TestSweepOfAStoreThatForgetsByItself(t *testing.T) {
 // A cookie says nothing about the session's end but where it is persistent, and
 // then the deadline, not the idle timeout.
 func TestPromise04_APersistentCookieLastsUntilTheDeadline(t *testing.T) {
+	both(t, testPromise04_APersistentCookieLastsUntilTheDeadline)
+}
+
+func testPromise04_APersistentCookieLastsUntilTheDeadline(t *testing.T, newSite siteMaker) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, &cloakroom.Options{Persistent: true, Lifetime: 2 * time.Hour})
 		v := s.visitor(t)

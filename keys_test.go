@@ -164,6 +164,10 @@ func TestPromise10_TheCookieFollowsTheRecord(t *testing.T) {
 
 // Taking a key away ends what it signed, without a call of the store.
 func TestPromise10_TakingAKeyAwayEndsWhatItSigned(t *testing.T) {
+	both(t, testPromise10_TakingAKeyAwayEndsWhatItSigned)
+}
+
+func testPromise10_TakingAKeyAwayEndsWhatItSigned(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	away, back := s.signedIn(t, "u1"), s.signedIn(t, "u2")
 	next := keyring.Generate()
@@ -193,6 +197,10 @@ func TestPromise10_TakingAKeyAwayEndsWhatItSigned(t *testing.T) {
 }
 
 func TestPromise10_ARetiringKeyEndsOnTime(t *testing.T) {
+	both(t, testPromise10_ARetiringKeyEndsOnTime)
+}
+
+func testPromise10_ARetiringKeyEndsOnTime(t *testing.T, newSite siteMaker) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		v := s.signedIn(t, "u1")
@@ -259,6 +267,10 @@ func TestPromise10_AcceptBeforeIssue(t *testing.T) {
 // Keys are rotated twice while eight visitors read and write; nobody is signed
 // out, and no write is lost.
 func TestPromise10_ReplaceUnderLoadSignsNobodyOut(t *testing.T) {
+	both(t, testPromise10_ReplaceUnderLoadSignsNobodyOut)
+}
+
+func testPromise10_ReplaceUnderLoadSignsNobodyOut(t *testing.T, newSite siteMaker) {
 	s := newSite(t, &cloakroom.Options{Logger: slog.New(slog.DiscardHandler)})
 	const visitors, requests = 8, 150
 	var all sync.WaitGroup

@@ -195,6 +195,10 @@ func TestPromise12_OptionsAreKnownToThisTest(t *testing.T) {
 // What is done once the handler has returned is lost, and says so: to whoever
 // asks, and in the log.
 func TestPromise12_ChangesAfterTheHandlerReturned(t *testing.T) {
+	both(t, testPromise12_ChangesAfterTheHandlerReturned)
+}
+
+func testPromise12_ChangesAfterTheHandlerReturned(t *testing.T, newSite siteMaker) {
 	for name, change := range map[string]func(*cloakroom.Session){
 		"set":      func(s *cloakroom.Session) { word.Set(s, "late") },
 		"update":   func(s *cloakroom.Session) { count.Update(s, func(n int) int { return n + 1 }) },
@@ -232,6 +236,10 @@ func TestPromise12_ChangesAfterTheHandlerReturned(t *testing.T) {
 }
 
 func TestPromise12_EndAfterTheHandlerReturned(t *testing.T) {
+	both(t, testPromise12_EndAfterTheHandlerReturned)
+}
+
+func testPromise12_EndAfterTheHandlerReturned(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	v := s.signedIn(t, "u1")
 	var kept *cloakroom.Session
@@ -246,6 +254,10 @@ func TestPromise12_EndAfterTheHandlerReturned(t *testing.T) {
 
 // Behind the header there is no room for a cookie.
 func TestPromise12_ChangesThatNeedACookieAfterTheHeaderLeft(t *testing.T) {
+	both(t, testPromise12_ChangesThatNeedACookieAfterTheHeaderLeft)
+}
+
+func testPromise12_ChangesThatNeedACookieAfterTheHeaderLeft(t *testing.T, newSite siteMaker) {
 	for name, test := range map[string]struct {
 		known  bool
 		change func(*cloakroom.Session)
@@ -298,7 +310,9 @@ func TestPromise12_ChangesThatNeedACookieAfterTheHeaderLeft(t *testing.T) {
 }
 
 // A logout behind the header ends the session, where no cookie can be taken back.
-func TestEndBehindTheHeader(t *testing.T) {
+func TestEndBehindTheHeader(t *testing.T) { both(t, testEndBehindTheHeader) }
+
+func testEndBehindTheHeader(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	v := s.signedIn(t, "u1")
 	v.do(func(w http.ResponseWriter, r *http.Request) {
@@ -315,6 +329,10 @@ func TestEndBehindTheHeader(t *testing.T) {
 // A value that cannot be encoded is a 500 and a log line with its name, and
 // nothing of the request is saved: not a half, not a zero value.
 func TestPromise12_AValueThatCannotBeEncoded(t *testing.T) {
+	both(t, testPromise12_AValueThatCannotBeEncoded)
+}
+
+func testPromise12_AValueThatCannotBeEncoded(t *testing.T, newSite siteMaker) {
 	bad := cloakroom.NewKey[func()]("callback")
 	for _, known := range []bool{false, true} {
 		s := newSite(t, nil)
@@ -417,7 +435,9 @@ func TestPromise12_KeysNeedAName(t *testing.T) {
 }
 
 // Identities that no store could keep are refused before any store is asked.
-func TestPromise12_LoginOfNobody(t *testing.T) {
+func TestPromise12_LoginOfNobody(t *testing.T) { both(t, testPromise12_LoginOfNobody) }
+
+func testPromise12_LoginOfNobody(t *testing.T, newSite siteMaker) {
 	for _, user := range []string{"", strings.Repeat("x", 256)} {
 		s := newSite(t, nil)
 		v := s.visitor(t)

@@ -24,7 +24,9 @@ type model struct {
 
 // Random sequences of all that can be done to values, over several requests, some
 // of which panic, against a map.
-func TestValuesAgreeWithAModel(t *testing.T) {
+func TestValuesAgreeWithAModel(t *testing.T) { both(t, testValuesAgreeWithAModel) }
+
+func testValuesAgreeWithAModel(t *testing.T, newSite siteMaker) {
 	for seed := range uint64(60) {
 		m := &model{t: t, random: rand.New(rand.NewPCG(seed, 11)), values: map[string]int{}}
 		for i := range 6 {

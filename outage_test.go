@@ -83,6 +83,10 @@ func TestPromise07_AStoreThatHangs(t *testing.T) {
 
 // Who has no cookie does not notice.
 func TestPromise07_StrangersDoNotNoticeAnOutage(t *testing.T) {
+	both(t, testPromise07_StrangersDoNotNoticeAnOutage)
+}
+
+func testPromise07_StrangersDoNotNoticeAnOutage(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	s.spy.on(func(context.Context, string) error { return context.DeadlineExceeded })
 	for _, cookie := range []string{"", cookieName + "=x", "a=b"} {
@@ -97,6 +101,10 @@ func TestPromise07_StrangersDoNotNoticeAnOutage(t *testing.T) {
 // A hanging store leaves no goroutine behind, and no timer: synctest would find
 // the bubble waiting for them.
 func TestPromise07_ClientsThatGoAwayFromAHangingStore(t *testing.T) {
+	both(t, testPromise07_ClientsThatGoAwayFromAHangingStore)
+}
+
+func testPromise07_ClientsThatGoAwayFromAHangingStore(t *testing.T, newSite siteMaker) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		v := s.signedIn(t, "u1")
@@ -200,7 +208,9 @@ func TestAttack_A51_ARecordThatCannotBeRead(t *testing.T) {
 }
 
 // One value that a new program reads as another type is that value's loss only.
-func TestAttack_A51_AValueOfAnotherType(t *testing.T) {
+func TestAttack_A51_AValueOfAnotherType(t *testing.T) { both(t, testAttack_A51_AValueOfAnotherType) }
+
+func testAttack_A51_AValueOfAnotherType(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	v := s.signedIn(t, "u1")
 	type cart struct{ Items []string }

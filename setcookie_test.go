@@ -244,7 +244,9 @@ func TestASVS_3_3_5_CookieStaysSmall(t *testing.T) {
 }
 
 // TestASVS_7_2_2_NewTokenPerLogin: the same user, in the same millisecond.
-func TestASVS_7_2_2_NewTokenPerLogin(t *testing.T) {
+func TestASVS_7_2_2_NewTokenPerLogin(t *testing.T) { both(t, testASVS_7_2_2_NewTokenPerLogin) }
+
+func testASVS_7_2_2_NewTokenPerLogin(t *testing.T, newSite siteMaker) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		seen := map[string]bool{}
@@ -307,6 +309,10 @@ func (broken) Read([]byte) (int, error) { return 0, errors.New("no entropy") }
 // TestAttack_A12_WithoutRandomnessNobodyGetsACookie: the program ends rather than
 // go on with a token that somebody could guess.
 func TestAttack_A12_WithoutRandomnessNobodyGetsACookie(t *testing.T) {
+	both(t, testAttack_A12_WithoutRandomnessNobodyGetsACookie)
+}
+
+func testAttack_A12_WithoutRandomnessNobodyGetsACookie(t *testing.T, newSite siteMaker) {
 	const child = "CLOAKROOM_TEST_WITHOUT_RANDOMNESS"
 	if os.Getenv(child) != "" {
 		m := newSite(t, nil)

@@ -339,7 +339,9 @@ func TestPromise09_ALoginThatIsPushedOutIsTold(t *testing.T) {
 }
 
 // Without a limit there is none.
-func TestPromise09_NoLimitUnlessAsked(t *testing.T) {
+func TestPromise09_NoLimitUnlessAsked(t *testing.T) { both(t, testPromise09_NoLimitUnlessAsked) }
+
+func testPromise09_NoLimitUnlessAsked(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	var visitors []*visitor
 	for range 40 {

@@ -15,7 +15,9 @@ import (
 	"github.com/cloakroom-dev/cloakroom"
 )
 
-func TestValuesComeBack(t *testing.T) {
+func TestValuesComeBack(t *testing.T) { both(t, testValuesComeBack) }
+
+func testValuesComeBack(t *testing.T, newSite siteMaker) {
 	v := newSite(t, nil).visitor(t)
 	type address struct {
 		Street string
@@ -67,7 +69,9 @@ func TestValuesComeBack(t *testing.T) {
 	})
 }
 
-func TestValuesOfAStranger(t *testing.T) {
+func TestValuesOfAStranger(t *testing.T) { both(t, testValuesOfAStranger) }
+
+func testValuesOfAStranger(t *testing.T, newSite siteMaker) {
 	newSite(t, nil).visitor(t).visit(func(s *cloakroom.Session) {
 		if got, ok := word.Get(s); got != "" || ok {
 			t.Errorf("got %q, %t", got, ok)
@@ -89,7 +93,9 @@ func TestValuesOfAStranger(t *testing.T) {
 
 // A session is read anew at each Get: what a caller does to a value it got changes
 // nothing, and what it does to one it has set neither.
-func TestValuesAreCopies(t *testing.T) {
+func TestValuesAreCopies(t *testing.T) { both(t, testValuesAreCopies) }
+
+func testValuesAreCopies(t *testing.T, newSite siteMaker) {
 	v := newSite(t, nil).visitor(t)
 	list := cloakroom.NewKey[[]string]("list")
 	v.visit(func(s *cloakroom.Session) {
@@ -109,7 +115,9 @@ func TestValuesAreCopies(t *testing.T) {
 	})
 }
 
-func TestPopDeleteAndClear(t *testing.T) {
+func TestPopDeleteAndClear(t *testing.T) { both(t, testPopDeleteAndClear) }
+
+func testPopDeleteAndClear(t *testing.T, newSite siteMaker) {
 	v := newSite(t, nil).signedIn(t, "u1")
 	v.visit(func(s *cloakroom.Session) {
 		word.Set(s, "x")
@@ -154,7 +162,9 @@ func TestPopDeleteAndClear(t *testing.T) {
 	})
 }
 
-func TestFlashesAreShownOnce(t *testing.T) {
+func TestFlashesAreShownOnce(t *testing.T) { both(t, testFlashesAreShownOnce) }
+
+func testFlashesAreShownOnce(t *testing.T, newSite siteMaker) {
 	v := newSite(t, nil).visitor(t)
 	v.visit(func(s *cloakroom.Session) {
 		s.Flash("first")
@@ -291,7 +301,9 @@ func TestLargestSession(t *testing.T) {
 
 // A name whose type has changed is no zero value in silence: Get says that there
 // is none, with a log line, and Update refuses rather than overwrite.
-func TestTypeChangedUnderAName(t *testing.T) {
+func TestTypeChangedUnderAName(t *testing.T) { both(t, testTypeChangedUnderAName) }
+
+func testTypeChangedUnderAName(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	v := s.signedIn(t, "u1")
 	v.visit(func(s *cloakroom.Session) { word.Set(s, "text") })

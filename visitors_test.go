@@ -21,6 +21,10 @@ import (
 // A visitor who stores nothing, whatever the handler asks the session or takes
 // out of it, costs no call of the store, and gets no cookie.
 func TestPromise08_AVisitorWhoStoresNothingCostsNothing(t *testing.T) {
+	both(t, testPromise08_AVisitorWhoStoresNothingCostsNothing)
+}
+
+func testPromise08_AVisitorWhoStoresNothingCostsNothing(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	for name, f := range map[string]func(*cloakroom.Session){
 		"nothing": func(*cloakroom.Session) {},
@@ -257,7 +261,9 @@ func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
 
 // A request that is to be anonymous has a session in which nothing lasts.
-func TestSkippedRequests(t *testing.T) {
+func TestSkippedRequests(t *testing.T) { both(t, testSkippedRequests) }
+
+func testSkippedRequests(t *testing.T, newSite siteMaker) {
 	s := newSite(t, &cloakroom.Options{
 		SkipHeader: "X-Probe",
 		Skip:       func(r *http.Request) bool { return r.URL.Path == "/static" },

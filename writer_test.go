@@ -284,7 +284,9 @@ func TestFailedCommitLeavesAnEmptyHeader(t *testing.T) {
 
 // What ends a handler that does not return. Its changes are not saved, and who
 // answers instead finds a clean header.
-func TestASVS_16_5_4_APanicSavesNothing(t *testing.T) {
+func TestASVS_16_5_4_APanicSavesNothing(t *testing.T) { both(t, testASVS_16_5_4_APanicSavesNothing) }
+
+func testASVS_16_5_4_APanicSavesNothing(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	v := s.signedIn(t, "u1")
 	old := v.id()
@@ -329,7 +331,9 @@ func TestASVS_16_5_4_APanicSavesNothing(t *testing.T) {
 }
 
 // Without anybody to answer, the server's own way of an aborted response stays.
-func TestPanicsAndGoexitPassThrough(t *testing.T) {
+func TestPanicsAndGoexitPassThrough(t *testing.T) { both(t, testPanicsAndGoexitPassThrough) }
+
+func testPanicsAndGoexitPassThrough(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	v := s.visitor(t)
 	for name, end := range map[string]func(){
@@ -450,7 +454,9 @@ func TestAfterAHijackNoCookieCanBeSet(t *testing.T) {
 }
 
 // Response controllers and the interfaces of net/http reach through to the server.
-func TestTheServersAbilitiesReachThrough(t *testing.T) {
+func TestTheServersAbilitiesReachThrough(t *testing.T) { both(t, testTheServersAbilitiesReachThrough) }
+
+func testTheServersAbilitiesReachThrough(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	w := stretch(s, s.visitor(t), func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
@@ -478,6 +484,10 @@ func TestTheServersAbilitiesReachThrough(t *testing.T) {
 // A client that goes away in the middle of a handler does not stop the commit: a
 // renewal would be left half done.
 func TestAClientThatGoesAwayDoesNotStopTheCommit(t *testing.T) {
+	both(t, testAClientThatGoesAwayDoesNotStopTheCommit)
+}
+
+func testAClientThatGoesAwayDoesNotStopTheCommit(t *testing.T, newSite siteMaker) {
 	s := newSite(t, nil)
 	v := s.signedIn(t, "u1")
 	for name, step := range map[string]func(*cloakroom.Session){
