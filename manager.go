@@ -99,7 +99,7 @@ func (m *Manager) listUser(ctx context.Context, userID string) ([]store.Record, 
 	if !ok {
 		return nil, ErrNoUserStore
 	}
-	call := withDeadline(ctx, m.opts.StoreTimeout)
+	call := withDeadline(ctx, bulkFactor*m.opts.StoreTimeout)
 	recs, err := users.ListUser(call, userID)
 	call.release()
 	if err != nil {
@@ -139,7 +139,7 @@ func (m *Manager) EndUser(ctx context.Context, userID string, except store.ID) (
 	// one is there before the next turn begins, which therefore meets it.
 	for turn, n := 0, 0; turn < 2 || n > 0 && turn < maxTurns; turn++ {
 		var err error
-		call := withDeadline(ctx, m.opts.StoreTimeout)
+		call := withDeadline(ctx, bulkFactor*m.opts.StoreTimeout)
 		n, err = users.EndUser(call, userID, except, why, until)
 		call.release()
 		all += n

@@ -18,7 +18,7 @@ const (
 	DefaultIdleTimeout  = 30 * time.Minute
 	DefaultLifetime     = 24 * time.Hour
 	DefaultMaxBytes     = 64 << 10
-	DefaultStoreTimeout = time.Second
+	DefaultStoreTimeout = 250 * time.Millisecond
 )
 
 // maxLifetime is the longest lifetime: browsers keep no cookie for longer
@@ -84,9 +84,11 @@ type Options struct {
 	// names; zero means DefaultMaxBytes. At most 1,000,000.
 	MaxBytes int
 
-	// StoreTimeout bounds each call of the store but that of Sweep, and five times
-	// as long a whole commit; zero means DefaultStoreTimeout. Beyond it the answer
-	// is 503.
+	// StoreTimeout bounds each call of the store that reads or writes one session;
+	// zero means DefaultStoreTimeout. A whole commit may take five times as long,
+	// and a call that lists or ends a user's sessions twenty times. Beyond it the
+	// answer is 503 (ASVS 13.1.3). So that the requests after it need not wait for
+	// a store that has stopped answering, put a store/breaker in front.
 	StoreTimeout time.Duration
 
 	// Skip makes a request anonymous, whatever its cookie: its session is empty,
