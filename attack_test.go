@@ -46,6 +46,7 @@ func TestPromise09_EndOthersWhileRenewing(t *testing.T) {
 		"nothing": func(*cloakroom.Session) {},
 		"renew":   func(s *cloakroom.Session) { s.Renew() },
 		"roles":   func(s *cloakroom.Session) { s.SetRoles([]string{"clerk"}) },
+		"epoch":   func(s *cloakroom.Session) { s.SetEpoch(7) },
 		"login":   func(s *cloakroom.Session) { s.Login(cloakroom.Identity{UserID: "u1"}) },
 	} {
 		s := newSite(t, nil)

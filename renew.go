@@ -75,16 +75,29 @@ func (s *Session) renew() {
 // SetRoles notes that the signed-in user holds these roles now, and renews the
 // token (ASVS 7.2.4). Guards call it when they find that roles have changed.
 func (s *Session) SetRoles(roles []string) {
+	s.setIdentity(func(u *Identity) { u.Roles = roles })
+}
+
+// SetEpoch notes that the signed-in user's epoch is this one now, and renews the
+// token. It is for whoever has raised the epoch to end the user's sessions and
+// means all but this one: the epoch is the one that was raised to, and not one
+// that was read later, which somebody else may have raised to end this session.
+func (s *Session) SetEpoch(epoch uint64) {
+	s.setIdentity(func(u *Identity) { u.Epoch = epoch })
+}
+
+// setIdentity changes what is noted of the signed-in user, under a new token.
+func (s *Session) setIdentity(change func(*Identity)) {
 	s.look()
 	defer s.mu.Unlock()
 	if s.at == nil || s.at.user == "" {
 		return
 	}
 	if s.renew(); s.at.renewal == renewNone {
-		return // too late for a cookie: the next request finds the old roles again
+		return // too late for a cookie: the next request finds the old ones again
 	}
 	u := decodeIdentity(s.at.user, s.at.now.identity)
-	u.Roles = roles
+	change(&u)
 	s.at.now.identity = u.encode()
 }
 
