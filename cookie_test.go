@@ -50,7 +50,12 @@ type refusal struct {
 
 func newRefusal(tb testing.TB, opts *cloakroom.Options) *refusal {
 	tb.Helper()
-	r := &refusal{site: newSite(tb, opts)}
+	return refusalOf(tb, newSite(tb, opts))
+}
+
+func refusalOf(tb testing.TB, s *site) *refusal {
+	tb.Helper()
+	r := &refusal{site: s}
 	v := &visitor{tb: tb, m: r.Manager, cookie: cookieName + "=garbage"}
 	r.want = answer(v.do(who))
 	if !strings.HasPrefix(r.want, "200\n") || strings.Contains(r.want, "Set-Cookie") {

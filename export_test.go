@@ -72,6 +72,25 @@ func (m *Manager) SealInfo(r store.Record, plain []byte) []byte {
 // NewToken returns a token as sessions get them.
 func NewToken() [32]byte { return newToken() }
 
+// OpenSealed opens the cookie of a sealed session.
+func (m *Manager) OpenSealed(value string) (store.Record, Content, bool) {
+	b, ok := m.sealed.open(value)
+	if !ok {
+		return store.Record{}, Content{}, false
+	}
+	return b.carried.rec, b.carried.content.exported(b.carried.rec.UserID), true
+}
+
+// SealPlain seals any bytes as the cookie of a sealed session.
+func (m *Manager) SealPlain(plain []byte) string {
+	return encoding.EncodeToString(sealMessage(m.sealed.session, plain, nil))
+}
+
+// SealSeen returns the second cookie of a sealed session.
+func (m *Manager) SealSeen(id store.ID, seen, expires time.Time) string {
+	return m.sealed.seen(&store.Record{ID: id, Seen: seen, Expires: expires})
+}
+
 // DecodeCookie tells whether a value is a valid cookie's.
 func (m *Manager) DecodeCookie(value string) bool {
 	_, _, ok := m.decodeCookie(value)
