@@ -7,7 +7,8 @@ import (
 
 // Dialect says what one database writes differently from the others. The
 // statements of this package and of auth/sqlusers are written once, with ? for
-// arguments, and are put together from a Dialect when a store is made.
+// arguments, and are put together from a Dialect when a store is made. There are
+// three: [SQLite], [PostgreSQL] and [MariaDB].
 type Dialect struct {
 	// Name is the database's name in errors.
 	Name string
@@ -16,7 +17,7 @@ type Dialect struct {
 	Numbered bool
 
 	// Int is the type of a signed 64-bit integer, Bytes that of up to 1 MiB of
-	// bytes.
+	// bytes and more.
 	Int, Bytes string
 
 	// Key returns the type of up to n bytes that an index can hold. They compare
@@ -27,44 +28,35 @@ type Dialect struct {
 	Greatest, Least string
 
 	// Clock is the database's own time in milliseconds since 1970, as an
-	// expression of type Int.
+	// expression of type Int. No time zone changes it.
 	Clock string
 
 	// Partial says that CREATE INDEX takes a WHERE.
 	Partial bool
 
+	// Table is what follows the closing parenthesis of CREATE TABLE.
+	Table string
+
+	// Steps says that a CREATE or an ALTER cannot be undone with the transaction
+	// it is part of, so that a migration has to be able to go on in its middle.
+	Steps bool
+
 	// Upsert returns what follows INSERT … VALUES (…) where a row with this key
 	// exists: set these columns to what was to be inserted or, without any,
 	// leave the row and count no change.
 	Upsert func(key string, columns ...string) string
-}
 
-// SQLite is the dialect of SQLite 3.42 and newer.
-var SQLite = &Dialect{
-	Name:     "sqlite",
-	Int:      "INTEGER",
-	Bytes:    "BLOB",
-	Key:      func(int) string { return "BLOB" },
-	Greatest: "max",
-	Least:    "min",
-	Clock:    "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-	Partial:  true,
-	Upsert: func(key string, columns ...string) string {
-		if len(columns) == 0 {
-			return "ON CONFLICT (" + key + ") DO NOTHING"
-		}
-		set := make([]string, len(columns))
-		for i, c := range columns {
-			set[i] = c + " = excluded." + c
-		}
-		return "ON CONFLICT (" + key + ") DO UPDATE SET " + strings.Join(set, ", ")
-	},
+	// DeleteFew deletes those rows of a table that a query names by their key,
+	// as far as they meet a condition; UpdateFew sets columns of them. The query
+	// has a LIMIT, and its arguments come first.
+	DeleteFew func(table, key, query, where string) string
+	UpdateFew func(table, key, query, set string) string
 }
 
 // SQL puts a statement into the dialect: it replaces {int}, {bytes}, {key:N} with
-// a number of bytes, {greatest}, {least} and {clock}, and numbers the arguments
-// if the dialect wants that. No literal in the statement holds a ? or a {.
-// What is unknown panics: the statements are the program's own.
+// a number of bytes, {greatest}, {least}, {clock} and {table}, and numbers the
+// arguments if the dialect wants that. No literal in the statement holds a ? or
+// a {. What is unknown panics: the statements are the program's own.
 func (d *Dialect) SQL(query string) string {
 	var b strings.Builder
 	arg := 0
@@ -109,6 +101,8 @@ func (d *Dialect) word(word string) string {
 		return d.Least
 	case "clock":
 		return d.Clock
+	case "table":
+		return d.Table
 	}
 	if size, ok := strings.CutPrefix(word, "key:"); ok {
 		if n, err := strconv.Atoi(size); err == nil {

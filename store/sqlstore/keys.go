@@ -41,11 +41,7 @@ func (s *Store) RememberKey(ctx context.Context, id string, now time.Time) error
 	if id == "" || len(id) > 32 {
 		return fmt.Errorf("sqlstore: remember a key: an id of %d bytes, want 1 to 32", len(id))
 	}
-	err := s.db.Write(ctx, func(ctx context.Context, tx Queryer) error {
-		_, err := tx.ExecContext(ctx, s.sql.rememberKey, []byte(id), now.UnixMilli())
-		return err
-	})
-	if err != nil {
+	if _, err := s.db.Exec(ctx, s.sql.rememberKey, []byte(id), now.UnixMilli()); err != nil {
 		return fmt.Errorf("sqlstore: remember a key: %w", err)
 	}
 	return nil
@@ -53,11 +49,7 @@ func (s *Store) RememberKey(ctx context.Context, id string, now time.Time) error
 
 // ForgetKeys forgets every key: the next start takes the keys that it is given.
 func (s *Store) ForgetKeys(ctx context.Context) error {
-	err := s.db.Write(ctx, func(ctx context.Context, tx Queryer) error {
-		_, err := tx.ExecContext(ctx, s.sql.forgetKeys)
-		return err
-	})
-	if err != nil {
+	if _, err := s.db.Exec(ctx, s.sql.forgetKeys); err != nil {
 		return fmt.Errorf("sqlstore: forget keys: %w", err)
 	}
 	return nil

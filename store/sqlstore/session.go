@@ -18,7 +18,7 @@ const hasUser = "length(user_id) > 0"
 type statements struct {
 	get, explain                   string
 	create, update, touch          string
-	end, endUnknown, endUser       string
+	end, endVersion, endUser       string
 	listUser, scan                 string
 	clock, sweepDelete, sweepDefer string
 	keys, rememberKey, forgetKeys  string
@@ -37,32 +37,33 @@ func newStatements(d *Dialect) statements {
 			(id, version, created, seen, expires, deadline, due, ended, ended_at, user_id, info, data)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) `
 		forward  = `seen = {greatest}(seen, ?), expires = {greatest}(expires, {least}(?, deadline))`
-		oldest   = `(SELECT id FROM cloakroom_session WHERE due < ? ORDER BY due LIMIT ?)`
+		oldest   = `SELECT id FROM cloakroom_session WHERE due < ? ORDER BY due LIMIT ?`
 		readable = `version, created, seen, expires, deadline, ended, ended_at, user_id, info`
+		anEnd    = tombstone + `WHERE id = ? AND ended = 0`
 	)
 	s := statements{
 		get:     `SELECT ` + readable + `, data FROM cloakroom_session WHERE id = ?`,
-		explain: `SELECT version, ended FROM cloakroom_session WHERE id = ?`,
+		explain: `SELECT version, created, deadline, ended, user_id FROM cloakroom_session WHERE id = ?`,
 		create:  insert + d.Upsert("id"),
 		update: `UPDATE cloakroom_session SET version = version + 1, ` + forward + `, info = ?, data = ?
 			WHERE id = ? AND version = ? AND ended = 0 AND user_id = ? AND created = ? AND deadline = ?`,
 		touch:      `UPDATE cloakroom_session SET ` + forward + ` WHERE id = ? AND ended = 0`,
-		end:        tombstone + `WHERE id = ? AND ended = 0 AND (version = ? OR ? = 0)`,
-		endUnknown: insert + d.Upsert("id"),
+		end:        anEnd,
+		endVersion: anEnd + ` AND version = ?`,
 		endUser:    tombstone + `WHERE user_id = ? AND ` + hasUser + ` AND ended = 0 AND id <> ?`,
 		listUser: `SELECT id, ` + readable + ` FROM cloakroom_session
 			WHERE user_id = ? AND ` + hasUser + ` AND ended = 0`,
 		scan: `SELECT id, ` + readable + `, data FROM cloakroom_session
 			WHERE id > ? AND ended = 0 ORDER BY id LIMIT ?`,
 		clock:       `SELECT {clock}`,
-		sweepDelete: `DELETE FROM cloakroom_session WHERE id IN ` + oldest + ` AND expires < ?`,
-		sweepDefer:  `UPDATE cloakroom_session SET due = expires WHERE id IN ` + oldest,
+		sweepDelete: d.DeleteFew("cloakroom_session", "id", oldest, "expires < ?"),
+		sweepDefer:  d.UpdateFew("cloakroom_session", "id", oldest, "due = expires"),
 		keys:        `SELECT id, last_used FROM cloakroom_key ORDER BY last_used DESC, id`,
 		rememberKey: `INSERT INTO cloakroom_key (id, last_used) VALUES (?, ?) ` + d.Upsert("id", "last_used"),
 		forgetKeys:  `DELETE FROM cloakroom_key`,
 	}
 	for _, p := range []*string{
-		&s.get, &s.explain, &s.create, &s.update, &s.touch, &s.end, &s.endUnknown, &s.endUser, &s.listUser,
+		&s.get, &s.explain, &s.create, &s.update, &s.touch, &s.end, &s.endVersion, &s.endUser, &s.listUser,
 		&s.scan, &s.clock, &s.sweepDelete, &s.sweepDefer, &s.keys, &s.rememberKey, &s.forgetKeys,
 	} {
 		*p = d.SQL(*p)
@@ -88,82 +89,74 @@ func (s *Store) Get(ctx context.Context, id store.ID) (store.Record, error) {
 	return rec, nil
 }
 
+// A write is one statement. If it met no row, a second one looks at what stands
+// there, and the answer is what the write would have met at that moment. Where it
+// would have succeeded, since things have changed in between, it is run again:
+// the first run is known to have done nothing.
+
 // Put stores r if the stored version is r.Version; see [store.Store].
 func (s *Store) Put(ctx context.Context, r store.Record) error {
 	if len(r.UserID) > store.MaxUserID {
 		return fmt.Errorf("sqlstore: put: user ID of %d bytes, at most %d", len(r.UserID), store.MaxUserID)
 	}
-	var outcome error
-	err := s.db.Write(ctx, func(ctx context.Context, tx Queryer) (err error) {
-		if r.Version == 0 {
-			outcome, err = s.create(ctx, tx, r)
-		} else {
-			outcome, err = s.update(ctx, tx, r)
+	for {
+		n, err := s.put(ctx, r)
+		if err != nil {
+			return fmt.Errorf("sqlstore: put: %w", err)
 		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("sqlstore: put: %w", err)
+		if n == 1 {
+			return nil
+		}
+		there, err := s.explain(ctx, r.ID)
+		if err != nil {
+			return fmt.Errorf("sqlstore: put: %w", err)
+		}
+		if err := there.refuse(r); err != nil {
+			return err
+		}
 	}
-	return outcome
 }
 
-func (s *Store) create(ctx context.Context, tx Queryer, r store.Record) (outcome, err error) {
-	expires := min(r.Expires.UnixMilli(), r.Deadline.UnixMilli())
-	n, err := changed(ctx, tx, s.sql.create, r.ID[:], 1, r.Created.UnixMilli(), r.Seen.UnixMilli(),
-		expires, r.Deadline.UnixMilli(), expires, 0, 0, []byte(r.UserID), blob(r.Info), blob(r.Data))
-	if err != nil || n == 1 {
-		return nil, err
+// put runs the statement of a Put.
+func (s *Store) put(ctx context.Context, r store.Record) (int, error) {
+	if r.Version == 0 {
+		r.Ended = store.Ended{}
+		return s.insert(ctx, r, min(r.Expires.UnixMilli(), r.Deadline.UnixMilli()))
 	}
-	_, ended, err := s.explain(ctx, tx, r.ID)
-	if err != nil {
-		return nil, err
-	}
-	if ended {
-		return store.ErrEnded, nil
-	}
-	return store.ErrConflict, nil
-}
-
-func (s *Store) update(ctx context.Context, tx Queryer, r store.Record) (outcome, err error) {
-	n, err := changed(ctx, tx, s.sql.update, r.Seen.UnixMilli(), r.Expires.UnixMilli(), blob(r.Info), blob(r.Data),
+	return s.db.Exec(ctx, s.sql.update, r.Seen.UnixMilli(), r.Expires.UnixMilli(), blob(r.Info), blob(r.Data),
 		r.ID[:], int64(r.Version), []byte(r.UserID), r.Created.UnixMilli(), r.Deadline.UnixMilli())
-	if err != nil || n == 1 {
-		return nil, err
+}
+
+// insert makes a row, of a session or of a tombstone, where there is none.
+func (s *Store) insert(ctx context.Context, r store.Record, expires int64) (int, error) {
+	var endedAt int64
+	if r.Ended.Reason != store.NotEnded {
+		endedAt = r.Ended.At.UnixMilli()
 	}
-	version, ended, err := s.explain(ctx, tx, r.ID)
-	switch {
-	case err != nil:
-		return nil, err
-	case version == 0:
-		return store.ErrNotFound, nil
-	case ended:
-		return store.ErrEnded, nil
-	case version != r.Version:
-		return store.ErrConflict, nil
-	}
-	return store.ErrImmutable, nil
+	return s.db.Exec(ctx, s.sql.create, r.ID[:], 1, r.Created.UnixMilli(), r.Seen.UnixMilli(),
+		expires, r.Deadline.UnixMilli(), expires, int64(r.Ended.Reason), endedAt, []byte(r.UserID), blob(r.Info), blob(r.Data))
 }
 
 // Touch moves Seen and Expires forward; see [store.Store].
 func (s *Store) Touch(ctx context.Context, id store.ID, seen, expires time.Time) error {
-	var outcome error
-	err := s.db.Write(ctx, func(ctx context.Context, tx Queryer) error {
-		outcome = nil
-		n, err := changed(ctx, tx, s.sql.touch, seen.UnixMilli(), expires.UnixMilli(), id[:])
-		if err != nil || n == 1 {
-			return err
+	for {
+		n, err := s.db.Exec(ctx, s.sql.touch, seen.UnixMilli(), expires.UnixMilli(), id[:])
+		if err != nil {
+			return fmt.Errorf("sqlstore: touch: %w", err)
 		}
-		_, ended, err := s.explain(ctx, tx, id)
-		if outcome = store.ErrNotFound; ended {
-			outcome = store.ErrEnded
+		if n == 1 {
+			return nil
 		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("sqlstore: touch: %w", err)
+		there, err := s.explain(ctx, id)
+		switch {
+		case err != nil:
+			return fmt.Errorf("sqlstore: touch: %w", err)
+		case there.version == 0:
+			return store.ErrNotFound
+		case there.ended:
+			return store.ErrEnded
+		}
 	}
-	return outcome
 }
 
 // End makes a tombstone of the session; see [store.Store].
@@ -171,36 +164,39 @@ func (s *Store) End(ctx context.Context, id store.ID, version uint64, why store.
 	if why.Reason == store.NotEnded {
 		return errors.New("sqlstore: end: a session cannot end without a reason")
 	}
-	var outcome error
-	err := s.db.Write(ctx, func(ctx context.Context, tx Queryer) error {
-		outcome = nil
-		n, err := changed(ctx, tx, s.sql.end, append(tombstone(why, until), id[:], int64(version), int64(version))...)
-		if err != nil || n == 1 {
-			return err
+	for {
+		query, args := s.sql.end, append(tombstone(why, until), id[:])
+		if version > 0 {
+			query, args = s.sql.endVersion, append(args, int64(version))
+		}
+		n, err := s.db.Exec(ctx, query, args...)
+		if err != nil {
+			return fmt.Errorf("sqlstore: end: %w", err)
+		}
+		if n == 1 {
+			return nil
 		}
 		// Nothing, a tombstone, or another version. A tombstone is inserted before
 		// anything is read, so that a create which is on its way comes before this
 		// or fails after it, whatever the database's isolation.
-		at := until.UnixMilli()
-		n, err = changed(ctx, tx, s.sql.endUnknown, id[:], 1, 0, 0, at, at, at,
-			int64(why.Reason), why.At.UnixMilli(), []byte{}, []byte{}, []byte{})
+		epoch := time.UnixMilli(0)
+		n, err = s.insert(ctx, store.Record{ID: id, Created: epoch, Seen: epoch, Deadline: until, Ended: why}, until.UnixMilli())
 		if err != nil {
-			return err
+			return fmt.Errorf("sqlstore: end: %w", err)
 		}
 		if n == 1 {
-			outcome = store.ErrNotFound
-			return nil
+			return store.ErrNotFound
 		}
-		_, ended, err := s.explain(ctx, tx, id)
-		if outcome = store.ErrConflict; ended {
-			outcome = store.ErrEnded
+		there, err := s.explain(ctx, id)
+		switch {
+		case err != nil:
+			return fmt.Errorf("sqlstore: end: %w", err)
+		case there.ended:
+			return store.ErrEnded
+		case there.version != 0 && version != 0 && there.version != version:
+			return store.ErrConflict
 		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("sqlstore: end: %w", err)
 	}
-	return outcome
 }
 
 // tombstone returns the arguments of the statement of that name.
@@ -209,12 +205,39 @@ func tombstone(why store.Ended, until time.Time) []any {
 	return []any{int64(why.Reason), why.At.UnixMilli(), at, at, []byte{}, []byte{}, []byte{}}
 }
 
-// explain says what stands under an ID: version 0 is nothing.
-func (s *Store) explain(ctx context.Context, tx Queryer, id store.ID) (version uint64, ended bool, err error) {
+// standing is what a write looks at: version 0 is nothing.
+type standing struct {
+	version           uint64
+	ended             bool
+	created, deadline int64
+	user              string
+}
+
+// explain says what stands under an ID.
+func (s *Store) explain(ctx context.Context, id store.ID) (there standing, err error) {
 	var reason uint8
-	err = tx.QueryRowContext(ctx, s.sql.explain, id[:]).Scan(&version, &reason)
+	err = s.db.Reader().QueryRowContext(ctx, s.sql.explain, id[:]).
+		Scan(&there.version, &there.created, &there.deadline, &reason, &there.user)
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, false, nil
+		return standing{}, nil
 	}
-	return version, reason != 0, err
+	there.ended = reason != 0
+	return there, err
+}
+
+// refuse says why r cannot be put where this stands; nil if it can.
+func (there standing) refuse(r store.Record) error {
+	switch {
+	case there.version == 0 && r.Version == 0:
+		return nil
+	case there.version == 0:
+		return store.ErrNotFound
+	case there.ended:
+		return store.ErrEnded
+	case there.version != r.Version:
+		return store.ErrConflict
+	case there.user != r.UserID, there.created != r.Created.UnixMilli(), there.deadline != r.Deadline.UnixMilli():
+		return store.ErrImmutable
+	}
+	return nil
 }

@@ -44,6 +44,11 @@ func (s *spy) take() []call {
 
 func (s *spy) Reader() sqlstore.Queryer { return spyQueryer{s, s.DB.Reader()} }
 
+func (s *spy) Exec(ctx context.Context, query string, args ...any) (int, error) {
+	s.note(query, args)
+	return s.DB.Exec(ctx, query, args...)
+}
+
 func (s *spy) Write(ctx context.Context, f func(context.Context, sqlstore.Queryer) error) error {
 	return s.DB.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
 		return f(ctx, spyQueryer{s, tx})

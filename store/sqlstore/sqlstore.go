@@ -1,7 +1,11 @@
 // Package sqlstore keeps sessions in a SQL database, through database/sql and
 // statements written by hand.
 //
-// Most programs want the file on their own disk that package sqlite opens:
+// A package beside this one opens each database: sqlite a file on the local disk,
+// postgres a PostgreSQL server, mariadb a MariaDB or MySQL server. Only they
+// import a driver, so that a program gets those that it uses.
+//
+// Most programs want the file that package sqlite opens:
 //
 //	db, err := sqlite.Open("sessions.db", nil)
 //	if err != nil {
@@ -10,9 +14,10 @@
 //	defer db.Close()
 //	manager, err := cloakroom.New(db.Store(), keys, nil)
 //
-// A read is one statement. A write that succeeds is one statement too, an
-// UPDATE whose WHERE says everything that must hold; a second one only explains
-// why the first found no row. The row of a session is its own entry in the list
+// A read is one statement, and one round trip where the database is elsewhere. A
+// write that succeeds is one too, an UPDATE whose WHERE says everything that must
+// hold, and no transaction around it; a second one only explains why the first
+// found no row. The row of a session is its own entry in the list
 // of its user's sessions, so no crash leaves a session that works and that no
 // list shows.
 //
@@ -26,7 +31,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"fmt"
 
 	"github.com/cloakroom-dev/cloakroom/store"
 )
@@ -45,8 +49,18 @@ type DB interface {
 	Dialect() *Dialect
 
 	// Reader runs statements that change nothing, each by itself. It sees every
-	// Write that has returned.
+	// Exec and Write that has returned.
 	Reader() Queryer
+
+	// Exec runs one statement that changes something, and returns how many rows
+	// it met once that is kept. It is one question to the database and one
+	// answer, where the database is elsewhere. An UPDATE counts the rows that its
+	// WHERE met, be they changed by it or not.
+	//
+	// A statement of which the database says that it undid it, to let another
+	// one go on, is run again. One that was not answered never is: it may have
+	// been kept.
+	Exec(ctx context.Context, query string, args ...any) (int, error)
 
 	// Write runs f in a transaction that sees no other write in between, and
 	// returns nil once what f did is kept. If f returns an error, nothing of
@@ -59,6 +73,11 @@ type DB interface {
 	// returns because ctx has ended, f may still run or be kept afterwards: the
 	// caller does not read what f sets.
 	Write(ctx context.Context, f func(ctx context.Context, tx Queryer) error) error
+
+	// Migrate runs f, which makes or alters tables, while no other Migrate runs
+	// in any program that uses the database. It is a transaction, but where
+	// Dialect.Steps says that there is none for such statements.
+	Migrate(ctx context.Context, f func(ctx context.Context, tx Queryer) error) error
 }
 
 // Store keeps sessions in a database. Use [New]; several Stores, in this and in
@@ -83,17 +102,4 @@ func New(ctx context.Context, db DB) (*Store, error) {
 		return nil, err
 	}
 	return &Store{db: db, sql: newStatements(d)}, nil
-}
-
-// changed runs one statement and returns how many rows it changed.
-func changed(ctx context.Context, q Queryer, query string, args ...any) (int, error) {
-	res, err := q.ExecContext(ctx, query, args...)
-	if err != nil {
-		return 0, err
-	}
-	n, err := res.RowsAffected()
-	if err != nil {
-		return 0, fmt.Errorf("count rows: %w", err)
-	}
-	return int(n), nil
 }

@@ -8,12 +8,12 @@ import (
 	"github.com/cloakroom-dev/cloakroom/store"
 )
 
-// sweepBatch is how many rows a sweep handles in one transaction: a few
+// sweepBatch is how many rows a sweep handles in one statement: a few
 // milliseconds, which a request may have to wait.
 const sweepBatch = 200
 
 // Sweep forgets what may be forgotten; see [store.Sweeper]. It works in small
-// transactions, so that requests wait for a few milliseconds at most, and costs
+// steps, so that requests wait for a few milliseconds at most, and costs
 // what it forgets and not what is stored. Several processes may sweep at once.
 // What it returns with an error it has forgotten all the same.
 func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
@@ -28,22 +28,20 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
 	before := now.Add(-store.Slack).UnixMilli()
 	total := 0
 	for {
-		forgot, more := 0, false
-		err := s.db.Write(ctx, func(ctx context.Context, tx Queryer) error {
-			var err error
-			if forgot, err = changed(ctx, tx, s.sql.sweepDelete, before, sweepBatch, before); err != nil {
-				return err
-			}
-			// What was due and is still here was touched since: it is due later.
-			deferred, err := changed(ctx, tx, s.sql.sweepDefer, before, sweepBatch-forgot)
-			more = forgot+deferred == sweepBatch
-			return err
-		})
+		forgot, err := s.db.Exec(ctx, s.sql.sweepDelete, before, sweepBatch, before)
 		if err != nil {
 			return total, fmt.Errorf("sqlstore: sweep: %w", err)
 		}
 		total += forgot
-		if !more {
+		if forgot == sweepBatch {
+			continue
+		}
+		// What was due and is still here was touched since: it is due later.
+		deferred, err := s.db.Exec(ctx, s.sql.sweepDefer, before, sweepBatch-forgot)
+		if err != nil {
+			return total, fmt.Errorf("sqlstore: sweep: %w", err)
+		}
+		if forgot+deferred < sweepBatch {
 			return total, nil
 		}
 	}

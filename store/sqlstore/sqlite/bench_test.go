@@ -34,6 +34,19 @@ func (p plain) Write(ctx context.Context, f func(context.Context, sqlstore.Query
 	return tx.Commit()
 }
 
+func (p plain) Exec(ctx context.Context, query string, args ...any) (int, error) {
+	res, err := p.db.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	n, err := res.RowsAffected()
+	return int(n), err
+}
+
+func (p plain) Migrate(ctx context.Context, f func(context.Context, sqlstore.Queryer) error) error {
+	return p.Write(ctx, f)
+}
+
 // openPlain opens the yardstick.
 func openPlain(tb testing.TB, sync string) *sqlstore.Store {
 	tb.Helper()

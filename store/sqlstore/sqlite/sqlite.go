@@ -138,6 +138,11 @@ func Open(path string, opts *Options) (*DB, error) {
 	if db.store, err = sqlstore.New(context.Background(), db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	// Whoever cannot write is told now and not at the first login.
+	nothing := func(context.Context, sqlstore.Queryer) error { return nil }
+	if err := db.Write(context.Background(), nothing); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return db, nil
 }
 
@@ -157,6 +162,30 @@ func (db *DB) Reader() sqlstore.Queryer { return db.reader }
 // doubt.
 func (db *DB) Write(ctx context.Context, f func(ctx context.Context, tx sqlstore.Queryer) error) error {
 	return db.writer.do(ctx, f)
+}
+
+// Exec runs one statement in a transaction that it shares with other writes; see
+// [DB.Write] for what becomes of it when ctx ends.
+func (db *DB) Exec(ctx context.Context, query string, args ...any) (int, error) {
+	var n int64
+	err := db.writer.do(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+		res, err := tx.ExecContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		n, err = res.RowsAffected()
+		return err
+	})
+	if err != nil {
+		return 0, err // n is not read: the statement may still run
+	}
+	return int(n), nil
+}
+
+// Migrate is Write: the file has one writer at a time, and a transaction undoes
+// every statement.
+func (db *DB) Migrate(ctx context.Context, f func(ctx context.Context, tx sqlstore.Queryer) error) error {
+	return db.Write(ctx, f)
 }
 
 // IntegrityCheck reads the whole database and returns an error if it is damaged.

@@ -1,0 +1,236 @@
+// Package server is what the databases that run elsewhere have in common: a pool
+// of connections with a limit, statements that are run again when the server has
+// undone them and never otherwise, and the rules of the link to the server.
+package server
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
+)
+
+// Limits are the bounds of a pool. The zero value is filled in by Check.
+type Limits struct {
+	MaxConns       int
+	ConnLifetime   time.Duration
+	ConnectTimeout time.Duration
+}
+
+// The defaults, and the most connections that may be asked for.
+const (
+	DefaultConns    = 16
+	MaxConns        = 1024
+	DefaultLifetime = 30 * time.Minute
+	DefaultConnect  = 5 * time.Second
+	idleTime        = 5 * time.Minute
+)
+
+// Check fills in the defaults.
+func (l *Limits) Check() error {
+	var faults []error
+	if l.MaxConns < 0 || l.MaxConns > MaxConns {
+		faults = append(faults, fmt.Errorf("MaxConns %d is not within 0 to %d", l.MaxConns, MaxConns))
+	}
+	if l.ConnLifetime < 0 {
+		faults = append(faults, fmt.Errorf("ConnLifetime %v is negative", l.ConnLifetime))
+	}
+	if l.ConnectTimeout < 0 {
+		faults = append(faults, fmt.Errorf("ConnectTimeout %v is negative", l.ConnectTimeout))
+	}
+	if l.MaxConns == 0 {
+		l.MaxConns = DefaultConns
+	}
+	if l.ConnLifetime == 0 {
+		l.ConnLifetime = DefaultLifetime
+	}
+	if l.ConnectTimeout == 0 {
+		l.ConnectTimeout = DefaultConnect
+	}
+	return errors.Join(faults...)
+}
+
+// Pool is a pool of connections to one database.
+type Pool struct {
+	db    *sql.DB
+	conns int
+	rules Rules
+	swept atomic.Int64 // when the idle connections were last closed, in nanoseconds
+}
+
+// Rules are what a driver's errors mean.
+type Rules struct {
+	// Undone tells whether the server says that it has undone the statement, or
+	// the transaction, for the sake of another: it may be run again.
+	Undone func(error) bool
+
+	// ReadOnly tells whether the server says that it takes no writes: it may have
+	// been the one that does until a moment ago.
+	ReadOnly func(error) bool
+
+	// Nothing tells whether the error of this statement is an answer: it met a row
+	// that it leaves. May be nil.
+	Nothing func(query string, err error) bool
+
+	// Describe makes an error of one line that says what to do.
+	Describe func(error) error
+}
+
+// Open makes a pool. It opens no connection yet.
+func Open(c driver.Connector, l Limits, rules Rules) *Pool {
+	db := sql.OpenDB(patient{c, l.ConnectTimeout})
+	db.SetMaxOpenConns(l.MaxConns)
+	db.SetMaxIdleConns(l.MaxConns)
+	db.SetConnMaxLifetime(l.ConnLifetime)
+	db.SetConnMaxIdleTime(idleTime)
+	return &Pool{db: db, conns: l.MaxConns, rules: rules}
+}
+
+// patient is a connector whose connections come in time or not at all: package
+// sql opens some for whoever waits, under no deadline, and one that never came
+// would count against the limit for ever.
+type patient struct {
+	driver.Connector
+	timeout time.Duration
+}
+
+func (p patient) Connect(ctx context.Context) (driver.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	return p.Connector.Connect(ctx)
+}
+
+// DB returns the pool itself, for statements that change nothing.
+func (p *Pool) DB() *sql.DB { return p.db }
+
+// Describe makes an error of one line that says what to do.
+func (p *Pool) Describe(err error) error { return p.rules.Describe(err) }
+
+// Close waits for the statements that run and closes all connections.
+func (p *Pool) Close() error { return p.db.Close() }
+
+// attempts is how often at most something is run that the server undoes.
+const attempts = 100
+
+// again calls f until the server has not undone it.
+func (p *Pool) again(ctx context.Context, f func() error) error {
+	for n := 1; ; n++ {
+		err := f()
+		switch {
+		case err == nil:
+			return nil
+		case p.rules.ReadOnly(err):
+			p.renew()
+			return p.rules.Describe(err)
+		case !p.rules.Undone(err) || n == attempts:
+			return p.rules.Describe(err)
+		}
+		// Two that were in each other's way are not to meet again.
+		pause := min(time.Millisecond<<min(n-1, 6), 50*time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(rand.N(pause)):
+		}
+	}
+}
+
+// renew closes the idle connections, at most once a second: after a failover they
+// lead to a server that was the first one, while the name leads to the new one.
+func (p *Pool) renew() {
+	now, last := time.Now().UnixNano(), p.swept.Load()
+	if now-last < int64(time.Second) || !p.swept.CompareAndSwap(last, now) {
+		return
+	}
+	p.db.SetMaxIdleConns(-1)
+	p.db.SetMaxIdleConns(p.conns)
+}
+
+// Exec runs one statement, committed by itself; see [sqlstore.DB].
+//
+// Package sql runs a statement again on another connection when the driver says
+// driver.ErrBadConn, which both drivers say only if no byte of it was written.
+func (p *Pool) Exec(ctx context.Context, query string, args ...any) (n int, err error) {
+	err = p.again(ctx, func() error {
+		var res sql.Result
+		res, err := p.db.ExecContext(ctx, query, args...)
+		if err != nil && p.nothing(query, err) {
+			n = 0
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rows, err := res.RowsAffected()
+		n = int(rows)
+		return err
+	})
+	return n, err
+}
+
+func (p *Pool) nothing(query string, err error) bool {
+	return p.rules.Nothing != nil && p.rules.Nothing(query, err)
+}
+
+// Write runs f in a serializable transaction; see [sqlstore.DB].
+func (p *Pool) Write(ctx context.Context, f func(context.Context, sqlstore.Queryer) error) error {
+	return p.again(ctx, func() error {
+		return p.transaction(ctx, sql.LevelSerializable, f)
+	})
+}
+
+// WriteCommitted runs f in a transaction that sees what others have committed,
+// and once only.
+func (p *Pool) WriteCommitted(ctx context.Context, f func(context.Context, sqlstore.Queryer) error) error {
+	if err := p.transaction(ctx, sql.LevelReadCommitted, f); err != nil {
+		return p.rules.Describe(err)
+	}
+	return nil
+}
+
+func (p *Pool) transaction(ctx context.Context, level sql.IsolationLevel, f func(context.Context, sqlstore.Queryer) error) error {
+	tx, err := p.db.BeginTx(ctx, &sql.TxOptions{Isolation: level})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // of what is not committed, be it for a panic of f
+	if err := f(ctx, queryer{tx, p}); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// Conn runs f on one connection, which is closed if f fails: nobody knows the
+// state that it is in.
+func (p *Pool) Conn(ctx context.Context, f func(context.Context, sqlstore.Queryer) error) error {
+	conn, err := p.db.Conn(ctx)
+	if err != nil {
+		return p.rules.Describe(err)
+	}
+	defer conn.Close()
+	if err := f(ctx, queryer{conn, p}); err != nil {
+		conn.Raw(func(any) error { return driver.ErrBadConn })
+		return p.rules.Describe(err)
+	}
+	return nil
+}
+
+// queryer is a transaction or a connection on which an answer is no error.
+type queryer struct {
+	sqlstore.Queryer
+	pool *Pool
+}
+
+func (q queryer) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	res, err := q.Queryer.ExecContext(ctx, query, args...)
+	if err != nil && q.pool.nothing(query, err) {
+		return driver.RowsAffected(0), nil
+	}
+	return res, err
+}
