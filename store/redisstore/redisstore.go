@@ -149,6 +149,9 @@ func run(ctx context.Context, c *conn, sc *script, keys, args []string) (rueidis
 // write runs a script about one session and turns its answer into an error.
 func (s *Store) write(ctx context.Context, id store.ID, what string, sc *script, keys, args []string) error {
 	m, err := run(ctx, s.conn(&id), sc, keys, args)
+	if isWrongType(err) {
+		return s.unreadable(ctx, id, errFormat)
+	}
 	if err != nil {
 		return fmt.Errorf("redisstore: %s: %w", what, err)
 	}
@@ -191,15 +194,18 @@ func (s *Store) Get(ctx context.Context, id store.ID) (store.Record, error) {
 	return r, err
 }
 
-// isWrongType reports whether a key holds a value of another type.
-func isWrongType(e *rueidis.RedisError) bool { return strings.HasPrefix(e.Error(), "WRONGTYPE") }
+// isWrongType reports whether an error says that a key holds a value of another type.
+func isWrongType(err error) bool {
+	e, ok := rueidis.IsRedisErr(err)
+	return ok && strings.HasPrefix(e.Error(), "WRONGTYPE")
+}
 
 // getError says what the error of a GET means.
 func (s *Store) getError(ctx context.Context, id store.ID, err error) error {
 	if rueidis.IsRedisNil(err) {
 		return store.ErrNotFound
 	}
-	if e, ok := rueidis.IsRedisErr(err); ok && isWrongType(e) {
+	if isWrongType(err) {
 		return s.unreadable(ctx, id, errFormat)
 	}
 	return fmt.Errorf("redisstore: get: %w", err)
@@ -211,20 +217,23 @@ func (s *Store) Put(ctx context.Context, r store.Record) error {
 	if err != nil {
 		return fmt.Errorf("redisstore: put: %w", err)
 	}
-	keys := []string{s.recordKey(r.ID)}
-	if r.Version > 0 {
-		version := string(appendUint(nil, r.Version, lenVersion))
-		immutable := value[offCreated : lenHeader+len(r.UserID)]
-		return s.write(ctx, r.ID, "put", updateScript, keys,
-			[]string{version, rueidis.BinaryString(immutable), rueidis.BinaryString(value)})
-	}
 	expires := r.Expires
 	if expires.After(r.Deadline) {
 		expires = r.Deadline
 	}
-	args := []string{rueidis.BinaryString(value), keep(expires)}
+	keys := append(make([]string, 0, 2), s.recordKey(r.ID))
 	if r.UserID != "" {
 		keys = append(keys, s.indexKey(rueidis.BinaryString(value[offIndex:][:lenIndex])))
+	}
+	if r.Version > 0 {
+		old := appendUint(append(make([]byte, 0, offSeen), kindRecord...), r.Version, lenVersion)
+		immutable := value[offCreated : lenHeader+len(r.UserID)]
+		return s.write(ctx, r.ID, "put", updateScript, keys, []string{
+			rueidis.BinaryString(old), rueidis.BinaryString(immutable), rueidis.BinaryString(value), keep(expires),
+		})
+	}
+	args := append(make([]string, 0, 4), rueidis.BinaryString(value), keep(expires))
+	if r.UserID != "" {
 		args = append(args, keep(r.Deadline), r.ID.String())
 	}
 	return s.write(ctx, r.ID, "put", createScript, keys, args)
