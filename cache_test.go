@@ -30,7 +30,7 @@ var accessors = map[string]func(context.Context, *cloakroom.Session){
 	"Login":      func(_ context.Context, s *cloakroom.Session) { login(s) },
 	"Renew":      func(_ context.Context, s *cloakroom.Session) { s.Renew() },
 	"SetRoles":   func(_ context.Context, s *cloakroom.Session) { s.SetRoles(nil) },
-	"SetEpoch":   func(s *cloakroom.Session) { s.SetEpoch(1) },
+	"SetEpoch":   func(_ context.Context, s *cloakroom.Session) { s.SetEpoch(1) },
 	"End":        func(c context.Context, s *cloakroom.Session) { _ = s.End(c) },
 	"EndOthers":  func(c context.Context, s *cloakroom.Session) { _, _ = s.EndOthers(c) },
 	"Alive":      func(c context.Context, s *cloakroom.Session) { s.Alive(c) },
