@@ -28,7 +28,7 @@ import (
 )
 
 // Env is the environment variable that names the directory of the shared servers.
-const Env = "CLOAKROOM_TEST_SERVICES"
+const Env = "TEST_SERVICES"
 
 // Postgres returns the URL of a new database on the shared PostgreSQL. Its owner
 // is the role in the URL. It is dropped at the end of the test.
