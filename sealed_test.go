@@ -168,30 +168,32 @@ func TestAttack_A04_SealedTokensAreNeverAdopted(t *testing.T) {
 	}
 }
 
+// failAfter fails the calls of op but the first n.
+func failAfter(op string, n int) func(context.Context, string) error {
+	return func(_ context.Context, got string) error {
+		if got == op {
+			if n--; n < 0 {
+				return errors.New("down")
+			}
+		}
+		return nil
+	}
+}
+
 // An outage of the tombstones is no logout: 503, no cookie touched, nothing of the
 // handler's; a visitor without a session does not notice.
 func TestPromise07_SealedSessionsAndAnOutage(t *testing.T) {
 	s := newSealedSite(t, nil)
 	v := s.signedIn(t, "u1")
 	cookie := v.cookie
-	down := func(op string, n int) func(context.Context, string) error {
-		return func(_ context.Context, got string) error {
-			if got == op {
-				if n--; n < 0 {
-					return errors.New("down")
-				}
-			}
-			return nil
-		}
-	}
 	for name, test := range map[string]struct {
 		before func(context.Context, string) error
 		f      func(*cloakroom.Session)
 	}{
-		"load":  {down("get", 0), func(*cloakroom.Session) { t.Error("the handler ran") }},
-		"write": {down("get", 1), func(s *cloakroom.Session) { word.Set(s, "x") }},
-		"renew": {down("end", 0), func(s *cloakroom.Session) { s.Renew() }},
-		"login": {down("end", 0), func(s *cloakroom.Session) { s.Login(cloakroom.Identity{UserID: "u1"}) }},
+		"load":  {failAfter("get", 0), func(*cloakroom.Session) { t.Error("the handler ran") }},
+		"write": {failAfter("get", 1), func(s *cloakroom.Session) { word.Set(s, "x") }},
+		"renew": {failAfter("end", 0), func(s *cloakroom.Session) { s.Renew() }},
+		"login": {failAfter("end", 0), func(s *cloakroom.Session) { s.Login(cloakroom.Identity{UserID: "u1"}) }},
 	} {
 		s.spy.on(test.before)
 		w := v.do(func(w http.ResponseWriter, r *http.Request) {
