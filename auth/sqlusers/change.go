@@ -181,9 +181,10 @@ func (u *Users) spare(ctx context.Context, tx sqlstore.Queryer, id string) (outc
 
 // update runs one statement that changes one row.
 func (u *Users) update(ctx context.Context, what, query string, args ...any) error {
-	err := u.write(ctx, func(ctx context.Context, tx sqlstore.Queryer) (outcome, err error) {
-		return one(changed(ctx, tx, query, args...))
-	})
+	n, err := u.db.Exec(ctx, query, args...)
+	if err == nil && n == 0 {
+		err = auth.ErrNoUser
+	}
 	if err != nil {
 		return fmt.Errorf("sqlusers: %s: %w", what, err)
 	}

@@ -20,18 +20,18 @@ func schema(d *sqlstore.Dialect) sqlstore.Schema {
 				epoch {int} NOT NULL,
 				disabled {int} NOT NULL,
 				created {int} NOT NULL,
-				updated {int} NOT NULL)`,
+				updated {int} NOT NULL){table}`,
 			`CREATE INDEX cloakroom_user_admin ON cloakroom_user (admin)` + d.Where("admin = 1"),
 			// One row: the epoch that is added to everybody's.
 			`CREATE TABLE cloakroom_epoch (
 				id {int} NOT NULL PRIMARY KEY,
-				epoch {int} NOT NULL)`,
+				epoch {int} NOT NULL){table}`,
 			`INSERT INTO cloakroom_epoch (id, epoch) VALUES (1, 0)`,
 			// At most one row: the setup token that is valid.
 			`CREATE TABLE cloakroom_setup (
 				id {int} NOT NULL PRIMARY KEY,
 				hash {key:32} NOT NULL,
-				until {int} NOT NULL)`,
+				until {int} NOT NULL){table}`,
 		},
 	}}
 }

@@ -3,6 +3,7 @@ package sqlusers_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"os"
@@ -27,8 +28,9 @@ func token(t *testing.T, users *sqlusers.Users, now time.Time) string {
 	return s
 }
 
-func TestSetup(t *testing.T) {
-	users, _ := open(t)
+func TestSetup(t *testing.T) { each(t, proveSetup) }
+
+func proveSetup(t *testing.T, users *sqlusers.Users, _ database) {
 	ctx, now := t.Context(), time.Now()
 	if has, err := users.HasAdmin(ctx); has || err != nil {
 		t.Fatal(has, err)
@@ -57,8 +59,9 @@ func TestSetup(t *testing.T) {
 
 // TestASVS_6_4_1_SetupTokens: random, short-lived, single use, replaced by a
 // newer one, and never taken for another.
-func TestASVS_6_4_1_SetupTokens(t *testing.T) {
-	users, _ := open(t)
+func TestASVS_6_4_1_SetupTokens(t *testing.T) { each(t, proveASVS_6_4_1_SetupTokens) }
+
+func proveASVS_6_4_1_SetupTokens(t *testing.T, users *sqlusers.Users, _ database) {
 	ctx, now := t.Context(), time.Now()
 	old := token(t, users, now)
 	s := token(t, users, now)
@@ -87,8 +90,9 @@ func TestASVS_6_4_1_SetupTokens(t *testing.T) {
 }
 
 // TestSetupRefusedLeavesTheToken: claim and account are one transaction.
-func TestSetupRefusedLeavesTheToken(t *testing.T) {
-	users, _ := open(t)
+func TestSetupRefusedLeavesTheToken(t *testing.T) { each(t, proveSetupRefusedLeavesTheToken) }
+
+func proveSetupRefusedLeavesTheToken(t *testing.T, users *sqlusers.Users, _ database) {
 	ctx, now := t.Context(), time.Now()
 	create(t, users, "taken")
 	s := token(t, users, now)
@@ -109,8 +113,9 @@ func TestSetupRefusedLeavesTheToken(t *testing.T) {
 }
 
 // TestSetupEndsWithAnAdministrator: made in another way, by another process.
-func TestSetupEndsWithAnAdministrator(t *testing.T) {
-	users, _ := open(t)
+func TestSetupEndsWithAnAdministrator(t *testing.T) { each(t, proveSetupEndsWithAnAdministrator) }
+
+func proveSetupEndsWithAnAdministrator(t *testing.T, users *sqlusers.Users, _ database) {
 	ctx, now := t.Context(), time.Now()
 	s := token(t, users, now)
 	create(t, users, "root", "admin")
@@ -121,8 +126,9 @@ func TestSetupEndsWithAnAdministrator(t *testing.T) {
 
 // TestASVS_15_4_2_ParallelClaims: of callers with one token exactly one wins, in
 // every round.
-func TestASVS_15_4_2_ParallelClaims(t *testing.T) {
-	users, db := open(t)
+func TestASVS_15_4_2_ParallelClaims(t *testing.T) { each(t, proveASVS_15_4_2_ParallelClaims) }
+
+func proveASVS_15_4_2_ParallelClaims(t *testing.T, users *sqlusers.Users, db database) {
 	ctx, now := t.Context(), time.Now()
 	for round := range 40 {
 		s := token(t, users, now)
@@ -153,11 +159,7 @@ func TestASVS_15_4_2_ParallelClaims(t *testing.T) {
 		if won != 1 || len(list) != 1 || err != nil {
 			t.Fatalf("round %d: %d claims won and %d accounts were made, want one of each; %v", round, won, len(list), err)
 		}
-		err = db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
-			_, err := tx.ExecContext(ctx, "DELETE FROM cloakroom_user")
-			return err
-		})
-		if err != nil {
+		if _, err := db.Exec(ctx, "DELETE FROM cloakroom_user"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -180,30 +182,42 @@ func (s slow) Write(ctx context.Context, f func(context.Context, sqlstore.Querye
 // TestASVS_15_4_2_ClaimChecksAgain: what was right when the claim was looked at
 // is looked at again in its transaction.
 func TestASVS_15_4_2_ClaimChecksAgain(t *testing.T) {
-	for name, meanwhile := range map[string]func(t *testing.T, users *sqlusers.Users){
+	for change, meanwhile := range map[string]func(t *testing.T, users *sqlusers.Users){
 		"the token is replaced":    func(t *testing.T, users *sqlusers.Users) { token(t, users, time.Now()) },
 		"an administrator is made": func(t *testing.T, users *sqlusers.Users) { create(t, users, "first", "admin") },
 	} {
-		t.Run(name, func(t *testing.T) {
-			users, db := open(t)
-			s := token(t, users, time.Now())
-			late := &slow{DB: db}
-			lateUsers, err := sqlusers.New(t.Context(), late)
-			if err != nil {
-				t.Fatal(err)
-			}
-			late.before = func() { meanwhile(t, users) }
-			_, err = lateUsers.ClaimSetup(t.Context(), s, time.Now(), sqlusers.NewUser{Name: "late"})
-			is(t, err, sqlusers.ErrSetupGone)
-			_, err = users.ByName(t.Context(), "late")
-			is(t, err, auth.ErrNoUser)
+		t.Run(change, func(t *testing.T) {
+			each(t, func(t *testing.T, users *sqlusers.Users, db database) {
+				s := token(t, users, time.Now())
+				late := &slow{DB: db}
+				lateUsers, err := sqlusers.New(t.Context(), late)
+				if err != nil {
+					t.Fatal(err)
+				}
+				late.before = func() { meanwhile(t, users) }
+				_, err = lateUsers.ClaimSetup(t.Context(), s, time.Now(), sqlusers.NewUser{Name: "late"})
+				is(t, err, sqlusers.ErrSetupGone)
+				_, err = users.ByName(t.Context(), "late")
+				is(t, err, auth.ErrNoUser)
+			})
 		})
 	}
 }
 
-// TestPromise11_SetupTokenIsHashedAtRest: whoever reads the file cannot set up.
+// TestPromise11_SetupTokenIsHashedAtRest: whoever reads the database cannot set
+// up.
 func TestPromise11_SetupTokenIsHashedAtRest(t *testing.T) {
-	users, db := open(t)
+	each(t, func(t *testing.T, users *sqlusers.Users, db database) {
+		s := token(t, users, time.Now())
+		var stored []byte
+		if err := db.Reader().QueryRowContext(t.Context(), "SELECT hash FROM cloakroom_setup").Scan(&stored); err != nil {
+			t.Fatal(err)
+		}
+		if want := sha256.Sum256([]byte(s)); !bytes.Equal(stored, want[:]) {
+			t.Errorf("stored %x, want the hash of the token", stored)
+		}
+	})
+	users, db := openAt(t, kinds[0].open, kinds[0].address(t))
 	s := token(t, users, time.Now())
 	raw, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil {
@@ -225,5 +239,56 @@ func TestPromise11_SetupTokenIsHashedAtRest(t *testing.T) {
 		if bytes.Contains(b, []byte(s)) || bytes.Contains(b, raw) {
 			t.Errorf("%s holds the token", filepath.Base(f))
 		}
+	}
+}
+
+// TestASVS_15_4_2_TwoProcesses: programs that share a database and nothing else
+// start at once, make its tables at once, and claim at once: one wins.
+func TestASVS_15_4_2_TwoProcesses(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			address := k.address(t)
+			var (
+				wg   sync.WaitGroup
+				all  [4]*sqlusers.Users
+				errs [len(all)]error
+			)
+			for i := range all {
+				wg.Go(func() {
+					db, err := k.open(t, address)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					t.Cleanup(func() { db.Close() })
+					if all[i], err = sqlusers.New(t.Context(), db); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if t.Failed() {
+				return
+			}
+			now := time.Now()
+			s := token(t, all[0], now)
+			for i, users := range all {
+				wg.Go(func() {
+					_, errs[i] = users.ClaimSetup(t.Context(), s, now, sqlusers.NewUser{Name: fmt.Sprint("root", i)})
+				})
+			}
+			wg.Wait()
+			won := 0
+			for _, err := range errs {
+				if err == nil {
+					won++
+					continue
+				}
+				is(t, err, sqlusers.ErrSetupGone)
+			}
+			if list, err := all[0].List(t.Context(), "", 10); won != 1 || len(list) != 1 || err != nil {
+				t.Errorf("%d claims won and %d accounts were made, %v, want one of each", won, len(list), err)
+			}
+		})
 	}
 }

@@ -11,7 +11,8 @@
 //	}
 //	guard, err := auth.New(manager, users, nil)
 //
-// Sessions and users may share a database. Nothing is cached: a guarded request
+// Any database that a package of sqlstore opens will do, in place of the file
+// that sqlite opens. Sessions and users may share a database. Nothing is cached: a guarded request
 // reads its user in one statement, so that disabling someone works on the next
 // request of every process.
 package sqlusers

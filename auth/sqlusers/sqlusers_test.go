@@ -12,14 +12,60 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/internal/services"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/mariadb"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/postgres"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/sqlite"
 )
 
-// open returns users in a new database.
-func open(t *testing.T) (*sqlusers.Users, *sqlite.DB) {
+// database is an open database of any kind.
+type database interface {
+	sqlstore.DB
+	Store() *sqlstore.Store
+	Close() error
+}
+
+// kinds opens a new database of each kind, or one that is there, by its address.
+var kinds = []struct {
+	name    string
+	address func(t *testing.T) string
+	open    func(t *testing.T, address string) (database, error)
+}{
+	{
+		"sqlite",
+		func(t *testing.T) string { return filepath.Join(t.TempDir(), "users.db") },
+		func(_ *testing.T, path string) (database, error) {
+			return sqlite.Open(path, &sqlite.Options{Sync: sqlite.Normal})
+		},
+	},
+	{
+		"postgres",
+		func(t *testing.T) string { return services.Postgres(t) },
+		func(t *testing.T, url string) (database, error) { return postgres.Open(t.Context(), url, nil) },
+	},
+	{
+		"mariadb",
+		func(t *testing.T) string { return services.MariaDB(t) },
+		func(t *testing.T, url string) (database, error) { return mariadb.Open(t.Context(), url, nil) },
+	},
+}
+
+// each runs a test on users in a new database of each kind.
+func each(t *testing.T, test func(t *testing.T, users *sqlusers.Users, db database)) {
 	t.Helper()
-	db, err := sqlite.Open(filepath.Join(t.TempDir(), "users.db"), &sqlite.Options{Sync: sqlite.Normal})
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			users, db := openAt(t, k.open, k.address(t))
+			test(t, users, db)
+		})
+	}
+}
+
+// openAt opens users, as one process of several would.
+func openAt(t *testing.T, open func(*testing.T, string) (database, error), address string) (*sqlusers.Users, database) {
+	t.Helper()
+	db, err := open(t, address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +112,9 @@ func read(t *testing.T, users *sqlusers.Users, id string) auth.User {
 	return u
 }
 
-func TestCreateAndFind(t *testing.T) {
-	users, _ := open(t)
+func TestCreateAndFind(t *testing.T) { each(t, proveCreateAndFind) }
+
+func proveCreateAndFind(t *testing.T, users *sqlusers.Users, _ database) {
 	made := create(t, users, "Alice", "writer", "admin", "writer")
 	want := auth.User{ID: made.ID, Name: "Alice", Roles: []string{"admin", "writer"}, Password: "$hash of Alice", Epoch: 1}
 	same := func(got auth.User, err error) {
@@ -94,8 +141,9 @@ func TestCreateAndFind(t *testing.T) {
 }
 
 // TestOneNameOneAccount: spellings that people take for one name are one name.
-func TestOneNameOneAccount(t *testing.T) {
-	users, _ := open(t)
+func TestOneNameOneAccount(t *testing.T) { each(t, proveOneNameOneAccount) }
+
+func proveOneNameOneAccount(t *testing.T, users *sqlusers.Users, _ database) {
 	create(t, users, "Alice")
 	for _, name := range []string{"Alice", "alice", "ALICE"} {
 		_, err := users.Create(t.Context(), sqlusers.NewUser{Name: name})
@@ -126,8 +174,9 @@ func TestOneNameOneAccount(t *testing.T) {
 	}
 }
 
-func TestRolesAreChecked(t *testing.T) {
-	users, _ := open(t)
+func TestRolesAreChecked(t *testing.T) { each(t, proveRolesAreChecked) }
+
+func proveRolesAreChecked(t *testing.T, users *sqlusers.Users, _ database) {
 	u := create(t, users, "alice")
 	many := make([]string, sqlusers.MaxRoles+1)
 	for i := range many {
@@ -149,8 +198,9 @@ func TestRolesAreChecked(t *testing.T) {
 	is(t, users.SetRoles(t.Context(), "nobody", nil), auth.ErrNoUser)
 }
 
-func TestPasswords(t *testing.T) {
-	users, _ := open(t)
+func TestPasswords(t *testing.T) { each(t, provePasswords) }
+
+func provePasswords(t *testing.T, users *sqlusers.Users, _ database) {
 	u, ctx := create(t, users, "alice"), t.Context()
 	is(t, users.SetPassword(ctx, u.ID, "$1", false), nil)
 	if got := read(t, users, u.ID); got.Password != "$1" || got.Epoch != u.Epoch {
@@ -176,7 +226,10 @@ func TestPasswords(t *testing.T) {
 
 // TestASVS_7_4_2_DisablingRaisesTheEpoch: whoever is enabled again has to sign in.
 func TestASVS_7_4_2_DisablingRaisesTheEpoch(t *testing.T) {
-	users, _ := open(t)
+	each(t, proveASVS_7_4_2_DisablingRaisesTheEpoch)
+}
+
+func proveASVS_7_4_2_DisablingRaisesTheEpoch(t *testing.T, users *sqlusers.Users, _ database) {
 	u, ctx := create(t, users, "bob"), t.Context()
 	is(t, users.SetDisabled(ctx, u.ID, true), nil)
 	if got := read(t, users, u.ID); !got.Disabled || got.Epoch != u.Epoch+1 {
@@ -191,8 +244,9 @@ func TestASVS_7_4_2_DisablingRaisesTheEpoch(t *testing.T) {
 }
 
 // TestASVS_7_4_5_Epochs: one user's sessions, or everybody's.
-func TestASVS_7_4_5_Epochs(t *testing.T) {
-	users, _ := open(t)
+func TestASVS_7_4_5_Epochs(t *testing.T) { each(t, proveASVS_7_4_5_Epochs) }
+
+func proveASVS_7_4_5_Epochs(t *testing.T, users *sqlusers.Users, _ database) {
 	ctx := t.Context()
 	alice, bob := create(t, users, "alice"), create(t, users, "bob")
 	is(t, users.RaiseEpoch(ctx, alice.ID), nil)
@@ -214,8 +268,9 @@ func TestASVS_7_4_5_Epochs(t *testing.T) {
 	}
 }
 
-func TestLastAdmin(t *testing.T) {
-	users, _ := open(t)
+func TestLastAdmin(t *testing.T) { each(t, proveLastAdmin) }
+
+func proveLastAdmin(t *testing.T, users *sqlusers.Users, _ database) {
 	ctx := t.Context()
 	alice, bob := create(t, users, "alice", "admin"), create(t, users, "bob", "admin")
 	is(t, users.SetDisabled(ctx, bob.ID, true), nil)
@@ -234,8 +289,9 @@ func TestLastAdmin(t *testing.T) {
 
 // TestLastAdminsInParallel: of two administrators who take away each other at the
 // same moment, one stays.
-func TestLastAdminsInParallel(t *testing.T) {
-	users, _ := open(t)
+func TestLastAdminsInParallel(t *testing.T) { each(t, proveLastAdminsInParallel) }
+
+func proveLastAdminsInParallel(t *testing.T, users *sqlusers.Users, _ database) {
 	ctx := t.Context()
 	admins := []auth.User{create(t, users, "a", "admin"), create(t, users, "b", "admin"), create(t, users, "c", "admin")}
 	for round := range 50 {
@@ -268,8 +324,9 @@ func TestLastAdminsInParallel(t *testing.T) {
 	}
 }
 
-func TestList(t *testing.T) {
-	users, _ := open(t)
+func TestList(t *testing.T) { each(t, proveListUsers) }
+
+func proveListUsers(t *testing.T, users *sqlusers.Users, _ database) {
 	ctx := t.Context()
 	var want []string
 	for i := range 25 {
@@ -301,8 +358,9 @@ func TestList(t *testing.T) {
 	}
 }
 
-func TestSharesTheDatabase(t *testing.T) {
-	users, db := open(t)
+func TestSharesTheDatabase(t *testing.T) { each(t, proveSharesTheDatabase) }
+
+func proveSharesTheDatabase(t *testing.T, users *sqlusers.Users, db database) {
 	u := create(t, users, "alice")
 	again, err := sqlusers.New(t.Context(), db)
 	if err != nil {
@@ -318,12 +376,10 @@ func TestSharesTheDatabase(t *testing.T) {
 
 // TestNewerTablesAreRefused: a program never writes into tables that it does not
 // know.
-func TestNewerTablesAreRefused(t *testing.T) {
-	_, db := open(t)
-	err := db.Write(t.Context(), func(ctx context.Context, tx sqlstore.Queryer) error {
-		_, err := tx.ExecContext(ctx, "UPDATE cloakroom_schema SET version = 99 WHERE component = CAST('user' AS BLOB)")
-		return err
-	})
+func TestNewerTablesAreRefused(t *testing.T) { each(t, proveNewerTablesAreRefused) }
+
+func proveNewerTablesAreRefused(t *testing.T, _ *sqlusers.Users, db database) {
+	_, err := db.Exec(t.Context(), db.Dialect().SQL("UPDATE cloakroom_schema SET version = 99 WHERE component = ?"), []byte("user"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,8 +393,9 @@ func TestNewerTablesAreRefused(t *testing.T) {
 	}
 }
 
-func TestEndedContext(t *testing.T) {
-	users, _ := open(t)
+func TestEndedContext(t *testing.T) { each(t, proveEndedContext) }
+
+func proveEndedContext(t *testing.T, users *sqlusers.Users, _ database) {
 	u := create(t, users, "alice")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
