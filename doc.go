@@ -28,6 +28,9 @@
 //
 //	handler := sessions.Handler(protection.Handler(mux))
 //
+// Where there is to be no store of sessions, [NewSealed] keeps small ones in their
+// visitors' cookies, and promises less.
+//
 // A program with a login of its own calls [Session.Login] after it has checked
 // who somebody is, and [Session.End] at logout.
 package cloakroom

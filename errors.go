@@ -23,11 +23,11 @@ var (
 	ErrUnavailable = errors.New("session store is unavailable")
 
 	// ErrTooLarge says that the values would have become larger than
-	// Options.MaxBytes.
+	// Options.MaxBytes, or a sealed session larger than a cookie can be.
 	ErrTooLarge = errors.New("session is too large")
 
-	// ErrHeaderSent says that the change needs a new cookie, and that the
-	// response's header has already left.
+	// ErrHeaderSent says that the change needs a new cookie, as each change of a
+	// sealed session does, and that the response's header has already left.
 	ErrHeaderSent = errors.New("the response header has left and no cookie can be set")
 
 	// ErrFinished says that the session was used after its handler returned.
@@ -38,7 +38,7 @@ var (
 	ErrSkipped = errors.New("the request was skipped and has no session")
 
 	// ErrNoUserStore says that the store cannot find a user's sessions, as it is
-	// no store.UserStore.
+	// no store.UserStore, or that they are sealed in cookies, where nobody can.
 	ErrNoUserStore = errors.New("the store cannot list sessions by user")
 )
 

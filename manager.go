@@ -126,7 +126,8 @@ func (m *Manager) End(ctx context.Context, id store.ID) error {
 
 // EndUser ends all sessions of a user but the one with the ID except, and
 // returns how many it ended. The zero ID excepts none. A login that is under way
-// is not ended by it: for that the user's epoch is raised.
+// is not ended by it: for that the user's epoch is raised. That is also what ends
+// sealed sessions, which nobody can find: here they are ErrNoUserStore.
 func (m *Manager) EndUser(ctx context.Context, userID string, except store.ID) (int, error) {
 	users, ok := m.st.(store.UserStore)
 	if !ok {

@@ -77,11 +77,12 @@ type Options struct {
 
 	// MaxSessions is how many sessions a user may have at once; zero means any
 	// number. At a login the oldest of more are ended (ASVS 7.1.2). It needs a
-	// store.UserStore.
+	// store.UserStore, and so stored sessions.
 	MaxSessions int
 
 	// MaxBytes bounds all values of a session together, as JSON with their
-	// names; zero means DefaultMaxBytes. At most 1,000,000.
+	// names; zero means DefaultMaxBytes. At most 1,000,000. For [NewSealed] zero
+	// means what fits a cookie, and that is the most.
 	MaxBytes int
 
 	// StoreTimeout bounds each call of the store that reads or writes one session;

@@ -34,8 +34,8 @@ import (
 // Nobody can list cookies: [Manager.List], [Manager.EndUser] and
 // [Session.EndOthers] return [ErrNoUserStore], and Options.MaxSessions is refused.
 // To end all sessions of a user raise the user's epoch: package auth compares it
-// with that of [Identity] at each guarded request. [Manager.End] ends one whose ID
-// is known.
+// with that of [Identity] at each guarded request. [Session.SetEpoch] lets one go on.
+// [Manager.End] ends one whose ID is known.
 //
 // A cookie is small. Name, value and attributes have 4096 bytes together, which is
 // what browsers keep at least (RFC 6265 §6.1; RFC 6265bis §5.6 refuses more): about
