@@ -121,7 +121,9 @@ func apply(ctx context.Context, s store.Store, start time.Time, in input) output
 
 // TestPromise01_Linearizable: random histories of eight clients are those of a
 // store that does one thing after the other.
-func TestPromise01_Linearizable(t *testing.T) {
+func TestPromise01_Linearizable(t *testing.T) { each(t, proveLinearizable) }
+
+func proveLinearizable(t *testing.T, db database) {
 	const (
 		histories = 20
 		clients   = 8
@@ -129,7 +131,6 @@ func TestPromise01_Linearizable(t *testing.T) {
 	)
 	ctx := t.Context()
 	start := time.Now().UTC().Truncate(time.Millisecond)
-	db := open(t)
 	for round := range histories {
 		var (
 			mu      sync.Mutex

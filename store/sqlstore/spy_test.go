@@ -9,8 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/internal/services"
 	"github.com/cloakroom-dev/cloakroom/store"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/mariadb"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/postgres"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/sqlite"
 )
 
@@ -75,10 +78,56 @@ func (q spyQueryer) QueryRowContext(ctx context.Context, query string, args ...a
 	return q.q.QueryRowContext(ctx, query, args...)
 }
 
-// open returns a new database; its writes do not wait for the disk.
-func open(tb testing.TB) *sqlite.DB {
+// database is an open database of any kind.
+type database interface {
+	sqlstore.DB
+	Store() *sqlstore.Store
+	Close() error
+}
+
+// kinds makes an address of each kind of database, and opens what is there.
+var kinds = []struct {
+	name    string
+	address func(tb testing.TB) string
+	open    func(ctx context.Context, address string) (database, error)
+}{
+	{
+		"sqlite",
+		func(tb testing.TB) string { return filepath.Join(tb.TempDir(), "test.db") },
+		func(_ context.Context, path string) (database, error) {
+			return sqlite.Open(path, &sqlite.Options{Sync: sqlite.Normal}) // its writes do not wait for the disk
+		},
+	},
+	{
+		"postgres",
+		func(tb testing.TB) string { return services.Postgres(tb) },
+		func(ctx context.Context, url string) (database, error) { return postgres.Open(ctx, url, nil) },
+	},
+	{
+		"mariadb",
+		func(tb testing.TB) string { return services.MariaDB(tb) },
+		func(ctx context.Context, url string) (database, error) { return mariadb.Open(ctx, url, nil) },
+	},
+}
+
+// each runs a test on a new database of each kind.
+func each(t *testing.T, test func(t *testing.T, db database)) {
+	t.Helper()
+	for i, k := range kinds {
+		t.Run(k.name, func(t *testing.T) { test(t, openKind(t, i)) })
+	}
+}
+
+// openKind returns a new database of a kind.
+func openKind(tb testing.TB, kind int) database {
 	tb.Helper()
-	db, err := sqlite.Open(filepath.Join(tb.TempDir(), "test.db"), &sqlite.Options{Sync: sqlite.Normal})
+	return openAt(tb, kind, kinds[kind].address(tb))
+}
+
+// openAt opens a database as one process of several would.
+func openAt(tb testing.TB, kind int, address string) database {
+	tb.Helper()
+	db, err := kinds[kind].open(tb.Context(), address)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -88,6 +137,12 @@ func open(tb testing.TB) *sqlite.DB {
 		}
 	})
 	return db
+}
+
+// open returns a new SQLite database.
+func open(tb testing.TB) database {
+	tb.Helper()
+	return openKind(tb, 0)
 }
 
 // record returns a new session of a user.

@@ -86,8 +86,9 @@ func explain(t *testing.T, db sqlstore.DB, c call) string {
 
 // TestTombstoneKeepsNothingElse: what a session held is gone from its row when
 // it ends.
-func TestTombstoneKeepsNothingElse(t *testing.T) {
-	db := open(t)
+func TestTombstoneKeepsNothingElse(t *testing.T) { each(t, proveTombstoneKeepsNothingElse) }
+
+func proveTombstoneKeepsNothingElse(t *testing.T, db database) {
 	s := db.Store()
 	one, two := record("alice"), record("alice")
 	put(t, s, one)
@@ -107,8 +108,10 @@ func TestTombstoneKeepsNothingElse(t *testing.T) {
 }
 
 // TestNoReason: a tombstone without a reason would be a live record.
-func TestNoReason(t *testing.T) {
-	s := open(t).Store()
+func TestNoReason(t *testing.T) { each(t, proveNoReason) }
+
+func proveNoReason(t *testing.T, db database) {
+	s := db.Store()
 	r := put(t, s, record("alice"))
 	if err := s.End(t.Context(), r.ID, 0, store.Ended{}, r.Deadline); err == nil {
 		t.Error("End took no reason")
@@ -121,10 +124,12 @@ func TestNoReason(t *testing.T) {
 	}
 }
 
-// TestTimesAtTheirLimits: every whole millisecond of RFC 3339 comes back as it
+// TestAttack_A52_TimesAtTheirLimits: every whole millisecond of RFC 3339 comes back as it
 // was, and what is finer is cut.
-func TestTimesAtTheirLimits(t *testing.T) {
-	s := open(t).Store()
+func TestAttack_A52_TimesAtTheirLimits(t *testing.T) { each(t, proveTimesAtTheirLimits) }
+
+func proveTimesAtTheirLimits(t *testing.T, db database) {
+	s := db.Store()
 	for _, at := range []time.Time{
 		{},
 		time.UnixMilli(0).UTC(),
@@ -150,9 +155,11 @@ func TestTimesAtTheirLimits(t *testing.T) {
 	}
 }
 
-// TestUserIDsAreBytes: no case, no collation, no NUL that ends them.
-func TestUserIDsAreBytes(t *testing.T) {
-	s := open(t).Store()
+// TestAttack_A08_UserIDsAreBytes: no case, no collation, no NUL that ends them.
+func TestAttack_A08_UserIDsAreBytes(t *testing.T) { each(t, proveUserIDsAreBytes) }
+
+func proveUserIDsAreBytes(t *testing.T, db database) {
+	s := db.Store()
 	users := []string{
 		"a", "A", "a ", "a\x00", "a\x00b", "ä", "a\u0308", "\xff\xfe", "'; DROP TABLE cloakroom_session; --", "%", "_",
 		strings.Repeat("x", store.MaxUserID),
@@ -178,9 +185,11 @@ func TestUserIDsAreBytes(t *testing.T) {
 	}
 }
 
-// TestSizes: values of 0 bytes to 1 MiB, of any bytes.
-func TestSizes(t *testing.T) {
-	s := open(t).Store()
+// TestAttack_A52_Sizes: values of 0 bytes to 1 MiB, of any bytes.
+func TestAttack_A52_Sizes(t *testing.T) { each(t, proveSizes) }
+
+func proveSizes(t *testing.T, db database) {
+	s := db.Store()
 	for _, n := range []int{0, 1, 4095, 4096, 65536, store.MaxData - 1, store.MaxData} {
 		r := record("alice")
 		r.Data, r.Info = bytes.Repeat([]byte{0, 0xff, '\n'}, n/3+1)[:n], bytes.Repeat([]byte{0}, n%512)
@@ -200,8 +209,10 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-func TestKnownKeys(t *testing.T) {
-	s := open(t).Store()
+func TestKnownKeys(t *testing.T) { each(t, proveKnownKeys) }
+
+func proveKnownKeys(t *testing.T, db database) {
+	s := db.Store()
 	ctx, now := t.Context(), time.Now()
 	if list, err := s.KnownKeys(ctx); len(list) != 0 || err != nil {
 		t.Fatal(list, err)

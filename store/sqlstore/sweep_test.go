@@ -22,8 +22,10 @@ func expired(user string, ago time.Duration) store.Record {
 }
 
 // TestSweepForgets: neither early nor what was touched since.
-func TestSweepForgets(t *testing.T) {
-	s := open(t).Store()
+func TestSweepForgets(t *testing.T) { each(t, proveSweepForgets) }
+
+func proveSweepForgets(t *testing.T, db database) {
+	s := db.Store()
 	ctx, now := t.Context(), time.Now()
 	kept := put(t, s, expired("kept", store.Slack-time.Minute))
 	gone := put(t, s, expired("gone", store.Slack+time.Second))
@@ -76,8 +78,10 @@ func TestSweepForgets(t *testing.T) {
 }
 
 // TestSweepOfAnUnknownID: a tombstone without a session is forgotten as well.
-func TestSweepOfAnUnknownID(t *testing.T) {
-	s := open(t).Store()
+func TestSweepOfAnUnknownID(t *testing.T) { each(t, proveSweepOfAnUnknownID) }
+
+func proveSweepOfAnUnknownID(t *testing.T, db database) {
+	s := db.Store()
 	now := time.Now()
 	if err := s.End(t.Context(), store.ID{1}, 0, why(), now.Add(-store.Slack-time.Second)); !errors.Is(err, store.ErrNotFound) {
 		t.Fatal(err)
@@ -91,8 +95,10 @@ func TestSweepOfAnUnknownID(t *testing.T) {
 }
 
 // TestSweepRefusesAWrongClock: it would end every session at once.
-func TestSweepRefusesAWrongClock(t *testing.T) {
-	s := open(t).Store()
+func TestSweepRefusesAWrongClock(t *testing.T) { each(t, proveSweepRefusesAWrongClock) }
+
+func proveSweepRefusesAWrongClock(t *testing.T, db database) {
+	s := db.Store()
 	r := put(t, s, expired("alice", store.Slack+time.Second))
 	for _, off := range []time.Duration{store.Slack + time.Second, -store.Slack - time.Second, 24 * time.Hour, -24 * 365 * time.Hour} {
 		if n, err := s.Sweep(t.Context(), time.Now().Add(off)); err == nil || n != 0 {
