@@ -84,8 +84,7 @@
 // day apart. Dates behind 18 January 2038 do not fit into the protocol; such items
 // stay until they are thrown out.
 //
-// The server needs compare-and-swap: one that runs with -C is refused at the
-// first read.
+// The server needs compare-and-swap: [Open] refuses one that runs with -C.
 //
 // # Who may reach the server
 //

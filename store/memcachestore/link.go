@@ -148,9 +148,26 @@ func (s *server) close() {
 	}
 }
 
-// ping asks the server for its version.
-func (s *server) ping(ctx context.Context) error {
-	return s.do(ctx, true, func(c *memcache.Client) error { return c.Ping() })
+// probe finds out whether the server answers and is one that the store can use.
+// It reads an item, and writes it before if it is not there.
+func (s *server) probe(ctx context.Context, key string) error {
+	return s.do(ctx, true, func(c *memcache.Client) error {
+		if err := c.Ping(); err != nil {
+			return err
+		}
+		err := c.Add(&memcache.Item{Key: key, Value: []byte{format}, Expiration: 60})
+		if err != nil && !errors.Is(err, memcache.ErrNotStored) {
+			return err
+		}
+		item, err := c.Get(key)
+		if errors.Is(err, memcache.ErrCacheMiss) {
+			return nil // it expired just now
+		}
+		if err != nil {
+			return err
+		}
+		return check(item, key)
+	})
 }
 
 // answered tells of an error that is the server's answer, behind which the
@@ -164,6 +181,10 @@ func answered(err error) bool {
 func explain(ctx context.Context, err error) error {
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return fmt.Errorf("%w (%w)", ctxErr, err)
+	}
+	if at, ok := ctx.Deadline(); ok && !time.Now().Before(at) {
+		// A dial looks at the clock itself, and may do so before the context.
+		return fmt.Errorf("%w (%w)", context.DeadlineExceeded, err)
 	}
 	switch text := err.Error(); {
 	case strings.Contains(text, "SERVER_ERROR object too large"):

@@ -110,7 +110,7 @@ func Open(ctx context.Context, url string, opts *Options) (*Store, error) {
 		s.servers = append(s.servers, newServer(addr, c.dialer(addr), conns))
 	}
 	for _, srv := range s.servers {
-		if err := srv.ping(ctx); err != nil {
+		if err := srv.probe(ctx, s.prefix+"k:probe"); err != nil {
 			s.Close()
 			return nil, fmt.Errorf("memcachestore: connect to %s: %w", srv.name, err)
 		}
