@@ -13,9 +13,9 @@ help: ## list what there is to do
 run: ## start the service on 127.0.0.1:8080
 	$(GO) run ./cmd/cloakroom serve
 
-test: ## run every test under the race detector
+test: ## run every test under the race detector, beside real servers
 	@scripts/tools || : # the tests that need it say so themselves
-	$(GO) test -race ./...
+	@GO='$(GO)' scripts/services run $(GO) test -race ./...
 
 # Staticcheck and govulncheck are pinned in a module of their own, so that no
 # program that imports Cloakroom finds them in its module graph.
@@ -23,6 +23,7 @@ lint: ## check format, vet, staticcheck and the shell scripts
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
 	sh -n scripts/tools
+	sh -n scripts/services
 	sh -n scripts/prove
 	bash -n .ci/run
 	$(GO) mod tidy -diff

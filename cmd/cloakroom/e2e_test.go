@@ -85,7 +85,8 @@ var (
 func start(t *testing.T, dir string, args ...string) *server {
 	t.Helper()
 	s := &server{t: t, exited: make(chan struct{})}
-	s.cmd = exec.Command(binary, append([]string{"serve", "--listen=127.0.0.1:0", "--log-format=json", "--log-level=debug"}, args...)...)
+	s.cmd = exec.Command(binary, append([]string{"serve", "--listen=127.0.0.1:0", "--log-format=json", "--log-level=debug",
+		"--store-timeout=10s"}, args...)...) // patient, as everything else runs beside it
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = dir, &s.stdout, &s.stderr
 	s.cmd.Env = append(os.Environ(), "TZ=Asia/Kolkata")
 	if err := s.cmd.Start(); err != nil {

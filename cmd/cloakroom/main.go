@@ -15,12 +15,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 )
@@ -41,6 +43,11 @@ type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
+}
+
+// log is for what goes wrong while a command runs beside the service.
+func (e *environment) log(cfg *config.Config) *slog.Logger {
+	return audit.NewLogger(e.stderr, cfg.LogFormat, "error")
 }
 
 // run runs one command and returns its exit code.

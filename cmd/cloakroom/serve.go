@@ -66,11 +66,14 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 		}
 		defer admin.Close()
 	}
-	b, err := backend.Open(ctx, cfg, true)
+	b, err := backend.Open(ctx, cfg, true, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
+	if err := b.Guard(context.WithoutCancel(ctx), log); err != nil {
+		return err
+	}
 	site, err := service(ctx, cfg, b, log)
 	if err != nil {
 		return err
@@ -138,9 +141,13 @@ func service(ctx context.Context, cfg *config.Config, b *backend.Backend, log *s
 		return nil, err
 	}
 	opts := web.Options{
-		Prefix: cfg.Prefix, Store: b.Store, Keys: keys, Accounts: b.Users, Hasher: hasher, Logger: log,
+		Prefix: cfg.Prefix, Accounts: b.Users, Hasher: hasher, Logger: log,
+		Manager:   func(o *cloakroom.Options) (*cloakroom.Manager, error) { return b.Manager(keys, o) },
 		PublicURL: cfg.Origin(), HTTPS: cfg.HTTPS(),
-		Session: cloakroom.Options{IdleTimeout: cfg.IdleTimeout, Lifetime: cfg.Lifetime, ClientAddr: audit.ClientAddr},
+		Session: cloakroom.Options{
+			IdleTimeout: cfg.IdleTimeout, Lifetime: cfg.Lifetime, StoreTimeout: cfg.StoreTimeout, ClientAddr: audit.ClientAddr,
+		},
+		UsersTimeout: cfg.StoreTimeout,
 	}
 	if cfg.PlainCookie() {
 		opts.Session.CookieName, opts.Session.Insecure = "session", true

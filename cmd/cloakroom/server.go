@@ -12,12 +12,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
-	"github.com/cloakroom-dev/cloakroom/store"
 )
 
 // Bounds of a connection. A login waits a few seconds at most for its hash, so an
@@ -135,16 +133,8 @@ func health(b *backend.Backend, log *slog.Logger) http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
 		defer cancel()
-		// Neither the session nor the user exists: that they say so is enough.
-		_, err := b.Store.Get(ctx, store.ID{})
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
-		_, userErr := b.Users.ByID(ctx, "")
-		if errors.Is(userErr, auth.ErrNoUser) {
-			userErr = nil
-		}
-		if err = errors.Join(err, userErr); err != nil {
+		err := b.Ready(ctx)
+		if err != nil {
 			event.Log(ctx, log, slog.LevelError, event.StoreFailed, slog.String("op", "readiness"), event.Err(err))
 		}
 		answerHealth(w, err)

@@ -11,11 +11,9 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/auth"
-	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
-	"github.com/cloakroom-dev/cloakroom/store"
 )
 
 func newSession(env *environment) *cobra.Command {
@@ -48,8 +46,8 @@ func newSessionList(env *environment) *cobra.Command {
 			return err
 		}
 		defer b.Close()
-		if cfg.Store.Scheme == "memory" {
-			return wrong(cmd, "store is memory: its sessions live in the running service, and can be listed there alone")
+		if !b.Lists() {
+			return wrong(cmd, "store is %s: sessions that are kept there cannot be listed from here", cfg.Store)
 		}
 		manager, err := newManager(cmd.Context(), cfg, b, env)
 		if err != nil {
@@ -78,9 +76,12 @@ func openSessions(cmd *cobra.Command, env *environment) (*config.Config, *backen
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := backend.Open(cmd.Context(), cfg, false)
+	b, err := backend.Open(cmd.Context(), cfg, false, env.log(cfg))
 	return cfg, b, err
 }
+
+// patience is how long a command waits for the store: nobody's page waits for it.
+const patience = 30 * time.Second
 
 // newManager returns a Manager that can read what a session's list shows.
 func newManager(ctx context.Context, cfg *config.Config, b *backend.Backend, env *environment) (*cloakroom.Manager, error) {
@@ -88,9 +89,9 @@ func newManager(ctx context.Context, cfg *config.Config, b *backend.Backend, env
 	if err != nil {
 		return nil, err
 	}
-	return cloakroom.New(b.Store, keys, &cloakroom.Options{
+	return b.Manager(keys, &cloakroom.Options{
 		IdleTimeout: cfg.IdleTimeout, Lifetime: cfg.Lifetime,
-		Logger: audit.NewLogger(env.stderr, cfg.LogFormat, "error"),
+		Logger: env.log(cfg), StoreTimeout: patience,
 	})
 }
 
@@ -165,15 +166,15 @@ func newSessionEnd(env *environment) *cobra.Command {
 			n, err = b.EndAll(cmd.Context())
 		case len(args) == 0:
 			n, err = endUser(cmd.Context(), b, *user)
-		case cfg.Store.Scheme == "memory":
-			return wrong(cmd, "store is memory: one session can be ended in the running service alone; --user and --all work from here")
+		case !b.Lists():
+			return wrong(cmd, "store is %s: one session can be ended by its own visitor alone; --user and --all work from here", cfg.Store)
 		default:
 			n, err = 1, endHandle(cmd.Context(), b, args[0])
 		}
 		if err != nil {
 			return userError(err)
 		}
-		if cfg.Store.Scheme == "memory" {
+		if !b.Lists() {
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "done: no session of before is let in any more")
 			return err
 		}
@@ -183,18 +184,13 @@ func newSessionEnd(env *environment) *cobra.Command {
 	return cmd
 }
 
-// endUser ends the sessions of a user. The epoch goes first: it stops a login
-// that is under way, and every guard, whatever becomes of the records.
+// endUser ends the sessions of a user.
 func endUser(ctx context.Context, b *backend.Backend, name string) (int, error) {
 	u, err := findUser(ctx, b.Users, name)
 	if err != nil {
 		return 0, err
 	}
-	if err := b.Users.RaiseEpoch(ctx, u.ID); err != nil {
-		return 0, err
-	}
-	ended, until := b.Tombstone()
-	return b.Store.EndUser(ctx, u.ID, store.ID{}, ended, until)
+	return b.EndUser(ctx, u.ID)
 }
 
 // endHandle ends the session with this handle. A handle is a hash of the ID, so

@@ -17,7 +17,6 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
 	"github.com/cloakroom-dev/cloakroom/password"
-	"github.com/cloakroom-dev/cloakroom/store"
 )
 
 func newUser(env *environment) *cobra.Command {
@@ -51,7 +50,7 @@ func newUserAdd(env *environment) *cobra.Command {
 		if err := web.CheckPassword(pw); err != nil {
 			return err
 		}
-		b, err := backend.Open(cmd.Context(), cfg, true)
+		b, err := backend.Open(cmd.Context(), cfg, true, env.log(cfg))
 		if err != nil {
 			return err
 		}
@@ -112,7 +111,7 @@ func newUserList(env *environment) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		b, err := backend.Open(cmd.Context(), cfg, false)
+		b, err := backend.Open(cmd.Context(), cfg, false, env.log(cfg))
 		if err != nil {
 			return err
 		}
@@ -183,8 +182,7 @@ func newUserSwitch(env *environment, use, short string, disabled bool) *cobra.Co
 				return "enabled", err
 			}
 			// No guard lets their sessions pass any more; this tidies up.
-			ended, until := b.Tombstone()
-			_, err := b.Store.EndUser(ctx, u.ID, store.ID{}, ended, until)
+			_, err := b.EndRecords(ctx, u.ID)
 			return "disabled, and signed out everywhere", err
 		})
 	}
@@ -228,7 +226,7 @@ func changeUser(cmd *cobra.Command, env *environment, name string, change func(c
 	if err != nil {
 		return err
 	}
-	b, err := backend.Open(cmd.Context(), cfg, false)
+	b, err := backend.Open(cmd.Context(), cfg, false, env.log(cfg))
 	if err != nil {
 		return err
 	}

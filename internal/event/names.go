@@ -59,6 +59,13 @@ const (
 	// or Info where it was the client that went away: op, session where known, err.
 	StoreFailed = "store_failed"
 
+	// StoreDown: the store has stopped answering, and requests no longer wait for
+	// it. Error: err.
+	StoreDown = "store_down"
+
+	// StoreUp: the store answers again. Info.
+	StoreUp = "store_up"
+
 	// TouchFailed: the idle time could not be refreshed; the request went on.
 	// Warn: session, err.
 	TouchFailed = "touch_failed"

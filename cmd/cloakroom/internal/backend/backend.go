@@ -5,21 +5,19 @@ package backend
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"log/slog"
 	"slices"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/store"
-	"github.com/cloakroom-dev/cloakroom/store/memstore"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore/sqlite"
+	"github.com/cloakroom-dev/cloakroom/store/breaker"
 )
 
 // ErrNoData says that there is nothing at the place of the data, where a command
@@ -35,61 +33,49 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 // Unwrap returns the fault.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// Store is what the service needs of a store of sessions.
-type Store interface {
-	store.UserStore
-	store.Scanner
-}
-
 // Backend is what has been opened. Close it.
 type Backend struct {
-	Store Store
+	// Store keeps the sessions; sealed ones' tombstones.
+	Store store.Store
+
+	// Users keeps the accounts.
 	Users *sqlusers.Users
 
-	cfg     *config.Config
-	known   *sqlstore.Store // where used keys are remembered; nil in memory
-	closers []io.Closer
+	cfg        *config.Config
+	circuit    *breaker.Breaker    // nil before Guard, and for sessions in memory
+	registries []store.KeyRegistry // where used keys are remembered; none in memory
+	closers    []io.Closer
 }
 
-// Open opens store and accounts. With create it makes what is missing, the data
-// directory included; without, it returns ErrNoData.
-func Open(ctx context.Context, cfg *config.Config, create bool) (_ *Backend, err error) {
+// Open opens store and accounts, which write into the log what they find
+// unreadable. With create it makes what is missing, the data directory included;
+// without, it returns ErrNoData.
+func Open(ctx context.Context, cfg *config.Config, create bool, log *slog.Logger) (_ *Backend, err error) {
 	b := &Backend{cfg: cfg}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.Close())
 		}
 	}()
-	if create {
+	if create && cfg.UsesData() {
 		if err := makeData(cfg.Data); err != nil {
 			return nil, &ConfigError{err}
 		}
 	}
-	users, err := openSQLite(cfg.Users.Path, create)
+	users, err := b.openSQL(ctx, "users", cfg.Users, create)
 	if err != nil {
 		return nil, err
 	}
-	b.closers = append(b.closers, users)
 	if b.Users, err = sqlusers.New(ctx, users); err != nil {
-		return nil, fmt.Errorf("open %s: %w", cfg.Users.Path, err)
+		return nil, inPlace("users", cfg.Users, err)
 	}
-	if cfg.Store.Scheme == "memory" {
-		b.Store = memstore.New(nil)
-		return b, nil
+	if err := b.openStore(ctx, users, create, log); err != nil {
+		return nil, err
 	}
-	sessions := users // one file is opened once: it has one writer
-	if !sameFile(cfg.Store.Path, cfg.Users.Path) {
-		if sessions, err = openSQLite(cfg.Store.Path, create); err != nil {
-			return nil, err
-		}
-		b.closers = append(b.closers, sessions)
-	}
-	b.known = sessions.Store()
-	b.Store = b.known
 	return b, nil
 }
 
-// Close closes the databases, which writes their journals back.
+// Close closes what was opened, in the reverse order.
 func (b *Backend) Close() error {
 	var errs []error
 	for _, c := range slices.Backward(b.closers) {
@@ -99,42 +85,49 @@ func (b *Backend) Close() error {
 	return errors.Join(errs...)
 }
 
-// Keys reads the key ring. With create it makes the key file where there is none,
-// but only for a database that has not seen a key yet: to go on with another key
-// than yesterday's would sign everybody out, in silence.
-func (b *Backend) Keys(ctx context.Context, create bool) (*keyring.Ring, error) {
-	var last string // the id of the key that was used last
-	if b.known != nil {
-		known, err := b.known.KnownKeys(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if len(known) > 0 {
-			last = known[0].ID
-		}
+// Guard gives every call of the store a deadline, and lets no request wait for a
+// store that has stopped answering. It is for the running service: a command has
+// more time.
+func (b *Backend) Guard(ctx context.Context, log *slog.Logger) error {
+	if b.cfg.Store.Scheme == config.Memory {
+		return nil
 	}
-	read := keyring.ReadFile
-	if create && last == "" {
-		read = keyring.OpenFile
-	}
-	ring, err := read(b.cfg.Keys)
-	if last != "" && (errors.Is(err, fs.ErrNotExist) || err == nil && !has(ring, last)) {
-		return nil, &ConfigError{fmt.Errorf("keys: %s lacks the key %s that the sessions were signed with: restore the key file, or end all sessions with \"cloakroom session end --all\"", b.cfg.Keys, last)}
-	}
+	circuit, err := breaker.New(b.Store, &breaker.Options{
+		Timeout: b.cfg.StoreTimeout,
+		Changed: func(s breaker.State, why error) {
+			if s == breaker.Open {
+				event.Log(ctx, log, slog.LevelError, event.StoreDown, event.Err(why))
+			} else {
+				event.Log(ctx, log, slog.LevelInfo, event.StoreUp)
+			}
+		},
+	})
 	if err != nil {
-		return nil, &ConfigError{err}
+		return err
 	}
-	if create && b.known != nil {
-		if err := b.known.RememberKey(ctx, ring.Active().String(), time.Now()); err != nil {
-			return nil, err
-		}
-	}
-	return ring, nil
+	b.circuit, b.Store = circuit, circuit.Store()
+	return nil
 }
 
-func has(ring *keyring.Ring, id string) bool {
-	parsed, err := keyring.ParseKeyID(id)
-	return err == nil && ring.Has(parsed)
+// Ready returns nil if sessions and accounts answer.
+func (b *Backend) Ready(ctx context.Context) error {
+	var err error
+	if b.circuit != nil {
+		err = b.circuit.Ready(ctx)
+	}
+	// The user does not exist: that they say so is enough.
+	if _, userErr := b.Users.ByID(ctx, ""); !errors.Is(userErr, auth.ErrNoUser) {
+		err = errors.Join(err, userErr)
+	}
+	return err
+}
+
+// Manager returns a Manager of the sessions.
+func (b *Backend) Manager(keys *keyring.Ring, opts *cloakroom.Options) (*cloakroom.Manager, error) {
+	if b.cfg.Store.Scheme == config.Sealed {
+		return cloakroom.NewSealed(keys, b.Store, opts)
+	}
+	return cloakroom.New(b.Store, keys, opts)
 }
 
 // EndAll ends every session there is and forgets the keys, so that the next start
@@ -144,23 +137,48 @@ func (b *Backend) EndAll(ctx context.Context) (int, error) {
 	if err := b.Users.RaiseEpochAll(ctx); err != nil {
 		return 0, err
 	}
-	ended, until := b.Tombstone()
 	total := 0
-	for rec, err := range b.All(ctx) {
-		if err != nil {
-			return total, err
+	if b.Lists() {
+		ended, until := b.Tombstone()
+		for rec, err := range b.All(ctx) {
+			if err != nil {
+				return total, err
+			}
+			switch err := b.Store.End(ctx, rec.ID, 0, ended, until); {
+			case err == nil:
+				total++
+			case !errors.Is(err, store.ErrEnded) && !errors.Is(err, store.ErrNotFound):
+				return total, err
+			}
 		}
-		switch err := b.Store.End(ctx, rec.ID, 0, ended, until); {
-		case err == nil:
-			total++
-		case !errors.Is(err, store.ErrEnded) && !errors.Is(err, store.ErrNotFound):
+	}
+	for _, r := range b.registries {
+		if err := r.ForgetKeys(ctx); err != nil {
 			return total, err
 		}
 	}
-	if b.known == nil {
-		return total, nil
+	return total, nil
+}
+
+// EndUser ends the sessions of a user, and returns how many records that were.
+// The epoch goes first: it stops a login that is under way, and every guard,
+// whatever becomes of the records.
+func (b *Backend) EndUser(ctx context.Context, userID string) (int, error) {
+	if err := b.Users.RaiseEpoch(ctx, userID); err != nil {
+		return 0, err
 	}
-	return total, b.known.ForgetKeys(ctx)
+	return b.EndRecords(ctx, userID)
+}
+
+// EndRecords ends what the store has of a user whose epoch has been raised: it
+// tidies up. It returns how many records that were.
+func (b *Backend) EndRecords(ctx context.Context, userID string) (int, error) {
+	users, ok := b.Store.(store.UserStore)
+	if !ok || !b.Lists() {
+		return 0, nil
+	}
+	ended, until := b.Tombstone()
+	return users.EndUser(ctx, userID, store.ID{}, ended, until)
 }
 
 // Tombstone returns what the store keeps of a session that an operator ends, and
@@ -170,12 +188,31 @@ func (b *Backend) Tombstone() (store.Ended, time.Time) {
 	return store.Ended{Reason: store.Revoked, At: now}, now.Add(b.cfg.Lifetime)
 }
 
-// All goes through the live records of the store.
+// Lists tells whether the sessions can be listed from here: those in the memory of
+// the running service and those in cookies cannot.
+func (b *Backend) Lists() bool {
+	return b.cfg.Store.Scheme != config.Memory && b.cfg.Store.Scheme != config.Sealed
+}
+
+// All goes through the live records of the store; where a store cannot be walked,
+// through those of every account.
 func (b *Backend) All(ctx context.Context) func(yield func(store.Record, error) bool) {
-	const page = 500
+	if s, ok := b.Store.(store.Scanner); ok {
+		return walk(ctx, s)
+	}
+	if s, ok := b.Store.(store.UserStore); ok {
+		return b.ofUsers(ctx, s)
+	}
+	return func(yield func(store.Record, error) bool) { yield(store.Record{}, cloakroom.ErrNoUserStore) }
+}
+
+// page is how many records or accounts are read at a time.
+const page = 500
+
+func walk(ctx context.Context, s store.Scanner) func(yield func(store.Record, error) bool) {
 	return func(yield func(store.Record, error) bool) {
 		for after := (store.ID{}); ; {
-			recs, err := b.Store.Scan(ctx, after, page)
+			recs, err := s.Scan(ctx, after, page)
 			if err != nil {
 				yield(store.Record{}, err)
 				return
@@ -193,48 +230,30 @@ func (b *Backend) All(ctx context.Context) func(yield func(store.Record, error) 
 	}
 }
 
-// makeData makes the data directory for its owner alone. A directory that is new
-// or empty gets a .gitignore that keeps all of it out of a repository: database
-// and keys are made for being lost that way.
-func makeData(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("data: %s cannot be made: %w: choose another directory with --data", dir, cause(err))
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("data: %s cannot be read: %w: choose another directory with --data", dir, cause(err))
-	}
-	if len(entries) > 0 {
-		return nil
-	}
-	if err := os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("*\n"), 0o600); err != nil {
-		return fmt.Errorf("data: %s cannot be written to: %w: choose another directory with --data", dir, cause(err))
-	}
-	return nil
-}
-
-// openSQLite opens a database file.
-func openSQLite(path string, create bool) (*sqlite.DB, error) {
-	if !create {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, &ConfigError{fmt.Errorf("%w at %s: name the directory of the service with --data, or start it once with \"cloakroom serve\"", ErrNoData, path)}
+func (b *Backend) ofUsers(ctx context.Context, s store.UserStore) func(yield func(store.Record, error) bool) {
+	return func(yield func(store.Record, error) bool) {
+		for after := ""; ; {
+			accounts, err := b.Users.List(ctx, after, page)
+			if err != nil {
+				yield(store.Record{}, err)
+				return
+			}
+			for _, a := range accounts {
+				recs, err := s.ListUser(ctx, a.ID)
+				if err != nil {
+					yield(store.Record{}, err)
+					return
+				}
+				for _, rec := range recs {
+					if !yield(rec, nil) {
+						return
+					}
+				}
+			}
+			if len(accounts) < page {
+				return
+			}
+			after = accounts[len(accounts)-1].Canonical
 		}
 	}
-	return sqlite.Open(path, nil) // its errors name the path
-}
-
-// sameFile tells whether two paths lead to one place, as far as their texts say.
-func sameFile(a, b string) bool {
-	a1, errA := filepath.Abs(a)
-	b1, errB := filepath.Abs(b)
-	return errA == nil && errB == nil && a1 == b1
-}
-
-// cause is a file error without operation and path, which the message names.
-func cause(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
 }

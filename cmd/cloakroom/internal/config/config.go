@@ -35,6 +35,18 @@ type Config struct {
 	// Users keeps the accounts.
 	Users Place
 
+	// AllowPlaintext says that a link to a store on another host may do without
+	// TLS.
+	AllowPlaintext bool
+
+	// StoreTimeout is the longest that a call of the store or of the accounts
+	// may take.
+	StoreTimeout time.Duration
+
+	// MaxConnections is the most connections to each server; 0 for the default
+	// of its package.
+	MaxConnections int
+
 	// Keys is the path of the key file.
 	Keys string
 
@@ -57,13 +69,6 @@ type Config struct {
 
 	// AdminListen is where health and readiness are answered; "" for nowhere.
 	AdminListen string
-}
-
-// Place names where a store or the accounts are kept: a scheme, and what the
-// scheme needs.
-type Place struct {
-	Scheme string // "sqlite" or "memory"
-	Path   string // of the database file; "" for memory
 }
 
 // TLS tells whether the service itself ends TLS.
@@ -112,7 +117,7 @@ func (c *Config) derive() {
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = min(defaultIdleTimeout, c.Lifetime)
 	}
-	db := Place{Scheme: "sqlite", Path: filepath.Join(c.Data, "cloakroom.db")}
+	db := Place{Scheme: SQLite, Path: filepath.Join(c.Data, "cloakroom.db")}
 	if c.Store.Scheme == "" {
 		c.Store = db
 	}
@@ -140,8 +145,13 @@ var settings = []setting{
 	{"listen", "127.0.0.1:8080", "`host:port` to listen on", setListen},
 	{"data", "cloakroom-data", "`directory` for database and keys", setData},
 	{"prefix", "/auth", "`path` under which the pages live", setPrefix},
-	{"store", "", "`place` of the sessions: sqlite:PATH or memory: (default: SQLite in the data directory)", setStore},
-	{"users", "", "`place` of the accounts: sqlite:PATH (default: SQLite in the data directory)", setUsers},
+	{"store", "", "`place` of the sessions: " + storePlaces + " (default: SQLite in the data directory)", setStore},
+	{"store-file", "", "`file` that holds what store would, for a place with a password", setStoreFile},
+	{"users", "", "`place` of the accounts: " + userPlaces + " (default: SQLite in the data directory)", setUsers},
+	{"users-file", "", "`file` that holds what users would", setUsersFile},
+	{"allow-plaintext", "false", "`true` lets the links to stores on other hosts do without TLS", setAllowPlaintext},
+	{"store-timeout", "250ms", "the longest `time` that a call of the store or the accounts may take", setStoreTimeout},
+	{"max-connections", "", "most `connections` to each server (default: see docs/operations.md)", setMaxConnections},
 	{"keys", "", "`place` of the keys: file:PATH (default: a file in the data directory)", setKeys},
 	{"public-url", "", "`URL` under which browsers see the service, as https://login.example.org", setPublicURL},
 	{"trusted-proxies", "", "`networks` or addresses, with commas, whose X-Forwarded-For is believed", setTrustedProxies},

@@ -69,8 +69,13 @@ func TestConfigFileByEnvironment(t *testing.T) {
 
 // Every setting is in the flags, in the environment and in the file.
 func TestSameNamesEverywhere(t *testing.T) {
+	store := filepath.Join(t.TempDir(), "store")
+	if err := os.WriteFile(store, []byte("redis://:"+secret+"@127.0.0.1:6379/3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	good := map[string]string{
-		"listen": "127.0.0.1:1", "data": "d", "prefix": "/p/q", "store": "memory:", "users": "sqlite:u.db",
+		"listen": "127.0.0.1:1", "data": "d", "prefix": "/p/q", "store": "", "store-file": store,
+		"users": "sqlite:u.db", "users-file": "", "allow-plaintext": "true", "store-timeout": "1s", "max-connections": "7",
 		"keys": "file:k", "public-url": "https://a.example", "trusted-proxies": "10.0.0.1,fd00::/8",
 		"tls-cert": "c", "tls-key": "k", "idle-timeout": "1m", "lifetime": "2m", "log-format": "json",
 		"log-level": "debug", "admin-listen": "[::1]:9",
@@ -92,7 +97,8 @@ func TestSameNamesEverywhere(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", from, err)
 		}
-		if c.Listen != "127.0.0.1:1" || c.Data != "d" || c.Prefix != "/p/q" || c.Store.Scheme != "memory" ||
+		if c.Listen != "127.0.0.1:1" || c.Data != "d" || c.Prefix != "/p/q" || c.Store != (config.Place{Scheme: "redis", URL: "redis://:" + secret + "@127.0.0.1:6379/3"}) ||
+			!c.AllowPlaintext || c.StoreTimeout != time.Second || c.MaxConnections != 7 ||
 			c.Users.Path != "u.db" || c.Keys != "k" || c.Origin() != "https://a.example" ||
 			len(c.TrustedProxies) != 2 || c.TLSCert != "c" || c.TLSKey != "k" || c.IdleTimeout != time.Minute ||
 			c.Lifetime != 2*time.Minute || c.LogFormat != "json" || c.LogLevel != "debug" || c.AdminListen != "[::1]:9" {
@@ -105,8 +111,8 @@ func TestSameNamesEverywhere(t *testing.T) {
 	check("environment", c, err)
 	c, err = load(t, file.String(), nil)
 	check("file", c, err)
-	c, err = load(t, `trusted-proxies = ["10.0.0.1", "fd00::/8"]`, nil)
-	if err != nil || len(c.TrustedProxies) != 2 {
+	c, err = load(t, "trusted-proxies = [\"10.0.0.1\", \"fd00::/8\"]\nallow-plaintext = true\nmax-connections = 7", nil)
+	if err != nil || len(c.TrustedProxies) != 2 || !c.AllowPlaintext || c.MaxConnections != 7 {
 		t.Errorf("a list: %v, %v", c, err)
 	}
 }
@@ -135,7 +141,7 @@ func TestPromise12_EveryFaultIsNamed(t *testing.T) {
 		{name: "prefix with slash at end", flags: map[string]string{"prefix": "/auth/"}, want: []string{"--prefix: an empty"}},
 		{name: "prefix with dots", flags: map[string]string{"prefix": "/a/../b"}, want: []string{"--prefix: an empty or relative"}},
 		{name: "prefix with a pattern", flags: map[string]string{"prefix": "/{x}"}, want: []string{"--prefix: a character"}},
-		{name: "store of later", flags: map[string]string{"store": "postgres://u:" + secret + "@h/db"}, want: []string{`--store: "postgres:" is not supported: this version takes sqlite:PATH and memory:`}},
+		{name: "store of later", flags: map[string]string{"store": "redis+cluster://u:" + secret + "@h/0"}, want: []string{`--store: "redis+cluster:" is not supported: this version takes sqlite:PATH, memory:`}},
 		{name: "store without scheme", flags: map[string]string{"store": secret}, want: []string{"--store: no scheme"}},
 		{name: "store with options", flags: map[string]string{"store": "sqlite:a.db?mode=memory"}, want: []string{"--store: not a path"}},
 		{name: "store as a URL", flags: map[string]string{"store": "sqlite://a.db"}, want: []string{"--store: not a path"}},
@@ -168,6 +174,13 @@ func TestPromise12_EveryFaultIsNamed(t *testing.T) {
 		{name: "unknown variables", env: []string{"CLOAKROOM_PUBLIC_ULR=" + secret, "CLOAKROOM_A=1"}, want: []string{`environment: unknown variable "CLOAKROOM_A"`, `"CLOAKROOM_PUBLIC_ULR"`}},
 		{name: "variable of a wrong value", env: []string{"CLOAKROOM_LISTEN=" + secret}, want: []string{"CLOAKROOM_LISTEN: not an address"}},
 		{name: "unknown keys", toml: "listen = \"127.0.0.1:1\"\n\nlisen = \"" + secret + "\"\n[extra]\nurl = \"x\"", want: []string{`c.toml:3: unknown key "lisen"`, "c.toml:4: unknown key \"extra"}},
+		{name: "timeout", flags: map[string]string{"store-timeout": "1ms"}, want: []string{"--store-timeout: out of bounds"}},
+		{name: "timeout without unit", flags: map[string]string{"store-timeout": "250"}, want: []string{"--store-timeout: not a duration"}},
+		{name: "connections", flags: map[string]string{"max-connections": "0"}, want: []string{"--max-connections: not a number from 1"}},
+		{name: "plaintext", flags: map[string]string{"allow-plaintext": "yes"}, want: []string{"--allow-plaintext: neither true nor false"}},
+		{name: "store twice", flags: map[string]string{"store": "memory:", "store-file": "/x"}, want: []string{"--store-file: store is set as well"}},
+		{name: "store file", flags: map[string]string{"store-file": "/nowhere/x"}, want: []string{"--store-file: /nowhere/x: no such file"}},
+		{name: "sealed path", flags: map[string]string{"store": "sealed:x"}, want: []string{"--store: something behind the colon"}},
 		{name: "a number", toml: "lifetime = 24", want: []string{"c.toml: lifetime: a value of the wrong kind"}},
 		{
 			name: "every value of the wrong kind", toml: "listen = 5\ndata = 6\nprefix = [7]\nxyz = 1", flags: map[string]string{"log-level": "zz"},

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -73,14 +74,14 @@ func envName(setting string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(setting, "-", "_"))
 }
 
-// readEnviron picks the command's variables. One that is none of them is a
-// fault: a misspelt CLOAKROOM_PUBLIC_ULR would otherwise be a setting that
 // injected reports whether a variable is one of those that Kubernetes gives to
 // every container where there is a Service by the name of cloakroom.
 func injected(name string) bool {
 	return strings.HasPrefix(name, envPrefix+"SERVICE_") || name == envPrefix+"PORT" || strings.HasPrefix(name, envPrefix+"PORT_")
 }
 
+// readEnviron picks the command's variables. One that is none of them is a
+// fault: a misspelt CLOAKROOM_PUBLIC_ULR would otherwise be a setting that
 // somebody believes to be in force.
 func readEnviron(environ []string, faults *Faults) map[string]string {
 	known := map[string]string{envPrefix + "CONFIG": "config"}
@@ -114,7 +115,12 @@ type file struct {
 	Data           any `toml:"data"`
 	Prefix         any `toml:"prefix"`
 	Store          any `toml:"store"`
+	StoreFile      any `toml:"store-file"`
 	Users          any `toml:"users"`
+	UsersFile      any `toml:"users-file"`
+	AllowPlaintext any `toml:"allow-plaintext"` // true or false, or as text
+	StoreTimeout   any `toml:"store-timeout"`
+	MaxConnections any `toml:"max-connections"` // a number, or as text
 	Keys           any `toml:"keys"`
 	PublicURL      any `toml:"public-url"`
 	TrustedProxies any `toml:"trusted-proxies"` // a text, or a list of texts
@@ -133,7 +139,9 @@ func (f *file) texts(path string, faults *Faults) map[string]string {
 	var wrong []string
 	for name, value := range map[string]any{
 		"listen": f.Listen, "data": f.Data, "prefix": f.Prefix, "store": f.Store,
-		"users": f.Users, "keys": f.Keys, "public-url": f.PublicURL,
+		"store-file": f.StoreFile, "users": f.Users, "users-file": f.UsersFile,
+		"allow-plaintext": f.AllowPlaintext, "store-timeout": f.StoreTimeout,
+		"max-connections": f.MaxConnections, "keys": f.Keys, "public-url": f.PublicURL,
 		"tls-cert": f.TLSCert, "tls-key": f.TLSKey, "idle-timeout": f.IdleTimeout,
 		"lifetime": f.Lifetime, "log-format": f.LogFormat, "log-level": f.LogLevel,
 		"admin-listen": f.AdminListen,
@@ -142,6 +150,18 @@ func (f *file) texts(path string, faults *Faults) map[string]string {
 		case nil:
 		case string:
 			out[name] = v
+		case bool:
+			if name != "allow-plaintext" {
+				wrong = append(wrong, name)
+				continue
+			}
+			out[name] = strconv.FormatBool(v)
+		case int64:
+			if name != "max-connections" {
+				wrong = append(wrong, name)
+				continue
+			}
+			out[name] = strconv.FormatInt(v, 10)
 		default:
 			wrong = append(wrong, name)
 		}

@@ -101,46 +101,6 @@ func letterOrDigit(b byte) bool {
 	return '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
 }
 
-// setStore takes the places that this version can keep sessions in.
-func setStore(c *Config, text string) (err error) {
-	if text == "memory:" {
-		c.Store = Place{Scheme: "memory"}
-		return nil
-	}
-	c.Store, err = sqlitePlace(text, "sqlite:PATH and memory:")
-	return err
-}
-
-func setUsers(c *Config, text string) (err error) {
-	c.Users, err = sqlitePlace(text, "sqlite:PATH")
-	return err
-}
-
-// sqlitePlace reads sqlite:PATH; "" is the zero Place, which Config.derive
-// fills. Of an unknown place only the scheme is repeated: a URL may hold a
-// password.
-func sqlitePlace(text, supported string) (Place, error) {
-	if text == "" {
-		return Place{}, nil
-	}
-	scheme, path, ok := strings.Cut(text, ":")
-	if !ok || !plainScheme(scheme) {
-		return Place{}, fmt.Errorf("no scheme: this version takes %s", supported)
-	}
-	if scheme != "sqlite" {
-		return Place{}, fmt.Errorf("%q is not supported: this version takes %s", scheme+":", supported)
-	}
-	switch {
-	case path == "":
-		return Place{}, errors.New("no path: write sqlite:PATH")
-	case strings.HasPrefix(path, "//"):
-		return Place{}, errors.New("not a path: write sqlite:PATH, without //")
-	case strings.ContainsAny(path, "?#\x00") || strings.Contains(path, ":memory:"):
-		return Place{}, errors.New("not a path: write sqlite:PATH with the path of a file, without options")
-	}
-	return Place{Scheme: "sqlite", Path: path}, nil
-}
-
 // setKeys takes file:PATH. The value is not repeated: it may be the key itself.
 func setKeys(c *Config, text string) error {
 	if text == "" {
@@ -275,6 +235,40 @@ func duration(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("out of bounds: from 1s to %dh", maxLifetime/time.Hour)
 	}
 	return d, nil
+}
+
+// setStoreTimeout takes 10ms to 30s: less is a store that never answers, more is a
+// request that nobody waits for.
+func setStoreTimeout(c *Config, text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return errors.New("not a duration: write it like 250ms")
+	}
+	if d < 10*time.Millisecond || d > 30*time.Second {
+		return errors.New("out of bounds: from 10ms to 30s")
+	}
+	c.StoreTimeout = d
+	return nil
+}
+
+func setMaxConnections(c *Config, text string) error {
+	if text == "" {
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > 10_000 {
+		return errors.New("not a number from 1 to 10000")
+	}
+	c.MaxConnections = n
+	return nil
+}
+
+func setAllowPlaintext(c *Config, text string) (err error) {
+	if text != "true" && text != "false" {
+		return errors.New("neither true nor false")
+	}
+	c.AllowPlaintext = text == "true"
+	return nil
 }
 
 func setLogFormat(c *Config, text string) error {

@@ -123,7 +123,8 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, users: &accounts{Users: users}, store: &faulty{Store: memstore.New(nil)}, log: new(bytes.Buffer)}
 	log := audit.NewLogger(w.log, "json", "debug")
 	site, err := web.New(web.Options{
-		Prefix: "/auth", Store: w.store, Keys: ring, Accounts: w.users, Hasher: hasher, Logger: log,
+		Prefix: "/auth", Accounts: w.users, Hasher: hasher, Logger: log,
+		Manager: func(o *cloakroom.Options) (*cloakroom.Manager, error) { return cloakroom.New(w.store, ring, o) },
 		Session: cloakroom.Options{IdleTimeout: time.Hour, Lifetime: 24 * time.Hour, ClientAddr: audit.ClientAddr},
 	})
 	if err != nil {

@@ -22,24 +22,27 @@ import (
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/csrf"
-	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/password"
-	"github.com/cloakroom-dev/cloakroom/store"
 )
 
-// Options are what the service stands on. Prefix, Store, Keys, Accounts and
-// Hasher are needed.
+// Options are what the service stands on. Prefix, Manager, Accounts and Hasher
+// are needed.
 type Options struct {
 	Prefix   string // "/auth"
-	Store    store.UserStore
-	Keys     *keyring.Ring
 	Accounts Accounts
 	Hasher   *password.Hasher
 	Logger   *slog.Logger
 
+	// Manager makes the Manager of the sessions, wherever they are kept.
+	Manager func(*cloakroom.Options) (*cloakroom.Manager, error)
+
 	// Session are the options of the sessions, but for what the other fields
 	// say. IdleTimeout and Lifetime must be set: the profile names them.
 	Session cloakroom.Options
+
+	// UsersTimeout bounds each call of the accounts at a guard; zero means the
+	// default of package auth.
+	UsersTimeout time.Duration
 
 	// PublicURL is where browsers see the service; "" for the address of each
 	// request.
@@ -79,11 +82,11 @@ func New(o Options) (*Site, error) {
 		return nil, fmt.Errorf("web: %w", err)
 	}
 	o.Session.Logger, o.Session.ErrorHandler = o.Logger, s.refuse
-	if s.manager, err = cloakroom.New(o.Store, o.Keys, &o.Session); err != nil {
+	if s.manager, err = o.Manager(&o.Session); err != nil {
 		return nil, err
 	}
 	s.auth, err = auth.New(s.manager, o.Accounts, &auth.Options{
-		LoginURL: o.Prefix + "/login", Hasher: o.Hasher, ErrorHandler: s.refuse,
+		LoginURL: o.Prefix + "/login", Hasher: o.Hasher, UsersTimeout: o.UsersTimeout, ErrorHandler: s.refuse,
 	})
 	if err != nil {
 		return nil, err

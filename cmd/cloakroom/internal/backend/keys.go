@@ -1,0 +1,110 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+// Keys reads the key ring. With create it makes the key file where there is none,
+// but only where no other instance can be, and only for a database that has not
+// seen a key yet: to go on with another key than yesterday's, or than the other
+// instances', would sign everybody out, in silence.
+func (b *Backend) Keys(ctx context.Context, create bool) (*keyring.Ring, error) {
+	known, err := b.knownKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	read := keyring.ReadFile
+	if create && len(known) == 0 && !b.shared() {
+		read = keyring.OpenFile
+	}
+	ring, err := read(b.cfg.Keys)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if len(known) > 0 && (missing || err == nil && !has(ring, known[0].ID)) {
+		return nil, b.lacks(known[0])
+	}
+	if missing && create && b.shared() {
+		return nil, &ConfigError{fmt.Errorf("keys: there is no %s: instances that share a store need the same keys: make them once with \"cloakroom key new >%[1]s\", mode 0600, and give the file to each", b.cfg.Keys)}
+	}
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	if create {
+		if err := b.remember(ctx, ring, known); err != nil {
+			return nil, err
+		}
+	}
+	return ring, nil
+}
+
+// shared tells whether another instance may use the same sessions.
+func (b *Backend) shared() bool {
+	return b.cfg.Store.Shared() || b.cfg.Store.Scheme == config.Sealed && b.cfg.Users.Shared()
+}
+
+// knownKeys returns the keys that have been used, the one used last first.
+func (b *Backend) knownKeys(ctx context.Context) ([]store.KnownKey, error) {
+	var last []store.KnownKey
+	for _, r := range b.registries {
+		known, err := r.KnownKeys(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(last) == 0 || len(known) > 0 && known[0].LastUsed.After(last[0].LastUsed) {
+			last = known
+		}
+	}
+	return last, nil
+}
+
+// remember notes that the active key is in use. Of two instances that start at
+// the same moment with different keys neither has found the other's before: the
+// one that notes its key second finds it now, puts it back in front and gives up.
+func (b *Backend) remember(ctx context.Context, ring *keyring.Ring, before []store.KnownKey) error {
+	id := ring.Active().String()
+	for _, r := range b.registries {
+		if err := r.RememberKey(ctx, id, time.Now()); err != nil {
+			return err
+		}
+		after, err := r.KnownKeys(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range after {
+			if has(ring, k.ID) || seen(before, k) {
+				continue
+			}
+			if err := r.RememberKey(ctx, k.ID, time.Now().Add(time.Millisecond)); err != nil {
+				return err
+			}
+			return b.lacks(k)
+		}
+	}
+	return nil
+}
+
+// seen tells whether a key was known before, and has not been used since.
+func seen(before []store.KnownKey, k store.KnownKey) bool {
+	for _, b := range before {
+		if b.ID == k.ID && !k.LastUsed.After(b.LastUsed) {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *Backend) lacks(k store.KnownKey) error {
+	return &ConfigError{fmt.Errorf("keys: %s lacks the key %s that the sessions were signed with: restore the key file, or give this instance that of the others, or end all sessions with \"cloakroom session end --all\"", b.cfg.Keys, k.ID)}
+}
+
+func has(ring *keyring.Ring, id string) bool {
+	parsed, err := keyring.ParseKeyID(id)
+	return err == nil && ring.Has(parsed)
+}
