@@ -118,6 +118,9 @@ func decode(id store.ID, b []byte) (store.Record, error) {
 	if bytes.HasPrefix(b, []byte(kindTombstone)) && len(b) == lenTombstone {
 		return decodeTombstone(id, b)
 	}
+	if len(b) == 0 { // which no script can tell from a key that is not there
+		return store.Record{}, store.ErrNotFound
+	}
 	if !bytes.HasPrefix(b, []byte(kindRecord)) || len(b) < lenHeader {
 		return store.Record{}, errFormat
 	}

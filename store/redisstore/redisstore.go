@@ -46,7 +46,7 @@ type Options struct {
 // a session: garbage, a value of another type, or the format of a later version.
 // It is a [store.ErrEnded], so that the visitor signs in anew rather than being
 // refused for ever, and so that nothing brings the session back: an End replaces
-// the value with a tombstone, and no other method changes it.
+// the value with a tombstone, and no method stores a session over it.
 type UnreadableError struct {
 	ID  store.ID
 	Err error

@@ -115,13 +115,13 @@ if sub(h, 1, 2) ~= 'R1' or #h < 119 then
 	if sub(h, 1, 2) == 'T1' then return 2 end
 	return 5
 end
+local seen, expires, deadline = tonumber(sub(h, 23, 38)), tonumber(sub(h, 39, 54)), tonumber(sub(h, 79, 94))
+if not (seen and expires and deadline) then return 5 end
 local name = sub(h, 95, 116)
 if name ~= '`+nobody+`' and not redis.call('ZSCORE', sub(key, 1, -46) .. 'u:' .. name, sub(key, -43)) then
 	redis.call('DEL', key)
 	return 1
 end
-local seen, expires, deadline = tonumber(sub(h, 23, 38)), tonumber(sub(h, 39, 54)), tonumber(sub(h, 79, 94))
-if not (seen and expires and deadline) then return 5 end
 local ms = tonumber(new)
 if ms > deadline then new, ms = sub(h, 79, 94), deadline end
 local later = tonumber(ARGV[1]) > seen

@@ -1,0 +1,187 @@
+package redisstore_test
+
+import (
+	"context"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/services"
+	"github.com/cloakroom-dev/cloakroom/store"
+	"github.com/cloakroom-dev/cloakroom/store/redisstore"
+	"github.com/cloakroom-dev/cloakroom/store/storetest"
+)
+
+// refused opens a URL, which must fail in one line that names no password.
+func refused(t *testing.T, address, want string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	s, err := redisstore.Open(ctx, address, nil)
+	if err == nil {
+		s.Close()
+		t.Fatalf("%s was opened", address)
+	}
+	text := err.Error()
+	if !strings.Contains(text, want) || strings.Contains(text, "\n") || strings.Contains(text, "sec") || strings.Contains(text, "ret") {
+		t.Errorf("Open: %q, want one line with %q and no password", text, want)
+	}
+}
+
+// TestASVS_12_3_1_PlaintextToAnotherHost: a link that leaves the machine is TLS.
+func TestASVS_12_3_1_PlaintextToAnotherHost(t *testing.T) {
+	for _, host := range []string{"192.0.2.1", "redis.example", "192.0.2.1:6380", "[2001:db8::1]", "localhost.example", "0.0.0.0"} {
+		refused(t, "redis://:sec%2Fret@"+host+"/0", "rediss://")
+	}
+	// Allowed, it is tried, and the context ends the attempt.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := redisstore.Open(ctx, "redis://:secret@192.0.2.1/0", &redisstore.Options{AllowPlaintext: true})
+	if err == nil || strings.Contains(err.Error(), "rediss://") {
+		t.Errorf("Open with AllowPlaintext: %v", err)
+	}
+	address := services.Redis(t)
+	for _, host := range []string{"localhost", "127.0.0.1"} {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.Host = host + ":" + u.Port()
+		openAt(t, u.String(), nil)
+	}
+}
+
+// TestASVS_12_3_2_Certificates: the server's certificate is verified, and for its
+// host.
+func TestASVS_12_3_2_Certificates(t *testing.T) {
+	server, dir := services.StartTLS(t, services.RedisKind)
+	ca := "?ca=" + filepath.Join(dir, "ca.pem")
+	base := "rediss://:" + server.Password + "@" + server.Addr() + "/0"
+	s := openAt(t, base+ca, nil)
+	put(t, s, record("user"))
+	openAt(t, base+ca+"&server-name=localhost", nil)
+	refused(t, base, "certificate")
+	refused(t, base+"?ca="+filepath.Join(dir, "other-ca.pem"), "certificate")
+	refused(t, base+ca+"&server-name=other.example", "certificate")
+	refused(t, strings.Replace(base, "rediss", "redis", 1), "redisstore: open")
+
+	pem := services.TLS(t)
+	for _, path := range []string{filepath.Dir(pem), filepath.Join(pem, "wrong.pem"), filepath.Join(pem, "wrong-key.pem")} {
+		if err := os.Chmod(path, 0o755); err != nil { // for the server's user
+			t.Fatal(err)
+		}
+	}
+	server, _ = services.StartTLS(t, services.RedisKind, "--tls-cert-file", filepath.Join(pem, "wrong.pem"),
+		"--tls-key-file", filepath.Join(pem, "wrong-key.pem"))
+	refused(t, "rediss://:"+server.Password+"@"+server.Addr()+"/0?ca="+filepath.Join(pem, "ca.pem"), "certificate")
+}
+
+// TestOpen_Faults: every fault of a URL is one line, without the password.
+func TestOpen_Faults(t *testing.T) {
+	for address, want := range map[string]string{
+		"":                                          "scheme",
+		"http://:secret@localhost":                  "scheme",
+		"redis:secret":                              "unexpected part",
+		"redis://:sec/ret@localhost":                "parsed",
+		"redis://:sec%zzret@localhost":              "parsed",
+		"redis://secret@localhost":                  "password",
+		"redis://:secret@localhost/x":               "database number",
+		"redis://:secret@localhost/0/1":             "database number",
+		"redis://:secret@localhost/-1":              "database number",
+		"redis://:secret@localhost/0?db=1":          "two database numbers",
+		"redis://:secret@localhost:0":               "port",
+		"redis://:secret@:6379":                     "no host",
+		"redis://:secret@localhost?timeout=1":       `unknown parameter "timeout"`,
+		"redis://:secret@localhost?db=1&db=2":       "once",
+		"redis://:secret@localhost?ca=":             "once",
+		"redis://:secret@localhost?ca=x":            "rediss://",
+		"redis://:secret@localhost#x":               "unexpected part",
+		"rediss://:secret@localhost?ca=/nowhere":    "parameter ca",
+		"rediss://:secret@localhost?ca=/dev/null":   "no certificate",
+		"rediss://:secret@localhost?cert=/nowhere":  "both cert and key",
+		"rediss://:secret@localhost?cert=/n&key=/n": "cert and key",
+		"unix://:secret@host/path":                  "absolute path",
+		"unix://:secret@/path?ca=x":                 "no TLS",
+		"unix://:secret@/nowhere":                   "redisstore: open",
+		"redis://:secret@localhost:1":               "refused",
+	} {
+		t.Run(address, func(t *testing.T) { refused(t, address, want) })
+	}
+	for _, o := range []redisstore.Options{{MaxConns: -1}, {MaxConns: 65}, {Prefix: "{x}"}, {Prefix: strings.Repeat("x", 65)}} {
+		if s, err := redisstore.Open(t.Context(), services.Redis(t), &o); err == nil {
+			s.Close()
+			t.Errorf("options %+v were taken", o)
+		}
+	}
+	if _, err := redisstore.New(nil, nil); err == nil {
+		t.Error("New took no client")
+	}
+	refused(t, strings.Replace(services.Redis(t), "redis://:", "redis://:secret", 1), "WRONGPASS")
+}
+
+// TestOpen_Forms: a Unix socket, a database of another number, a prefix.
+func TestOpen_Forms(t *testing.T) {
+	server := services.Start(t, services.RedisKind, "--unixsocketperm", "777")
+	ctx := t.Context()
+	socket := "://:" + server.Password + "@" + filepath.Join(server.Dir, "sock")
+	a := openAt(t, "unix"+socket+"?db=3", nil)
+	r := put(t, a, record("user"))
+	for address, want := range map[string]bool{
+		"redis+unix" + socket + "?db=3":                                            true,
+		"redis://:" + server.Password + "@" + server.Addr() + "/3":                 true,
+		"redis://:" + server.Password + "@" + server.Addr() + "?db=3":              true,
+		"redis://default:" + server.Password + "@" + server.Addr() + "/3":          true,
+		"redis://:" + server.Password + "@" + server.Addr():                        false,
+		"redis://:" + server.Password + "@" + server.Addr() + "/3?prefix=another:": false,
+	} {
+		s := openAt(t, address, nil)
+		if _, err := s.Get(ctx, r.ID); (err == nil) != want {
+			t.Errorf("%s: %v, want it found: %v", address, err, want)
+		}
+		if s.Anonymous() {
+			t.Error("the URL has a password")
+		}
+	}
+}
+
+// TestASVS_13_2_2_LeastPrivilege: the whole contract is kept by a user who has the
+// documented rights, and he has no others.
+func TestASVS_13_2_2_LeastPrivilege(t *testing.T) {
+	server := services.Start(t, services.RedisKind)
+	admin := client(t, server.URL())
+	rule := append([]string{"cloakroom", "on", ">rights"}, strings.Fields(redisstore.ACL("mine:"))...)
+	if err := admin.Do(t.Context(), admin.B().Arbitrary("ACL", "SETUSER").Args(rule...).Build()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	address := "redis://cloakroom:rights@" + server.Addr() + "/0"
+	n := 0
+	storetest.Run(t, func(t *testing.T) store.Store {
+		n++
+		return openAt(t, address, &redisstore.Options{Prefix: "mine:" + services.Prefix(t) + ":"})
+	})
+	s := openAt(t, address, &redisstore.Options{Prefix: "mine:"})
+	if err := s.RememberKey(t.Context(), "key", why().At); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.KnownKeys(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := s.ForgetKeys(t.Context()); err != nil {
+		t.Error(err)
+	}
+	c := client(t, address)
+	for _, line := range []string{
+		"GET other", "SET mines 1", "GET mine", "DEL other", "KEYS *", "SCAN 0", "FLUSHALL", "FLUSHDB", "CONFIG GET *",
+		"ACL LIST", "SHUTDOWN", "MONITOR", "PUBLISH x y", "SCRIPT FLUSH", "INFO",
+		"EVAL return(redis.call('GET','other')) 0", "EVAL return(redis.call('KEYS','*')) 0", "REPLICAOF NO ONE", "RANDOMKEY",
+	} {
+		words := strings.Fields(line)
+		err := c.Do(t.Context(), c.B().Arbitrary(words...).Build()).Error()
+		if err == nil || !strings.Contains(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "The user executing the script can't") {
+			t.Errorf("%s: %v, want it denied", line, err)
+		}
+	}
+}
