@@ -120,34 +120,46 @@ func TestASVS_16_5_3_EveryCallOfTheStoreFails(t *testing.T) {
 	t.Parallel()
 	for name, open := range openers {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			leavesNoGoroutine(t, func(t *testing.T) {
-				w := prepareWorld(t, open(t))
-				limits := cloakroom.Options{MaxSessions: 2, StoreTimeout: slowStore}
-				w.start(t, &limits)
-				limits.StoreTimeout = 300 * time.Millisecond
-				w.start(t, &limits) // instances 2 and 3 have no patience
-				jobs := make(chan func())
-				var wg sync.WaitGroup
-				for range 48 {
-					wg.Go(func() {
-						for job := range jobs {
-							job()
-						}
-					})
-				}
-				for _, fl := range flows {
-					for _, fa := range failures {
-						for _, forGood := range []bool{false, true} {
-							jobs <- func() { w.failAtEach(t, fl, fa, forGood) }
-						}
-					}
-				}
-				close(jobs)
-				wg.Wait()
-			})
+			everyCallFails(t, func(t *testing.T) *world { return prepareWorld(t, open(t)) })
 		})
 	}
+	// And with a breaker in between, which shows all of it.
+	t.Run("breaker", func(t *testing.T) {
+		everyCallFails(t, func(t *testing.T) *world {
+			w := prepareWorld(t, openers["memory"](t))
+			w.guard = func(st store.Store) store.Store { return guard(t, st) }
+			return w
+		})
+	})
+}
+
+func everyCallFails(t *testing.T, prepare func(*testing.T) *world) {
+	t.Parallel()
+	leavesNoGoroutine(t, func(t *testing.T) {
+		w := prepare(t)
+		limits := cloakroom.Options{MaxSessions: 2, StoreTimeout: slowStore}
+		w.start(t, &limits)
+		limits.StoreTimeout = 300 * time.Millisecond
+		w.start(t, &limits) // instances 2 and 3 have no patience
+		jobs := make(chan func())
+		var wg sync.WaitGroup
+		for range 48 {
+			wg.Go(func() {
+				for job := range jobs {
+					job()
+				}
+			})
+		}
+		for _, fl := range flows {
+			for _, fa := range failures {
+				for _, forGood := range []bool{false, true} {
+					jobs <- func() { w.failAtEach(t, fl, fa, forGood) }
+				}
+			}
+		}
+		close(jobs)
+		wg.Wait()
+	})
 }
 
 // leavesNoGoroutine runs a test and waits until all goroutines that it has

@@ -12,11 +12,7 @@ import (
 )
 
 // backend is what a store must be able to do to be put to these tests.
-type backend interface {
-	store.UserStore
-	store.Scanner
-	store.Sweeper
-}
+type backend = store.UserStore
 
 // op names a call of the store. A Put is two operations: creating and updating
 // are different things.

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,34 +22,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/store"
-	"github.com/cloakroom-dev/cloakroom/store/memstore"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore/sqlite"
 )
-
-// openers are the stores under test.
-var openers = map[string]func(testing.TB) backend{
-	"memory": func(testing.TB) backend { return memstore.New(nil) },
-	"sqlite": func(tb testing.TB) backend {
-		st, shut := openSQLite(tb, tb.TempDir())
-		tb.Cleanup(shut)
-		return st
-	},
-}
-
-// openSQLite opens the store in a folder.
-func openSQLite(tb testing.TB, dir string) (st backend, shut func()) {
-	tb.Helper()
-	// Nobody pulls the plug here: what Sync decides is not under test.
-	db, err := sqlite.Open(filepath.Join(dir, "sessions.db"), &sqlite.Options{Sync: sqlite.Normal})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return db.Store(), func() {
-		if err := db.Close(); err != nil {
-			tb.Error(err)
-		}
-	}
-}
 
 // onEach runs a test on every store.
 func onEach(t *testing.T, f func(t *testing.T, st backend)) {
@@ -70,7 +42,8 @@ type world struct {
 	instances []*instance
 	client    *http.Client
 	transport *http.Transport
-	listen    func() net.Listener // nil: on the loopback interface
+	listen    func() net.Listener              // nil: on the loopback interface
+	guard     func(st store.Store) store.Store // between the Managers and the probe; nil: nothing
 
 	traces sync.Map // name → *trace
 	serial atomic.Int64
@@ -117,8 +90,12 @@ func (w *world) start(tb testing.TB, opts *cloakroom.Options) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	var st store.Store = w.probe
+	if w.guard != nil {
+		st = w.guard(st)
+	}
 	for range 2 {
-		m, err := cloakroom.New(w.probe, w.ring, &o)
+		m, err := cloakroom.New(st, w.ring, &o)
 		if err != nil {
 			tb.Fatal(err)
 		}
