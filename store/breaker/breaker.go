@@ -96,8 +96,8 @@ type Options struct {
 	// which is abandoned at the deadline, and ends when the store returns. While
 	// MaxAbandoned of them have not returned, calls fail at once; zero means
 	// DefaultMaxAbandoned. Stores that pass storetest.Run heed their context, and a
-	// driver of a network server does so too: they need no Hard, which costs about
-	// a microsecond a call.
+	// driver of a network server does so too: they need no Hard, which costs some
+	// microseconds a call.
 	Hard         bool
 	MaxAbandoned int
 
