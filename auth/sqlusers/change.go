@@ -111,6 +111,18 @@ func (u *Users) RaiseEpoch(ctx context.Context, id string) error {
 	return u.update(ctx, "raise an epoch", u.sql.raiseEpoch, []byte(id))
 }
 
+// RaiseEpochFrom raises a user's epoch by one if it is the one given, as an
+// auth.User has it, and reports whether it did. It is for ending all sessions of a
+// user but one, which takes the new epoch: cloakroom.Session.SetEpoch. If somebody
+// else has raised it meanwhile, that one session was to end as well.
+func (u *Users) RaiseEpochFrom(ctx context.Context, id string, epoch uint64) (bool, error) {
+	n, err := u.db.Exec(ctx, u.sql.raiseEpochFrom, []byte(id), int64(epoch))
+	if err != nil {
+		return false, fmt.Errorf("sqlusers: raise an epoch: %w", err)
+	}
+	return n == 1, nil
+}
+
 // RaiseEpochAll ends every session of everybody (ASVS 7.4.5).
 func (u *Users) RaiseEpochAll(ctx context.Context) error {
 	return u.update(ctx, "raise everybody's epoch", u.sql.raiseEpochAll)

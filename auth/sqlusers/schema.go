@@ -44,6 +44,7 @@ type statements struct {
 	rehash                    string
 	setDisabled, setRoles     string
 	raiseEpoch, raiseEpochAll string
+	raiseEpochFrom            string
 	setup, checkSetup, claim  string
 }
 
@@ -64,11 +65,13 @@ func newStatements(d *sqlstore.Dialect) statements {
 		create: `INSERT INTO cloakroom_user
 			(id, name, canonical, roles, admin, password, epoch, disabled, created, updated)
 			VALUES (?, ?, ?, ?, ?, ?, 1, 0, {clock}, {clock}) ` + d.Upsert("canonical"),
-		setPassword:   `UPDATE cloakroom_user SET password = ?, epoch = epoch + ?, updated = {clock} WHERE id = ?`,
-		rehash:        `UPDATE cloakroom_user SET password = ?, updated = {clock} WHERE id = ? AND password = ?`,
-		setDisabled:   `UPDATE cloakroom_user SET disabled = ?, epoch = epoch + ?, updated = {clock} WHERE id = ?`,
-		setRoles:      `UPDATE cloakroom_user SET roles = ?, admin = ?, updated = {clock} WHERE id = ?`,
-		raiseEpoch:    `UPDATE cloakroom_user SET epoch = epoch + 1, updated = {clock} WHERE id = ?`,
+		setPassword: `UPDATE cloakroom_user SET password = ?, epoch = epoch + ?, updated = {clock} WHERE id = ?`,
+		rehash:      `UPDATE cloakroom_user SET password = ?, updated = {clock} WHERE id = ? AND password = ?`,
+		setDisabled: `UPDATE cloakroom_user SET disabled = ?, epoch = epoch + ?, updated = {clock} WHERE id = ?`,
+		setRoles:    `UPDATE cloakroom_user SET roles = ?, admin = ?, updated = {clock} WHERE id = ?`,
+		raiseEpoch:  `UPDATE cloakroom_user SET epoch = epoch + 1, updated = {clock} WHERE id = ?`,
+		raiseEpochFrom: `UPDATE cloakroom_user SET epoch = epoch + 1, updated = {clock}
+			WHERE id = ? AND ` + epoch + ` = ?`,
 		raiseEpochAll: `UPDATE cloakroom_epoch SET epoch = epoch + 1 WHERE id = 1`,
 		setup: `INSERT INTO cloakroom_setup (id, hash, until) VALUES (1, ?, ?) ` +
 			d.Upsert("id", "hash", "until"),
@@ -78,7 +81,7 @@ func newStatements(d *sqlstore.Dialect) statements {
 	}
 	for _, p := range []*string{
 		&s.byName, &s.byID, &s.list, &s.state, &s.admins, &s.enabledAdmins, &s.create, &s.setPassword, &s.rehash,
-		&s.setDisabled, &s.setRoles, &s.raiseEpoch, &s.raiseEpochAll, &s.setup, &s.checkSetup, &s.claim,
+		&s.setDisabled, &s.setRoles, &s.raiseEpoch, &s.raiseEpochFrom, &s.raiseEpochAll, &s.setup, &s.checkSetup, &s.claim,
 	} {
 		*p = d.SQL(*p)
 	}

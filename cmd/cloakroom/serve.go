@@ -147,6 +147,7 @@ func service(ctx context.Context, cfg *config.Config, b *backend.Backend, log *s
 		Session: cloakroom.Options{
 			IdleTimeout: cfg.IdleTimeout, Lifetime: cfg.Lifetime, StoreTimeout: cfg.StoreTimeout, ClientAddr: audit.ClientAddr,
 		},
+		Unlisted:     cfg.Store.Scheme == config.Sealed,
 		UsersTimeout: cfg.StoreTimeout,
 	}
 	if cfg.PlainCookie() {

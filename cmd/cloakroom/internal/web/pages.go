@@ -39,6 +39,7 @@ type view struct {
 	Since, Until time.Time
 	Idle         string
 	Sessions     []sessionItem
+	Unlisted     bool // the sessions cannot be listed
 
 	Status                        int
 	Text, Link, LinkText, Command string

@@ -27,7 +27,7 @@ type sessionItem struct {
 // sessions lists where the user is signed in.
 func (s *Site) sessions(w http.ResponseWriter, r *http.Request) {
 	at := cloakroom.FromContext(r.Context())
-	infos, err := s.manager.List(r.Context(), at.UserID())
+	infos, err := s.list(r)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
@@ -47,8 +47,21 @@ func (s *Site) sessions(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.render(w, r, http.StatusOK, "sessions", view{
-		Title: text("sessions.title"), Here: "sessions", Flashes: at.Flashes(), Sessions: items,
+		Title: text("sessions.title"), Here: "sessions", Flashes: at.Flashes(), Sessions: items, Unlisted: s.Unlisted,
 	})
+}
+
+// list returns the sessions of who asks; where they cannot be listed, the one that
+// they ask with.
+func (s *Site) list(r *http.Request) ([]cloakroom.Info, error) {
+	at := cloakroom.FromContext(r.Context())
+	if !s.Unlisted {
+		return s.manager.List(r.Context(), at.UserID())
+	}
+	return []cloakroom.Info{{
+		ID: at.ID(), Device: r.UserAgent(), Address: s.manager.ClientAddr(r),
+		Created: at.Created(), Seen: time.Now().UTC().Truncate(time.Second), Expires: at.Expires(),
+	}}, nil
 }
 
 func rank(i sessionItem) int {
@@ -61,7 +74,7 @@ func rank(i sessionItem) int {
 // endSession ends one of the user's own sessions; anybody else's is not there.
 func (s *Site) endSession(w http.ResponseWriter, r *http.Request) {
 	at := cloakroom.FromContext(r.Context())
-	infos, err := s.manager.List(r.Context(), at.UserID())
+	infos, err := s.list(r)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
@@ -86,6 +99,10 @@ func (s *Site) endSession(w http.ResponseWriter, r *http.Request) {
 
 // endOthers ends all of the user's sessions but this one.
 func (s *Site) endOthers(w http.ResponseWriter, r *http.Request) {
+	if s.Unlisted {
+		s.endUnlisted(w, r)
+		return
+	}
 	at := cloakroom.FromContext(r.Context())
 	n, err := at.EndOthers(r.Context())
 	if err != nil {
@@ -99,6 +116,23 @@ func (s *Site) endOthers(w http.ResponseWriter, r *http.Request) {
 		s.done(w, r, text("sessions.ended1"))
 	default:
 		s.done(w, r, text("sessions.endedn", n))
+	}
+}
+
+// endUnlisted ends all of the user's sessions but this one where nobody can list
+// them: by an epoch that this one alone takes.
+func (s *Site) endUnlisted(w http.ResponseWriter, r *http.Request) {
+	at := cloakroom.FromContext(r.Context())
+	epoch := at.Identity().Epoch
+	raised, err := s.Accounts.RaiseEpochFrom(r.Context(), at.UserID(), epoch)
+	switch {
+	case err != nil:
+		s.unavailable(w, r, "raise the epoch", err)
+	case !raised: // somebody else has, and meant this session as well
+		s.refuse(w, r, cloakroom.ErrEnded)
+	default:
+		at.SetEpoch(epoch + 1)
+		s.done(w, r, text("sessions.endedall"))
 	}
 }
 

@@ -52,6 +52,8 @@ var texts = map[string]string{
 	"sessions.endone":    "End the session of %s, %s",
 	"sessions.endothers": "End all other sessions",
 	"sessions.ended":     "The session has ended.",
+	"sessions.endedall":  "All other sessions have ended.",
+	"sessions.unlisted":  "You are signed in on this device. Sessions on other devices are not known here, but can be ended.",
 	"sessions.ended0":    "There was no other session.",
 	"sessions.ended1":    "One other session has ended.",
 	"sessions.endedn":    "%d other sessions have ended.",

@@ -40,6 +40,9 @@ type Options struct {
 	// say. IdleTimeout and Lifetime must be set: the profile names them.
 	Session cloakroom.Options
 
+	// Unlisted says that the sessions cannot be listed, as they are in cookies.
+	Unlisted bool
+
 	// UsersTimeout bounds each call of the accounts at a guard; zero means the
 	// default of package auth.
 	UsersTimeout time.Duration
@@ -59,6 +62,7 @@ type Accounts interface {
 	HasAdmin(ctx context.Context) (bool, error)
 	CheckSetup(ctx context.Context, token string, now time.Time) error
 	List(ctx context.Context, after string, n int) ([]sqlusers.Account, error)
+	RaiseEpochFrom(ctx context.Context, id string, epoch uint64) (bool, error)
 	ClaimSetup(ctx context.Context, token string, now time.Time, n sqlusers.NewUser) (auth.User, error)
 }
 
