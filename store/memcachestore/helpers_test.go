@@ -125,8 +125,23 @@ func overwrite(t testing.TB, addr, key string, value []byte) {
 // stored reads an item past the store, "" if there is none.
 func stored(t testing.TB, addr, key string) string {
 	t.Helper()
-	lines := say(t, addr, "get "+key)
-	return strings.Join(lines[min(1, len(lines)-1):len(lines)-1], "\r\n")
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(nc, "get %s\r\n", key)
+	var flags, size int
+	in := bufio.NewReader(nc)
+	if _, err := fmt.Fscanf(in, "VALUE "+key+" %d %d\r\n", &flags, &size); err != nil {
+		return ""
+	}
+	value := make([]byte, size)
+	if _, err := io.ReadFull(in, value); err != nil {
+		t.Fatal(err)
+	}
+	return string(value)
 }
 
 // ttl returns for how many seconds a server still keeps an item; -1 is for ever.
