@@ -304,9 +304,24 @@ func TestASVS_12_3_1_LinksToOtherHostsNeedTLS(t *testing.T) {
 		{"--users", "mysql://app:" + goodSecret + "@" + host + "/db"},
 	} {
 		_, msg, code := runCommand(t, append([]string{"serve", "--listen=127.0.0.1:0", keyFile(t)}, args...)...)
-		if code != 2 || !strings.Contains(msg, "TLS") || strings.Count(msg, "\n") != 1 || strings.Contains(msg, goodSecret) {
+		if code != 2 || !strings.Contains(msg, "TLS") && !strings.Contains(msg, "encrypted") || strings.Count(msg, "\n") != 1 || strings.Contains(msg, goodSecret) {
 			t.Errorf("%v: exit code %d, %s", args, code, msg)
 		}
+	}
+}
+
+// TestPromise12_FaultsOfPlacesAreListedAtOnce: those of both places, and those of
+// the other settings.
+func TestPromise12_FaultsOfPlacesAreListedAtOnce(t *testing.T) {
+	_, msg, code := runCommand(t, "serve", "--listen=0.0.0.0:8080",
+		"--store=redis://user@127.0.0.1/0", "--users=postgres://app:"+goodSecret+"@127.0.0.1/db?sslmode=never")
+	for _, want := range []string{"cloakroom: store: ", "cloakroom: users: ", "cloakroom: listen: "} {
+		if !strings.Contains(msg, want) {
+			t.Errorf("no line %q in:\n%s", want, msg)
+		}
+	}
+	if code != 2 || strings.Count(msg, "\n") != 3 || strings.Contains(msg, goodSecret) {
+		t.Errorf("exit code %d:\n%s", code, msg)
 	}
 }
 

@@ -6,6 +6,11 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+
+	"github.com/cloakroom-dev/cloakroom/store/memcachestore"
+	"github.com/cloakroom-dev/cloakroom/store/redisstore"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/mariadb"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/postgres"
 )
 
 // Place names where the sessions or the accounts are kept.
@@ -150,6 +155,25 @@ func sqlitePlace(path string) (Place, error) {
 		return Place{}, errors.New("not a path: write sqlite:PATH with the path of a file, without options")
 	}
 	return Place{Scheme: SQLite, Path: path}, nil
+}
+
+// checkPlace adds what the package of a place would refuse of its URL. None of
+// them repeats a password.
+func (c *Config) checkPlace(setting string, p Place, faults *Faults) {
+	var err error
+	switch p.Scheme {
+	case Postgres:
+		err = postgres.CheckURL(p.URL, &postgres.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
+	case MySQL:
+		err = mariadb.CheckURL(p.URL, &mariadb.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
+	case Redis:
+		err = redisstore.CheckURL(p.URL, &redisstore.Options{AllowPlaintext: c.AllowPlaintext})
+	case Memcache:
+		err = memcachestore.CheckURL(p.URL, &memcachestore.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
+	}
+	if err != nil {
+		faults.add("%s: %s", setting, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
 }
 
 // UsesData tells whether anything is kept in the data directory.

@@ -256,8 +256,8 @@ func setMaxConnections(c *Config, text string) error {
 		return nil
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > 10_000 {
-		return errors.New("not a number from 1 to 10000")
+	if err != nil || n < 1 || n > 1024 {
+		return errors.New("not a number from 1 to 1024")
 	}
 	c.MaxConnections = n
 	return nil
@@ -298,6 +298,8 @@ func (c *Config) check(faults *Faults) {
 	if c.TLS() && c.PlainCookie() {
 		faults.add("public-url: http, but tls-cert is set: write https://, or remove one of them")
 	}
+	c.checkPlace("store", c.Store, faults)
+	c.checkPlace("users", c.Users, faults)
 	loopback := loopbackAddr(c.Listen)
 	switch {
 	case c.PlainCookie() && !loopback:
