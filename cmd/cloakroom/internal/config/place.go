@@ -135,7 +135,7 @@ func parsePlace(text, supported string) (Place, error) {
 		return sqlitePlace(rest)
 	case Memory, Sealed:
 		if rest != "" {
-			return Place{}, fmt.Errorf("something behind the colon: write %s:", scheme)
+			return Place{}, fmt.Errorf("something behind the colon: write %s: alone", scheme)
 		}
 		return Place{Scheme: scheme}, nil
 	}
