@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -45,7 +47,7 @@ func TestPromise07_FrozenServer(t *testing.T) {
 	srv := serve(t)
 	st := open(t, srv.URL(), nil)
 	r := put(t, st, record("user"))
-	srv.Freeze(t)
+	freeze(t, srv)
 	for name, call := range calls(st, r) {
 		begin := time.Now()
 		err := call(within(t, 30*time.Millisecond))
@@ -158,6 +160,62 @@ func TestAttack_A01_SwallowedAnswerIsNotAskedForAgain(t *testing.T) {
 	}
 }
 
+// A connection that breaks before the answer is there says nothing of what has
+// become of the write. The server has done it; to send it again would do it twice.
+func TestAttack_A01_BrokenWriteIsNotSentAgain(t *testing.T) {
+	srv := serve(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var cut atomic.Bool // the next answer, and its connection
+	go func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go cutAnswer(nc, srv.Addr(), &cut)
+		}
+	}()
+	st := open(t, "memcache://"+l.Addr().String(), nil)
+	r := record("")
+	writes := stats(t, srv.Addr(), "cmd_set")
+	cut.Store(true)
+	if err := st.Put(t.Context(), r); err == nil || errors.Is(err, store.ErrConflict) {
+		t.Errorf("a create whose connection broke: %v", err)
+	}
+	if n := stats(t, srv.Addr(), "cmd_set") - writes; n != 1 {
+		t.Errorf("the server got %d writes, want 1", n)
+	}
+	// A read is asked again: it changes nothing, and nobody need notice.
+	cut.Store(true)
+	got, err := st.Get(t.Context(), r.ID)
+	if err != nil || got.Version != 1 {
+		t.Errorf("Get: version %d, %v", got.Version, err)
+	}
+}
+
+// cutAnswer carries a connection until an answer is to be cut.
+func cutAnswer(nc net.Conn, addr string, cut *atomic.Bool) {
+	defer nc.Close()
+	up, err := net.Dial("tcp", addr)
+	if err != nil {
+		return
+	}
+	defer up.Close()
+	go io.Copy(up, nc)
+	b := make([]byte, 4096)
+	for {
+		n, err := up.Read(b)
+		if err != nil || cut.CompareAndSwap(true, false) {
+			return
+		}
+		nc.Write(b[:n])
+	}
+}
+
 // An answer that comes late is no answer to the next question: it would be
 // somebody else's session. Readers of their own sessions, most of whom give up
 // before the answer is there, get their own or an error.
@@ -253,21 +311,27 @@ func TestASVS_13_1_2_MaxConns(t *testing.T) {
 func TestClose(t *testing.T) {
 	quiet(t)
 	srv := serve(t)
-	st := open(t, srv.URL(), nil)
+	p := faultproxy.New(t, srv.Addr())
+	st := open(t, "memcache://"+p.Addr(), nil)
 	r := put(t, st, record("user"))
-	srv.Freeze(t)
+	p.Set(faultproxy.Fault{Blackhole: true, Direction: faultproxy.Down})
 	errs := make(chan error)
-	for _, call := range calls(st, r) {
+	list := calls(st, r)
+	for _, call := range list {
 		go func() { errs <- call(context.Background()) }()
 	}
-	time.Sleep(20 * time.Millisecond) // most of them are on their way; those that are not end as well
+	for begin := time.Now(); p.Open() < len(list); time.Sleep(time.Millisecond) {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("they do not connect")
+		}
+	}
 	st.Close()
 	for range calls(st, r) {
 		if err := <-errs; !errors.Is(err, memcachestore.ErrClosed) {
 			t.Errorf("a call that was under way: %v, want %v", err, memcachestore.ErrClosed)
 		}
 	}
-	srv.Thaw(t)
+	p.Heal()
 	for name, call := range calls(st, r) {
 		if err := call(t.Context()); !errors.Is(err, memcachestore.ErrClosed) {
 			t.Errorf("%s after Close: %v", name, err)

@@ -169,7 +169,7 @@ func TestPromise07_OneServerOfTwo(t *testing.T) {
 	a, b := serve(t), serve(t)
 	st := open(t, "memcache://"+a.Addr()+","+b.Addr(), nil)
 	onA, onB := onEach(t, st, a.Addr(), b.Addr())
-	b.Freeze(t)
+	freeze(t, b)
 	if _, err := st.Get(t.Context(), onA.ID); err != nil {
 		t.Errorf("Get from the one that is there: %v", err)
 	}

@@ -186,6 +186,26 @@ func quiet(t *testing.T) {
 	})
 }
 
+// freeze stops a server, and returns when it answers no more.
+func freeze(t *testing.T, srv *services.Server) {
+	t.Helper()
+	srv.Freeze(t)
+	for begin := time.Now(); time.Since(begin) < 10*time.Second; {
+		nc, err := net.Dial("tcp", srv.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(nc, "version\r\n")
+		nc.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		_, err = nc.Read(make([]byte, 1))
+		nc.Close()
+		if err != nil {
+			return
+		}
+	}
+	t.Fatal("a frozen server goes on answering")
+}
+
 // within returns a context that ends soon.
 func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
