@@ -29,6 +29,7 @@ func TestPromise07_FaultsOfTheNetwork(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, n networked, srv *services.Server) {
 		s := newSite(t, n, srv, 0)
+		s.crowd(t)
 		for _, fault := range silences {
 			t.Run(title(fault), func(t *testing.T) {
 				user := s.fresh("u")
@@ -37,6 +38,7 @@ func TestPromise07_FaultsOfTheNetwork(t *testing.T) {
 					s.ready(t, b)
 				}
 				s.proxy.Set(fault)
+				defer s.proxy.Heal()
 				s.outage(t, cookie, victim)
 				s.proxy.Heal()
 				s.recovered(t, user, cookie)
@@ -121,6 +123,7 @@ func TestASVS_16_5_2_AServerThatStops(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, n networked, srv *services.Server) {
 		s := newSite(t, n, srv, 0)
+		s.crowd(t)
 		user := s.fresh("u")
 		cookie, victim := s.signedIn(t, user), s.signedIn(t, s.fresh("u"))
 

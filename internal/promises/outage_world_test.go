@@ -88,6 +88,7 @@ type site struct {
 	breakers []*breaker.Breaker
 	asked    []*atomic.Int64 // calls that got to each instance's store
 	changes  []*atomic.Int64 // of each breaker
+	readers  []string        // cookies of several: see outage
 }
 
 // newSite starts a deployment. A timeout of 0 is the usual one.
@@ -191,6 +192,15 @@ func (s *site) signedIn(t *testing.T, user string) string {
 	return s.until(t, post("/login", "user", user, "name", "first", "value", "f")).cookie
 }
 
+// crowd signs in as many as open a circuit: an error that may come of one visitor's
+// record does so only if it meets several.
+func (s *site) crowd(t *testing.T) {
+	t.Helper()
+	for range breaker.DefaultFailures {
+		s.readers = append(s.readers, s.signedIn(t, s.fresh("u")))
+	}
+}
+
 // outage asks for everything while the store is away, until each instance's
 // circuit is open, and then that nothing reaches the store any more. victim is a
 // session that what is asked for may well end, once the store hears of it.
@@ -201,7 +211,7 @@ func (s *site) outage(t *testing.T, cookie, victim string) {
 			if n > 100 {
 				t.Fatal("the circuit does not open")
 			}
-			s.refused(t, request{at: at, method: "GET", path: "/me", cookie: cookie})
+			s.refused(t, request{at: at, method: "GET", path: "/me", cookie: s.readers[n%len(s.readers)]})
 			if at > 0 {
 				continue // readers open it as well
 			}
