@@ -98,6 +98,7 @@ func TestOpen_Faults(t *testing.T) {
 		"redis://:secret@localhost?db=1&db=2":       "once",
 		"redis://:secret@localhost?ca=":             "once",
 		"redis://:secret@localhost?ca=x":            "rediss://",
+		"redis://:12?secret@localhost":              "cannot be parsed",
 		"redis://:secret@localhost#x":               "unexpected part",
 		"rediss://:secret@localhost?ca=/nowhere":    "parameter ca",
 		"rediss://:secret@localhost?ca=/dev/null":   "no certificate",

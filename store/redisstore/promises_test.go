@@ -284,3 +284,25 @@ func TestLimit_Failover(t *testing.T) {
 		t.Errorf("Get on the replica: %v, expected the session that had ended", err)
 	}
 }
+
+// TestPromise09_ManySessions: a user with more sessions than one script takes has
+// all of them listed and ended, but for the one that is excepted.
+func TestPromise09_ManySessions(t *testing.T) {
+	const many = 1203
+	s := open(t)
+	var list []store.Record
+	for range many {
+		list = append(list, put(t, s, record("user")))
+	}
+	got, err := s.ListUser(t.Context(), "user")
+	if err != nil || len(got) != many {
+		t.Fatalf("%d of %d sessions are listed: %v", len(got), many, err)
+	}
+	if n, err := s.EndUser(t.Context(), "user", list[7].ID, why(), list[0].Deadline); n != many-1 || err != nil {
+		t.Errorf("%d of %d were ended: %v", n, many-1, err)
+	}
+	got, err = s.ListUser(t.Context(), "user")
+	if err != nil || len(got) != 1 || got[0].ID != list[7].ID {
+		t.Errorf("%d sessions are listed afterwards: %v", len(got), err)
+	}
+}

@@ -39,10 +39,11 @@ func parse(raw string, plaintext bool) (*target, error) {
 	if u.Opaque != "" || u.Fragment != "" {
 		return nil, errors.New("the URL has an unexpected part: write redis://user:password@host:port/0")
 	}
-	query, err := u.Query(), error(nil)
-	if q, e := url.ParseQuery(u.RawQuery); e != nil {
-		return nil, errors.New("the query of the URL cannot be parsed")
-	} else if err = checkQuery(q); err != nil {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil || u.User == nil && strings.Contains(u.RawQuery, "@") { // a password with a question mark
+		return nil, errors.New("the query of the URL cannot be parsed: write special characters of user and password as %XX")
+	}
+	if err := checkQuery(query); err != nil {
 		return nil, err
 	}
 	t.prefix = query.Get("prefix")
