@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"context"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -185,4 +186,35 @@ func TestASVS_13_2_2_LeastPrivilege(t *testing.T) {
 			t.Errorf("%s: %v, want it denied", line, err)
 		}
 	}
+}
+
+// TestPromise11_QuotingServer: a server that quotes what it was sent, as some do
+// with a command that they do not know, does not put the password into an error.
+func TestPromise11_QuotingServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				b := make([]byte, 4096)
+				for {
+					n, err := c.Read(b)
+					if err != nil {
+						return
+					}
+					said := strings.ReplaceAll(string(b[:n]), "\r\n", " ")
+					_, _ = c.Write([]byte(strings.Repeat("-ERR you said "+said+"\r\n", strings.Count(string(b[:n]), "*"))))
+				}
+			}()
+		}
+	}()
+	refused(t, "redis://:secret@"+l.Addr().String()+"/0", "you said")
 }
