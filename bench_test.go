@@ -113,6 +113,36 @@ func BenchmarkWrite(b *testing.B) {
 	}))
 }
 
+// sealed is direct with sessions in the cookie.
+func sealed(tb testing.TB) *cloakroom.Manager {
+	s := quiet(tb)
+	m, err := newSealed(s.spy.Store, s.ring, &cloakroom.Options{Logger: s.Logger()})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return m
+}
+
+func BenchmarkSealedRead(b *testing.B) {
+	m := sealed(b)
+	r, floor := known(b, m)
+	beside(b, r, m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n, ok := count.Get(cloakroom.FromContext(r.Context())); !ok || n != 7 {
+			b.Error("no value")
+		}
+	})), floor.handler(func(map[string]any) {}))
+}
+
+func BenchmarkSealedWrite(b *testing.B) {
+	m := sealed(b)
+	r, floor := known(b, m)
+	n := 7
+	beside(b, r, m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n++
+		count.Set(cloakroom.FromContext(r.Context()), n)
+	})), floor.handler(func(map[string]any) {}))
+}
+
 func BenchmarkNoCookie(b *testing.B) {
 	m := direct(b)
 	bare := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) })

@@ -77,6 +77,9 @@ func TestAttack_A45_TruncatedSealedCookies(t *testing.T) {
 	for _, more := range []string{"A", "=", "==", "AA", "AAAA", "\n", "\r\n", " x", "%00", "\x00", strings.Repeat("A", 5000)} {
 		s.refuse(t, "with "+more, v.cookie+more)
 	}
+	// What the keys made, and no browser keeps.
+	inside := slices.Concat(make([]byte, 32), bytes.Repeat([]byte{0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff}, 4), []byte("\x05admin\x01"), make([]byte, 9))
+	s.refuse(t, "a large one", cookieName+"="+s.SealPlain(slices.Concat(inside, []byte("\x04word\xa0\x1f"), bytes.Repeat([]byte{'1'}, 4000))))
 	// Halves of two sessions of one key do not make a third.
 	other := bytesOf(t, s.signedIn(t, "u1").cookie)
 	for _, n := range []int{5, 17, 22, 34, 60, len(raw) - 16} {

@@ -112,6 +112,27 @@ func TestASVS_3_3_5_TheLargestSealedSession(t *testing.T) {
 	}
 }
 
+// The sizes that the documentation names: characters of the cookies' values.
+func TestASVS_3_3_5_SizesOfSealedCookies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSealedSite(t, nil)
+		v := s.signedIn(t, "u1")
+		size := func(cookie string) int { _, value, _ := strings.Cut(cookie, "="); return len(value) }
+		if n := size(v.cookie); n != 183 {
+			t.Errorf("a login makes %d characters", n)
+		}
+		v.visit(func(s *cloakroom.Session) { word.Set(s, text(1024)) })
+		if n := size(v.cookie); n != 1558 {
+			t.Errorf("a login and a value of 1 KiB make %d characters", n)
+		}
+		time.Sleep(idle / 2)
+		v.user()
+		if n := size(v.seen); n != 88 {
+			t.Errorf("the second cookie has %d characters", n)
+		}
+	})
+}
+
 // A full session can be renewed, and shrinks.
 func TestASVS_3_3_5_AFullSealedSessionGoesOn(t *testing.T) {
 	s := newSealedSite(t, nil)
