@@ -16,7 +16,8 @@
 // # What the server may forget
 //
 // A server that runs out of memory (memcached -m, 64 MiB by default) throws out
-// what was used longest ago, and one that is restarted has forgotten everything.
+// what was used longest ago among items of a like size, and one that is restarted
+// has forgotten everything.
 //
 //   - A session that is forgotten is a visitor who is signed out: the next request
 //     is anonymous. It never becomes somebody else's session, and no error.
@@ -31,10 +32,11 @@
 //     that no list shows, and EndUser, which ends what is listed, does not end
 //     them. Each of them gets back on the list at a write that finds five minutes
 //     gone since it was there: activity brings one about, so a session in use is
-//     missing for minutes, and an idle one until it is used again or expires. These
-//     writes also make the list the item used last, and so the last to go. A
-//     password that is changed and a user who is disabled do not depend on the
-//     list: package auth refuses their sessions by the user's epoch.
+//     missing for minutes, and an idle one until it is used again or expires. To
+//     look for the list is to use it: one whose sessions are in use is not what was
+//     used longest ago. A password that is changed and a user who is disabled do
+//     not depend on the list: package auth refuses their sessions by the user's
+//     epoch.
 //   - The ids of keys (store.KeyRegistry) that are forgotten are those of a new
 //     store: an instance with other keys then starts, and everybody is signed out.
 //

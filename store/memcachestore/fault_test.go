@@ -327,7 +327,11 @@ func TestClose(t *testing.T) {
 			t.Fatal("they do not connect")
 		}
 	}
-	st.Close()
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() { st.Close() })
+	}
+	both.Wait()
 	for range calls(st, r) {
 		if err := <-errs; !errors.Is(err, memcachestore.ErrClosed) {
 			t.Errorf("a call that was under way: %v, want %v", err, memcachestore.ErrClosed)

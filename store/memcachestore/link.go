@@ -28,7 +28,8 @@ type server struct {
 	mu      sync.Mutex
 	idle    []*link // the one used last is the last
 	busy    map[*link]struct{}
-	closing chan struct{}
+	once    sync.Once
+	closing chan struct{} // closed by close
 }
 
 func newServer(a address, dial func(context.Context) (net.Conn, error), conns int) *server {
@@ -129,23 +130,21 @@ func (s *server) dropIdle() {
 
 // close ends all calls and returns when they have ended.
 func (s *server) close() {
-	s.mu.Lock()
-	select {
-	case <-s.closing:
-	default:
+	s.once.Do(func() {
+		s.mu.Lock()
 		close(s.closing)
-	}
-	for l := range s.busy {
-		l.abort(0)
-	}
-	s.mu.Unlock()
-	s.dropIdle()
-	for range cap(s.slots) {
-		s.slots <- struct{}{}
-	}
-	for range cap(s.slots) {
-		<-s.slots
-	}
+		for l := range s.busy {
+			l.abort(0)
+		}
+		s.mu.Unlock()
+		for range cap(s.slots) {
+			s.slots <- struct{}{}
+		}
+		s.dropIdle()
+		for range cap(s.slots) {
+			<-s.slots
+		}
+	})
 }
 
 // probe finds out whether the server answers and is one that the store can use.

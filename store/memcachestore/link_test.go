@@ -84,6 +84,12 @@ func TestASVS_12_3_2_ServerIsVerified(t *testing.T) {
 	r := put(t, st, record("user"))
 	put(t, st, r)
 	want(t, "Get", second(st.Get(t.Context(), r.ID)), nil)
+	if !st.Anonymous() {
+		t.Error("a store without a certificate says that it has one")
+	}
+	if open(t, good+"&cert="+filepath.Join(dir, "cert.pem")+"&key="+filepath.Join(dir, "key.pem"), nil).Anonymous() {
+		t.Error("a store with a certificate says that it has none")
+	}
 	open(t, strings.Replace(good, "127.0.0.1", "localhost", 1), nil)
 
 	refused := func(name, url string, opts *memcachestore.Options) {
@@ -205,6 +211,9 @@ func TestUnixSocket(t *testing.T) {
 	st := open(t, "memcache:///p?socket="+path, nil)
 	r := put(t, st, record("user"))
 	want(t, "Get", second(st.Get(t.Context(), r.ID)), nil)
+	if st.Anonymous() {
+		t.Error("a file has rights")
+	}
 	if want := "memcached at " + path + ", keys p:…"; st.String() != want {
 		t.Errorf("it is %q, want %q", st.String(), want)
 	}

@@ -98,7 +98,7 @@ func Open(ctx context.Context, url string, opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("memcachestore: %w", err)
 	}
-	s := &Store{prefix: c.prefix + ":", anonymous: c.user == "", log: opts.Logger}
+	s := &Store{prefix: c.prefix + ":", anonymous: c.anonymous(), log: opts.Logger}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -128,9 +128,9 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Anonymous reports whether the store uses the servers without a user and a
-// password, so that whoever reaches them may do what the store does (ASVS
-// 13.2.1).
+// Anonymous reports whether the store has nothing to show to the servers: no user
+// and password, no client certificate, and no Unix socket whose file has rights.
+// Then whoever reaches them may do what the store does (ASVS 13.2.1).
 func (s *Store) Anonymous() bool { return s.anonymous }
 
 // String names the servers and the prefix, and no password.

@@ -31,6 +31,12 @@ type config struct {
 	tls            *tls.Config // nil: none
 }
 
+// anonymous tells of a store that shows nothing to its servers.
+func (c *config) anonymous() bool {
+	certificate := c.tls != nil && (len(c.tls.Certificates) > 0 || c.tls.GetClientCertificate != nil)
+	return c.user == "" && !certificate && c.addrs[0].network != "unix"
+}
+
 // An address is where a server listens.
 type address struct {
 	network string // tcp or unix
