@@ -79,6 +79,33 @@ func TestPromise07_FrozenServer(t *testing.T) {
 	until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before+4 })
 }
 
+// TestPromise07_CancelledBeforeItsDeadline: a call whose visitor goes away ends then,
+// and not at its deadline, even if every call before it had one.
+func TestPromise07_CancelledBeforeItsDeadline(t *testing.T) {
+	server := services.Start(t, services.RedisKind)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	s, err := redisstore.Open(ctx, server.URL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	r := record("user")
+	if err := s.Put(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	server.Freeze(t)
+	start := time.Now()
+	time.AfterFunc(30*time.Millisecond, cancel)
+	if _, err := s.Get(ctx, r.ID); !errors.Is(err, context.Canceled) {
+		t.Errorf("Get: %v", err)
+	}
+	if took := time.Since(start); took > patience {
+		t.Errorf("Get took %v, and was cancelled after 30ms", took)
+	}
+	server.Thaw(t)
+}
+
 // TestPromise07_FrozenCrowd: the same of more calls than the client has room for,
 // at once and one crowd after the other, over one connection and over some.
 func TestPromise07_FrozenCrowd(t *testing.T) {

@@ -87,6 +87,9 @@ func New(client rueidis.Client, opts *Options) (*Store, error) {
 	if client == nil {
 		return nil, errors.New("redisstore: New needs a client")
 	}
+	if client.Mode() == rueidis.ClientModeCluster {
+		return nil, errors.New("redisstore: New needs a client of one server: sessions and indexes are in different slots of a cluster")
+	}
 	s, err := newStore(opts)
 	if err != nil {
 		return nil, err
