@@ -123,7 +123,7 @@ func TestASVS_12_3_2_ServerIsVerified(t *testing.T) {
 			go func() { io.Copy(io.Discard, nc); nc.Close() }()
 		}
 	}()
-	_, err = memcachestore.Open(t.Context(), "memcaches://"+l.Addr().String()+"?ca="+filepath.Join(dir, "ca.pem"), nil)
+	_, err = memcachestore.Open(within(t, 5*time.Second), "memcaches://"+l.Addr().String()+"?ca="+filepath.Join(dir, "ca.pem"), nil)
 	if e := new(tls.CertificateVerificationError); !errors.As(err, &e) {
 		t.Errorf("the certificate of another host: %v", err)
 	}
