@@ -166,6 +166,23 @@ func TestKeptLongEnough(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept("after an end", r.Deadline.UnixMilli())
+	// A tombstone lasts as long as the session could have, and not as it was idle.
+	for name, end := range map[string]func(r store.Record, until time.Time) error{
+		"an end": func(r store.Record, until time.Time) error { return s.End(t.Context(), r.ID, 0, why(), until) },
+		"an end of all": func(r store.Record, until time.Time) error {
+			_, err := s.EndUser(t.Context(), r.UserID, store.ID{}, why(), until)
+			return err
+		},
+	} {
+		for _, until := range []time.Time{r.Created, r.Deadline.Add(time.Hour)} {
+			r := put(t, s, record("user"))
+			key = prefix + "s:" + r.ID.String()
+			if err := end(r, until); err != nil {
+				t.Fatal(err)
+			}
+			kept("after "+name, max(until.UnixMilli(), r.Deadline.UnixMilli()))
+		}
+	}
 }
 
 // TestKnownKeys: the registry keeps what it is told, the one used last first.
