@@ -92,7 +92,10 @@
 //
 // Whoever reaches a Memcached may do everything: read, throw away, and overwrite
 // what the store keeps. They can sign everybody out, but not make a session, read
-// one's values or change them: these are sealed. A server has no accounts with
+// one's values or change them: these are sealed. What they put under a key is read
+// whole before it is refused, up to the server's largest item. To put back what a
+// key had before is within their power too: an ended session lives again, until
+// its Deadline, for who still has its token. A server has no accounts with
 // rights of their own. The most there is: a Unix socket with the rights of its
 // file; TLS with client certificates (memcached -Z -o ssl_verify_mode=2); or a
 // user and a password (memcached -Y), which the URL may carry. [Store.Anonymous]
