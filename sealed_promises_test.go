@@ -231,6 +231,7 @@ func TestPromise04_TheSecondSealedCookie(t *testing.T) {
 			"garbage":       {seenName + "=x", start.Add(idle)},
 			"old beside it": {old + "; " + v.seen, start.Add(idle/2 + idle/4 + idle)},
 			"planted":       {other.seen + "; " + v.seen, start.Add(idle/2 + idle/4 + idle)},
+			"behind many":   {strings.Repeat(seenName+"=x; ", 8) + v.seen, start.Add(idle)},
 			"the past":      {seenName + "=" + s.SealSeen(id, start.Add(-time.Hour), start.Add(-time.Minute)), start.Add(idle)},
 			"the future":    {seenName + "=" + s.SealSeen(id, start.Add(300*24*time.Hour), start.Add(301*24*time.Hour)), deadline},
 		} {
