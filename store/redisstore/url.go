@@ -67,7 +67,8 @@ func checkQuery(query url.Values) error {
 		switch name {
 		case "ca", "cert", "key", "server-name", "db", "prefix":
 		default:
-			return fmt.Errorf("unknown parameter %q in the URL: it takes ca, cert, key, server-name, db and prefix", name)
+			// Unnamed: in a URL that is written wrongly it may be a piece of the password.
+			return errors.New("unknown parameter in the URL: it takes ca, cert, key, server-name, db and prefix")
 		}
 		if len(values) != 1 || values[0] == "" {
 			return fmt.Errorf("parameter %q in the URL: write it once, with a value", name)
