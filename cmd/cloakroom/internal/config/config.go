@@ -39,6 +39,9 @@ type Config struct {
 	// TLS.
 	AllowPlaintext bool
 
+	// AllowAnonymous says that a store on another host may take whoever comes.
+	AllowAnonymous bool
+
 	// StoreTimeout is the longest that a call of the store or of the accounts
 	// may take.
 	StoreTimeout time.Duration
@@ -150,6 +153,7 @@ var settings = []setting{
 	{"users", "", "`place` of the accounts: " + userPlaces + " (default: SQLite in the data directory)", setUsers},
 	{"users-file", "", "`file` that holds what users would", setUsersFile},
 	{"allow-plaintext", "false", "`true` lets the links to stores on other hosts do without TLS", setAllowPlaintext},
+	{"allow-anonymous", "false", "`true` lets stores on other hosts do without credentials of their own", setAllowAnonymous},
 	{"store-timeout", "250ms", "the longest `time` that a call of the store or the accounts may take", setStoreTimeout},
 	{"max-connections", "", "most `connections` to each server (default: see docs/operations.md)", setMaxConnections},
 	{"keys", "", "`place` of the keys: file:PATH (default: a file in the data directory)", setKeys},

@@ -75,7 +75,7 @@ func TestSameNamesEverywhere(t *testing.T) {
 	}
 	good := map[string]string{
 		"listen": "127.0.0.1:1", "data": "d", "prefix": "/p/q", "store": "", "store-file": store,
-		"users": "sqlite:u.db", "users-file": "", "allow-plaintext": "true", "store-timeout": "1s", "max-connections": "7",
+		"users": "sqlite:u.db", "users-file": "", "allow-plaintext": "true", "allow-anonymous": "true", "store-timeout": "1s", "max-connections": "7",
 		"keys": "file:k", "public-url": "https://a.example", "trusted-proxies": "10.0.0.1,fd00::/8",
 		"tls-cert": "c", "tls-key": "k", "idle-timeout": "1m", "lifetime": "2m", "log-format": "json",
 		"log-level": "debug", "admin-listen": "[::1]:9",
@@ -98,7 +98,7 @@ func TestSameNamesEverywhere(t *testing.T) {
 			t.Fatalf("%s: %v", from, err)
 		}
 		if c.Listen != "127.0.0.1:1" || c.Data != "d" || c.Prefix != "/p/q" || c.Store != (config.Place{Scheme: "redis", URL: "redis://:" + secret + "@127.0.0.1:6379/3"}) ||
-			!c.AllowPlaintext || c.StoreTimeout != time.Second || c.MaxConnections != 7 ||
+			!c.AllowPlaintext || !c.AllowAnonymous || c.StoreTimeout != time.Second || c.MaxConnections != 7 ||
 			c.Users.Path != "u.db" || c.Keys != "k" || c.Origin() != "https://a.example" ||
 			len(c.TrustedProxies) != 2 || c.TLSCert != "c" || c.TLSKey != "k" || c.IdleTimeout != time.Minute ||
 			c.Lifetime != 2*time.Minute || c.LogFormat != "json" || c.LogLevel != "debug" || c.AdminListen != "[::1]:9" {
@@ -111,8 +111,8 @@ func TestSameNamesEverywhere(t *testing.T) {
 	check("environment", c, err)
 	c, err = load(t, file.String(), nil)
 	check("file", c, err)
-	c, err = load(t, "trusted-proxies = [\"10.0.0.1\", \"fd00::/8\"]\nallow-plaintext = true\nmax-connections = 7", nil)
-	if err != nil || len(c.TrustedProxies) != 2 || !c.AllowPlaintext || c.MaxConnections != 7 {
+	c, err = load(t, "trusted-proxies = [\"10.0.0.1\", \"fd00::/8\"]\nallow-plaintext = true\nallow-anonymous = true\nmax-connections = 7", nil)
+	if err != nil || len(c.TrustedProxies) != 2 || !c.AllowPlaintext || !c.AllowAnonymous || c.MaxConnections != 7 {
 		t.Errorf("a list: %v, %v", c, err)
 	}
 }

@@ -119,6 +119,7 @@ type file struct {
 	Users          any `toml:"users"`
 	UsersFile      any `toml:"users-file"`
 	AllowPlaintext any `toml:"allow-plaintext"` // true or false, or as text
+	AllowAnonymous any `toml:"allow-anonymous"` // likewise
 	StoreTimeout   any `toml:"store-timeout"`
 	MaxConnections any `toml:"max-connections"` // a number, or as text
 	Keys           any `toml:"keys"`
@@ -140,7 +141,7 @@ func (f *file) texts(path string, faults *Faults) map[string]string {
 	for name, value := range map[string]any{
 		"listen": f.Listen, "data": f.Data, "prefix": f.Prefix, "store": f.Store,
 		"store-file": f.StoreFile, "users": f.Users, "users-file": f.UsersFile,
-		"allow-plaintext": f.AllowPlaintext, "store-timeout": f.StoreTimeout,
+		"allow-plaintext": f.AllowPlaintext, "allow-anonymous": f.AllowAnonymous, "store-timeout": f.StoreTimeout,
 		"max-connections": f.MaxConnections, "keys": f.Keys, "public-url": f.PublicURL,
 		"tls-cert": f.TLSCert, "tls-key": f.TLSKey, "idle-timeout": f.IdleTimeout,
 		"lifetime": f.Lifetime, "log-format": f.LogFormat, "log-level": f.LogLevel,
@@ -151,7 +152,7 @@ func (f *file) texts(path string, faults *Faults) map[string]string {
 		case string:
 			out[name] = v
 		case bool:
-			if name != "allow-plaintext" {
+			if name != "allow-plaintext" && name != "allow-anonymous" {
 				wrong = append(wrong, name)
 				continue
 			}

@@ -157,8 +157,8 @@ func sqlitePlace(path string) (Place, error) {
 	return Place{Scheme: SQLite, Path: path}, nil
 }
 
-// checkPlace adds what the package of a place would refuse of its URL. None of
-// them repeats a password.
+// checkPlace adds what the package of a place would refuse of its URL, and who
+// would be let in there. None of them repeats a password.
 func (c *Config) checkPlace(setting string, p Place, faults *Faults) {
 	var err error
 	switch p.Scheme {
@@ -173,7 +173,9 @@ func (c *Config) checkPlace(setting string, p Place, faults *Faults) {
 	}
 	if err != nil {
 		faults.add("%s: %s", setting, strings.ReplaceAll(err.Error(), "\n", "; "))
+		return
 	}
+	c.checkAccess(setting, p, faults)
 }
 
 // UsesData tells whether anything is kept in the data directory.

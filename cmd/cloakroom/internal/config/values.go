@@ -264,11 +264,20 @@ func setMaxConnections(c *Config, text string) error {
 }
 
 func setAllowPlaintext(c *Config, text string) (err error) {
+	c.AllowPlaintext, err = trueOrFalse(text)
+	return err
+}
+
+func setAllowAnonymous(c *Config, text string) (err error) {
+	c.AllowAnonymous, err = trueOrFalse(text)
+	return err
+}
+
+func trueOrFalse(text string) (bool, error) {
 	if text != "true" && text != "false" {
-		return errors.New("neither true nor false")
+		return false, errors.New("neither true nor false")
 	}
-	c.AllowPlaintext = text == "true"
-	return nil
+	return text == "true", nil
 }
 
 func setLogFormat(c *Config, text string) error {
