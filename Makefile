@@ -41,7 +41,7 @@ fuzz: ## fuzz every target for FUZZTIME (20s), one after the other
 # The peers stand in a module of their own, where no program that imports
 # Cloakroom finds them. Our own benchmarks: go test -run '^$$' -bench . ./...
 bench: ## compare with other session libraries, side by side; BENCH="-only memory" chooses
-	@cd bench && $(GO) run . $(BENCH)
+	@GO='$(GO)' scripts/services run sh -c 'cd bench && "$$@"' bench $(GO) run . $(BENCH)
 
 prove: ## prove what takes too long for every change; WHAT="tests fuzz login list" chooses
 	@GO='$(GO)' scripts/prove $(WHAT)

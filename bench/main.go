@@ -47,6 +47,7 @@ type section struct {
 var sections = []section{
 	{"memory", memory},
 	{"untouched", untouched},
+	{"redis", redis},
 	{"sqlite", sqliteWrites},
 	{"million", million},
 	{"enduser", endUser},
@@ -59,7 +60,7 @@ func main() {
 	flag.DurationVar(&c.turn, "turn", time.Second, "how long each contestant runs in a round")
 	flag.IntVar(&c.slow, "slow", 1, "rounds of a peer that takes a minute for each")
 	flag.IntVar(&c.count, "count", 1_000_000, "how many sessions a million are")
-	only := flag.String("only", "", "measure the sections that match: memory, untouched, sqlite, million, enduser, loopback")
+	only := flag.String("only", "", "measure the sections that match: memory, untouched, redis, sqlite, million, enduser, loopback")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
 	if err != nil || flag.NArg() > 0 || c.rounds < 1 || c.slow < 1 || c.count < 1000 || c.turn <= 0 {

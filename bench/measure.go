@@ -27,12 +27,17 @@ type result struct {
 // in slices between which the others have theirs, and a garbage collection before
 // each slice. The first round is a warm-up and not counted.
 func measure(c config, contestants []contestant) []result {
+	return measureBy(threadTime, c, contestants)
+}
+
+// measureBy is measure by another clock: for work that waits.
+func measureBy(clock func() time.Duration, c config, contestants []contestant) []result {
 	results := make([]result, len(contestants))
 	for round := range c.rounds + 1 {
 		spent := make([]cost, len(contestants))
 		for range slicesOfTurn {
 			for i, who := range contestants {
-				spent[i].add(slice(who.op, c.turn/slicesOfTurn))
+				spent[i].add(slice(clock, who.op, c.turn/slicesOfTurn))
 			}
 		}
 		if round == 0 {
@@ -62,20 +67,20 @@ func (c *cost) add(d cost) {
 }
 
 // slice runs op for about so long.
-func slice(op func(), long time.Duration) cost {
+func slice(clock func() time.Duration, op func(), long time.Duration) cost {
 	const batch = 32 // between two looks at the clock
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	start, n, took := threadTime(), 0, time.Duration(0)
+	start, n, took := clock(), 0, time.Duration(0)
 	for took < long {
 		for range batch {
 			op()
 		}
 		n += batch
-		took = threadTime() - start
+		took = clock() - start
 	}
 	runtime.ReadMemStats(&after)
 	return cost{took, after.Mallocs - before.Mallocs, n}

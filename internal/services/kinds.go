@@ -134,12 +134,12 @@ func psql(s *Server, db, sql string) error {
 
 func initMariaDB(s *Server) error {
 	return s.run("", "mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(s.Dir, "data"),
-		"--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")
+		"--tmpdir="+s.Dir, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")
 }
 
 func serveMariaDB(s *Server) (string, []string) {
 	args := []string{"--no-defaults", "--datadir=" + filepath.Join(s.Dir, "data"), "--socket=" + s.socket(),
-		"--pid-file=" + filepath.Join(s.Dir, "pid"), "--bind-address=127.0.0.1", "--port=" + strconv.Itoa(s.Port),
+		"--pid-file=" + filepath.Join(s.Dir, "pid"), "--tmpdir=" + s.Dir, "--bind-address=127.0.0.1", "--port=" + strconv.Itoa(s.Port),
 		"--skip-name-resolve", "--max-connections=300", "--innodb-flush-log-at-trx-commit=0",
 		"--innodb-buffer-pool-size=64M"}
 	if s.tlsDir != "" {

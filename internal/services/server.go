@@ -289,6 +289,29 @@ func (s *Server) Freeze(t testing.TB) {
 			t.Fatal(err)
 		}
 	}
+	// The signal is under way to each thread: wait for the last.
+	for _, pid := range s.stopped {
+		for !stoppedAll(pid) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// stoppedAll reports whether every thread of a process has stopped, or the process
+// is gone, or there is no /proc to tell.
+func stoppedAll(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/stat", pid))
+	for _, path := range threads {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		// pid (name) state …; the name may hold anything.
+		if state := bytes.TrimSpace(b[bytes.LastIndexByte(b, ')')+1:]); len(state) > 0 && !bytes.ContainsRune([]byte("TtZX"), rune(state[0])) {
+			return false
+		}
+	}
+	return true
 }
 
 // Thaw lets a frozen server go on.

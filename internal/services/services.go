@@ -50,14 +50,20 @@ func Prefix(testing.TB) string { return "t" + strings.ToLower(rand.Text()[:11]) 
 // shared returns a server that `scripts/services run` has started.
 func shared(t testing.TB, kind Kind) *Server {
 	t.Helper()
-	s, err := readServer(filepath.Join(os.Getenv(Env), string(kind)+".json"))
-	if os.Getenv(Env) == "" || errors.Is(err, os.ErrNotExist) {
-		t.Fatalf("no %s: run the tests with `make test`, or with `scripts/services run go test ./...`", kind)
-	}
+	s, err := Find(kind)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("no %s: run the tests with `make test`, or with `scripts/services run go test ./...`: %v", kind, err)
 	}
 	return s
+}
+
+// Find returns the shared server of a kind, for a program that is no test.
+func Find(kind Kind) (*Server, error) {
+	dir := os.Getenv(Env)
+	if dir == "" {
+		return nil, errors.New("services: not started")
+	}
+	return readServer(filepath.Join(dir, string(kind)+".json"))
 }
 
 // Shared starts one server of every kind in dir, for Postgres, MariaDB, Redis and
