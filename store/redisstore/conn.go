@@ -123,7 +123,7 @@ func (c *conn) answer(ctx context.Context, q *question) {
 		c.ready.Store(true)
 	} else {
 		// The deadline is not the caller's, so the error is not to look like it.
-		q.err = fmt.Errorf("no answer from the server: %v", c.redact(err)) //nolint:errorlint // see above
+		q.err = fmt.Errorf("no answer from the server: %v", c.redact(err))
 	}
 	c.asking = nil
 	c.stop()

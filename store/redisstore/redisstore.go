@@ -191,7 +191,7 @@ func (s *Store) Get(ctx context.Context, id store.ID) (store.Record, error) {
 		return store.Record{}, s.getError(ctx, id, err)
 	}
 	r, err := decode(id, b)
-	if err == errFormat { //nolint:errorlint // decode does not wrap it
+	if err == errFormat { // decode does not wrap it
 		err = s.unreadable(ctx, id, err)
 	}
 	return r, err

@@ -79,7 +79,7 @@ func (s *Store) listed(ctx context.Context, userID string, pair []rueidis.RedisM
 	}
 	r, err = decode(id, value)
 	switch {
-	case err == errFormat: //nolint:errorlint // decode does not wrap it
+	case err == errFormat: // decode does not wrap it
 		_ = s.unreadable(ctx, id, err) // for the log: it is no live session
 		return store.Record{}, "", nil
 	case err != nil || r.UserID != userID:
