@@ -3,6 +3,7 @@ package deadline
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,6 +20,7 @@ type Context struct {
 	err      error
 	stop     func() bool // of the timer
 	unfollow func() bool // of the parent
+	after    []*func()   // what AfterFunc was given
 }
 
 // With returns a context that ends d from now, or with its parent if that is
@@ -51,6 +53,32 @@ func (c *Context) Done() <-chan struct{} {
 	c.stop = time.AfterFunc(time.Until(c.at), func() { c.cancel(context.DeadlineExceeded) }).Stop
 	c.unfollow = context.AfterFunc(c.Context, func() { c.cancel(c.Context.Err()) })
 	return c.done
+}
+
+// AfterFunc calls f in a goroutine of its own once the context has ended, unless
+// stop is called before that. It is what package context asks a parent of another
+// make for (context.AfterFunc says so): without it each call of a driver that
+// derives a context of its own would cost a goroutine that waits.
+func (c *Context) AfterFunc(f func()) (stop func() bool) {
+	c.Done() // starts the timer
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	this := &f
+	c.after = append(c.after, this)
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		i := slices.Index(c.after, this)
+		if i < 0 {
+			return false
+		}
+		c.after = slices.Delete(c.after, i, i+1)
+		return true
+	}
 }
 
 // Err tells whether, and how, the context has ended, by the clock.
@@ -92,4 +120,8 @@ func (c *Context) end(err error) {
 		c.stop()
 		c.unfollow()
 	}
+	for _, f := range c.after {
+		go (*f)()
+	}
+	c.after = nil
 }
