@@ -87,7 +87,7 @@ func parseURL(s string, opts *Options) (config, error) {
 	} else if !opts.AllowPlaintext {
 		for _, a := range c.addrs {
 			if !a.local() {
-				f.add("%s is not this machine and the link would not be encrypted: use memcaches:// or set AllowPlaintext", a.addr)
+				f.add("%s is not this machine and the link would not be encrypted: use memcaches://, or allow plaintext", a.addr)
 			}
 		}
 	}
