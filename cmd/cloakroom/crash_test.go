@@ -191,6 +191,12 @@ func (k *crash) come(over context.Context, user string) error {
 
 // logout signs out. Until it is answered, nobody knows.
 func (k *crash) logout(t ticket) error {
+	if t.csrf == "" {
+		a, err := k.c.look(&t)
+		if gone, err := away(a, err); gone || err != nil {
+			return err
+		}
+	}
 	k.book.move(t, &k.book.live, &k.book.doubt)
 	a, err := k.c.ask("POST", "/auth/logout", t.cookie, t.csrf, "{}")
 	if gone, err := away(a, err); gone || err != nil {
