@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/base64"
 	"flag"
+	"path"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -63,6 +65,15 @@ func init() {
 			return st
 		}
 	}
+}
+
+// mine reports whether the store that a test runs on, which its name ends with,
+// plays the i-th of many cases. Memory plays all; the others, which are slower,
+// share them out among them, unless -prove makes each play all.
+func mine(t *testing.T, i int) bool {
+	others := []string{"sqlite", "redis", "postgres", "memcached", "mariadb", "sealed"}
+	at := slices.Index(others, path.Base(t.Name()))
+	return at < 0 || *prove || i%len(others) == at
 }
 
 // once returns shut so that it runs once, at the end of the test at the latest.

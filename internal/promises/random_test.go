@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	rounds = flag.Int("rounds", 10_000, "random rounds of all stores together")
+	rounds = flag.Int("rounds", 3_000, "random rounds of all stores together; -prove plays seven times as many")
 	seed   = flag.Uint64("seed", 0, "seed of the random rounds; 0 takes one from the clock")
 )
 
@@ -35,6 +35,9 @@ func TestPromise01_RandomRounds(t *testing.T) {
 	n, from := *rounds, *seed
 	if testing.Short() {
 		n /= 20
+	}
+	if *prove {
+		n *= 7
 	}
 	if from == 0 {
 		from = uint64(time.Now().UnixNano())
