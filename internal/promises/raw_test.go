@@ -43,6 +43,15 @@ func filesOf(tb testing.TB, dir string) []byte {
 type rows struct {
 	open func(testing.TB) sqlstore.DB
 	list string // the query of the tables' names
+	db   sqlstore.DB
+}
+
+// use returns the database, which is opened once.
+func (r *rows) use(tb testing.TB) sqlstore.DB {
+	if r.db == nil {
+		r.db = r.open(tb)
+	}
+	return r.db
 }
 
 // The columns of a session, numbers first.
@@ -53,7 +62,7 @@ var (
 
 func (r *rows) read(tb testing.TB, id store.ID) map[string][]byte {
 	tb.Helper()
-	db := r.open(tb)
+	db := r.use(tb)
 	numbers, values := make([]int64, len(numberColumns)), make([][]byte, len(byteColumns))
 	var into []any
 	for i := range numbers {
@@ -84,7 +93,7 @@ func (r *rows) write(tb testing.TB, id store.ID, part string, value []byte) {
 			v = int64(binary.BigEndian.Uint64(value))
 		}
 	}
-	db := r.open(tb)
+	db := r.use(tb)
 	n, err := db.Exec(tb.Context(), db.Dialect().SQL("UPDATE cloakroom_session SET "+part+" = ? WHERE id = ?"), v, id[:])
 	if err != nil || n != 1 {
 		tb.Fatalf("write %s: %d rows, %v", part, n, err)
@@ -94,7 +103,7 @@ func (r *rows) write(tb testing.TB, id store.ID, part string, value []byte) {
 // dump returns all rows of all tables.
 func (r *rows) dump(tb testing.TB) []byte {
 	tb.Helper()
-	db := r.open(tb)
+	db := r.use(tb)
 	var all bytes.Buffer
 	for _, t := range query(tb, db, r.list) {
 		for _, row := range query(tb, db, "SELECT * FROM "+string(t[0])) {
@@ -133,22 +142,26 @@ func query(tb testing.TB, db sqlstore.DB, q string) (all [][][]byte) {
 }
 
 // redisKeys is raw access to the keys of a Redis.
-type redisKeys struct{ url, prefix string }
+type redisKeys struct {
+	url, prefix string
+	client      rueidis.Client
+}
 
-// with calls f with a client of its own.
+// with calls f with a client, which is made once.
 func (k *redisKeys) with(tb testing.TB, f func(ctx context.Context, c rueidis.Client)) {
 	tb.Helper()
-	option, err := rueidis.ParseURL(k.url)
-	if err != nil {
-		tb.Fatal(err)
+	if k.client == nil {
+		option, err := rueidis.ParseURL(k.url)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		option.DisableCache, option.ForceSingleClient = true, true
+		if k.client, err = rueidis.NewClient(option); err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(k.client.Close)
 	}
-	option.DisableCache, option.ForceSingleClient = true, true
-	c, err := rueidis.NewClient(option)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer c.Close()
-	f(context.WithoutCancel(tb.Context()), c)
+	f(tb.Context(), k.client)
 }
 
 func (k *redisKeys) read(tb testing.TB, id store.ID) (parts map[string][]byte) {

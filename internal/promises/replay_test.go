@@ -16,37 +16,31 @@ import (
 )
 
 // restart makes new instances on what the old ones have left: another process
-// for a store on disk, new Managers for one in memory.
+// for a store on a disk or a server, new Managers for one in memory.
 type restart struct {
 	before *world
 	again  func() *world
 }
 
-// restarts runs a test on every store that can be started again.
+// restarts runs a test on every store.
 func restarts(t *testing.T, opts *cloakroom.Options, f func(t *testing.T, r restart)) {
-	successor := func(t *testing.T, w *world, st backend) *world {
-		next := prepareWorld(t, st)
-		next.ring = w.ring
-		next.start(t, opts)
-		return next
+	for name, at := range places {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			here := at(t)
+			st, shut := here.open(t)
+			w := newWorld(t, st, opts)
+			f(t, restart{w, func() *world {
+				w.close()
+				shut()
+				st, _ := here.open(t)
+				next := prepareWorld(t, st)
+				next.ring = w.ring
+				next.start(t, opts)
+				return next
+			}})
+		})
 	}
-	t.Run("memory", func(t *testing.T) {
-		st := memstore.New(nil)
-		w := newWorld(t, st, opts)
-		f(t, restart{w, func() *world { return successor(t, w, st) }})
-	})
-	t.Run("sqlite", func(t *testing.T) {
-		dir := t.TempDir()
-		st, shut := openSQLite(t, dir)
-		w := newWorld(t, st, opts)
-		f(t, restart{w, func() *world {
-			w.close()
-			shut()
-			st, shut := openSQLite(t, dir)
-			t.Cleanup(shut)
-			return successor(t, w, st)
-		}})
-	})
 }
 
 // endings are all ways in which a session ends before its time.
