@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/alexedwards/scs/goredisstore"
@@ -54,27 +57,60 @@ func redis(c config) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	var n counter
-	ours, err := cloakroomApp(st, n.next)
+	var n atomic.Int64
+	next := func() int { return int(n.Add(1)) }
+	ours, err := cloakroomApp(st, next)
 	if err != nil {
 		return nil, err
 	}
-	idle := scsApp(newSCS(goredisstore.New(peer), 30*time.Minute), n.next)
+	idle := scsApp(newSCS(goredisstore.New(peer), 30*time.Minute), next)
 	idle.name = "scs, idle timeout"
-	apps := []app{ours, scsApp(newSCS(goredisstore.New(peer), 0), n.next), idle}
+	apps := []app{ours, scsApp(newSCS(goredisstore.New(peer), 0), next), idle}
 
 	get, getAndSet, err := rawCalls(client)
 	if err != nil {
 		return nil, err
 	}
-	read, err := besideRaw(c, "Redis, read one value", contestant{"a raw GET", get}, redisReadOverRaw,
-		apps, "GET", func(a app) http.Handler { return a.read })
-	if err != nil {
-		return nil, err
+	var lines []line
+	for _, crowd := range []struct {
+		size int
+		name string
+	}{{1, "one visitor"}, {32, "32 visitors at once"}} {
+		read, err := besideRaw(c, crowd.size, "Redis, read, "+crowd.name, contestant{"a raw GET", get}, redisReadOverRaw,
+			apps, "GET", func(a app) http.Handler { return a.read })
+		if err != nil {
+			return nil, err
+		}
+		write, err := besideRaw(c, crowd.size, "Redis, write, "+crowd.name, contestant{"a raw GET and compare-and-set", getAndSet}, redisWriteOverRaw,
+			apps, "POST", func(a app) http.Handler { return a.write })
+		if err != nil {
+			return nil, err
+		}
+		lines = append(append(lines, read...), write...)
 	}
-	write, err := besideRaw(c, "Redis, write one value", contestant{"a raw GET and compare-and-set", getAndSet}, redisWriteOverRaw,
-		apps, "POST", func(a app) http.Handler { return a.write })
-	return append(read, write...), err
+	return lines, nil
+}
+
+// visitsOfACrowd is how often each of several visitors comes between two looks at
+// the clock.
+const visitsOfACrowd = 4
+
+// crowd makes one operation of many that run at once.
+func crowd(ops []func()) func() {
+	if len(ops) == 1 {
+		return ops[0]
+	}
+	return func() {
+		var wg sync.WaitGroup
+		for _, op := range ops {
+			wg.Go(func() {
+				for range visitsOfACrowd {
+					op()
+				}
+			})
+		}
+		wg.Wait()
+	}
 }
 
 // rawCalls returns what a read and a write of a session are without a session: one
@@ -101,23 +137,40 @@ func rawCalls(client rueidis.Client) (get, getAndSet func(), err error) {
 	return get, getAndSet, nil
 }
 
+// perVisit turns what a crowd took into what each visit took.
+func perVisit(r []result, visits float64) {
+	for i := range r {
+		for j := range r[i].ns {
+			r[i].ns[j] /= visits
+			r[i].allocs[j] /= visits
+		}
+	}
+}
+
 // besideRaw measures one page of each program beside a raw call, by the clock on
 // the wall: what counts here is waiting.
-func besideRaw(c config, what string, raw contestant, goal float64, apps []app, method string, page func(app) http.Handler) ([]line, error) {
-	all := []contestant{raw}
+func besideRaw(c config, size int, what string, raw contestant, goal float64, apps []app, method string, page func(app) http.Handler) ([]line, error) {
+	all := []contestant{{raw.name, crowd(slices.Repeat([]func(){raw.op}, size))}}
 	for _, a := range apps {
-		cookie, err := a.enter()
-		if err != nil {
-			return nil, err
+		var visits []func()
+		for range size {
+			cookie, err := a.enter()
+			if err != nil {
+				return nil, err
+			}
+			v := newVisitor(page(a), method, cookie)
+			if err := v.check(); err != nil {
+				return nil, fmt.Errorf("%s: %w", a.name, err)
+			}
+			visits = append(visits, v.visit)
 		}
-		v := newVisitor(page(a), method, cookie)
-		if err := v.check(); err != nil {
-			return nil, fmt.Errorf("%s: %w", a.name, err)
-		}
-		all = append(all, contestant{a.name, v.visit})
+		all = append(all, contestant{a.name, crowd(visits)})
 	}
 	began := time.Now()
 	r := measureBy(func() time.Duration { return time.Since(began) }, c, all)
+	if size > 1 {
+		perVisit(r, float64(size*visitsOfACrowd))
+	}
 	lines := beside(what, r, 0, 0)
 	over := r[1].over(r[0])
 	lines[0].goal = fmt.Sprintf("≤ %s × %s", digits(goal), raw.name)
