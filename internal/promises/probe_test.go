@@ -172,11 +172,20 @@ type probe struct {
 	backend
 	clock atomic.Int64
 	down  atomic.Bool // nothing gets through, from nobody
+	first *probe      // whose clock and state it shares; nil: it has its own
+}
+
+// tick returns the next moment.
+func (p *probe) tick() int64 {
+	if p.first != nil {
+		p = p.first
+	}
+	return p.clock.Add(1)
 }
 
 // do makes one call.
 func (p *probe) do(ctx context.Context, c call, apply func(context.Context) error) error {
-	if p.down.Load() {
+	if p.down.Load() || p.first != nil && p.first.down.Load() {
 		return errStore
 	}
 	tr := traceOf(ctx)
@@ -197,7 +206,7 @@ func (p *probe) traced(ctx context.Context, tr *trace, c *call, apply func(conte
 			what = f
 		}
 	}
-	c.began = p.clock.Add(1)
+	c.began = p.tick()
 	err := what(ctx, func(ctx context.Context) error {
 		err := apply(ctx)
 		tr.mu.Lock()
@@ -209,7 +218,7 @@ func (p *probe) traced(ctx context.Context, tr *trace, c *call, apply func(conte
 		return err
 	})
 	tr.mu.Lock()
-	c.err, c.ended = err, p.clock.Add(1)
+	c.err, c.ended = err, p.tick()
 	tr.mu.Unlock()
 	return err
 }

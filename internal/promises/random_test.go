@@ -26,8 +26,9 @@ var weights = map[kind]int{
 	logsOut: 1, ends: 1, endsUser: 1,
 }
 
-// Requests of one visitor at the same time, without any barrier, round after
-// round on whatever session the last one has left. After each round the sessions,
+// Requests of one visitor at the same time, without any barrier, at two instances
+// with connections of their own, round after round on whatever session the last
+// one has left. After each round the sessions,
 // the answers and the store are held to the same rules as in the orders that are
 // enumerated.
 func TestPromise01_RandomRounds(t *testing.T) {
@@ -42,10 +43,10 @@ func TestPromise01_RandomRounds(t *testing.T) {
 	if from == 0 {
 		from = uint64(time.Now().UnixNano())
 	}
-	for name, open := range openers {
+	for name, at := range places {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, open(t), nil)
+			w := newWorldAt(t, at(t), nil)
 			w.random(t, n*shares[name]/10, from)
 		})
 	}

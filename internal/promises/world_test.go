@@ -43,6 +43,8 @@ type world struct {
 	client    *http.Client
 	transport *http.Transport
 	listen    func() net.Listener              // nil: on the loopback interface
+	second    backend                          // the store of the second instance; nil: the probe's
+	sealed    bool                             // the sessions are in the cookies
 	guard     func(st store.Store) store.Store // between the Managers and the probe; nil: nothing
 
 	traces sync.Map // name → *trace
@@ -61,6 +63,28 @@ const slowStore = time.Minute
 func newWorld(tb testing.TB, st backend, opts *cloakroom.Options) *world {
 	tb.Helper()
 	w := prepareWorld(tb, st)
+	w.client.Timeout = time.Minute
+	w.start(tb, opts)
+	return w
+}
+
+// newWorldAt starts a deployment of which each instance has a store of its own.
+func newWorldAt(tb testing.TB, at *place, opts *cloakroom.Options) *world {
+	tb.Helper()
+	first, _ := at.open(tb)
+	w := prepareWorld(tb, first)
+	w.second, _ = at.open(tb)
+	w.client.Timeout = time.Minute
+	w.start(tb, opts)
+	return w
+}
+
+// newSealedWorld starts a deployment whose sessions are in their cookies, with
+// tombstones in st.
+func newSealedWorld(tb testing.TB, st backend, opts *cloakroom.Options) *world {
+	tb.Helper()
+	w := prepareWorld(tb, st)
+	w.sealed = true
 	w.client.Timeout = time.Minute
 	w.start(tb, opts)
 	return w
@@ -90,12 +114,21 @@ func (w *world) start(tb testing.TB, opts *cloakroom.Options) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	var st store.Store = w.probe
-	if w.guard != nil {
-		st = w.guard(st)
+	build := cloakroom.New
+	if w.sealed {
+		build = func(st store.Store, keys *keyring.Ring, o *cloakroom.Options) (*cloakroom.Manager, error) {
+			return cloakroom.NewSealed(keys, st, o)
+		}
 	}
-	for range 2 {
-		m, err := cloakroom.New(st, w.ring, &o)
+	for i := range 2 {
+		var st store.Store = w.probe
+		if i == 1 && w.second != nil {
+			st = &probe{backend: w.second, first: w.probe}
+		}
+		if w.guard != nil {
+			st = w.guard(st)
+		}
+		m, err := build(st, w.ring, &o)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -277,6 +310,23 @@ func idOf(cookie string) store.ID {
 	return sha256.Sum256(raw[5 : 5+32])
 }
 
+// id is the ID of the session that a cookie stands for or, sealed, carries.
+func (w *world) id(cookie string) store.ID {
+	if !w.sealed {
+		return idOf(cookie)
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(cookie)
+	if err != nil || len(raw) < 17 {
+		return store.ID{}
+	}
+	seal := w.ring.Purpose("cloakroom sealed session v1", cloakroom.DefaultCookieName, "")
+	plain, err := seal.OpenFor(raw[1:17], raw[17:], raw[:1])
+	if err != nil || len(plain) < 32 {
+		return store.ID{}
+	}
+	return sha256.Sum256(plain[:32])
+}
+
 // must sends a request that has to succeed.
 func (w *world) must(tb testing.TB, q request) answer {
 	tb.Helper()
@@ -327,7 +377,7 @@ func (w *world) live(id store.ID) (store.Record, bool) {
 func (w *world) nobody(cookie string) error { return w.nobodyAt(cookie, false, 0, 1) }
 
 func (w *world) nobodyAt(cookie string, direct bool, instances ...int) error {
-	id := idOf(cookie)
+	id := w.id(cookie)
 	rec, err := w.probe.backend.Get(context.Background(), id)
 	if !errors.Is(err, store.ErrEnded) && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("the store has a live record under an ended token: %+v, %v", rec, err)
