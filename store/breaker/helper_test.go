@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -130,16 +129,6 @@ func hang(ctx context.Context, _ string, _ store.ID) error {
 // fails returns the same error always.
 func fails(err error) func(context.Context, string, store.ID) error {
 	return func(context.Context, string, store.ID) error { return err }
-}
-
-// but lets these calls through, and does fault to all others.
-func but(fault func(context.Context, string, store.ID) error, ops ...string) func(context.Context, string, store.ID) error {
-	return func(ctx context.Context, op string, id store.ID) error {
-		if slices.Contains(ops, op) {
-			return nil
-		}
-		return fault(ctx, op, id)
-	}
 }
 
 func id(n int) store.ID { return sha256.Sum256(fmt.Append(nil, n)) }
