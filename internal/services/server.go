@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -271,10 +272,16 @@ func (s *Server) kill() {
 	if s.cmd == nil {
 		return
 	}
-	for _, pid := range s.processes() {
+	_ = sendStop(s.PID()) // so that it makes no child that the list would lack
+	pids := s.processes()
+	for _, pid := range pids {
 		_ = sendKill(pid)
 	}
 	<-s.exited
+	// PostgreSQL does not start while a child of the one before holds its memory.
+	for end := time.Now().Add(patience); slices.ContainsFunc(pids, alive) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	_ = s.output.Close()
 	s.cmd, s.stopped = nil, nil
 }
@@ -351,6 +358,14 @@ func (s *Server) processes() []int {
 		}
 	}
 	return list
+}
+
+// alive tells whether a process runs; one that has ended and that nobody has asked
+// about does not.
+func alive(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	_, rest, _ := bytes.Cut(b, []byte(") "))
+	return err == nil && !bytes.HasPrefix(rest, []byte("Z")) && !bytes.HasPrefix(rest, []byte("X"))
 }
 
 // Database makes a database, drops it at the end of the test and returns its URL.
