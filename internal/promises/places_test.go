@@ -35,6 +35,10 @@ type place struct {
 	// raw reads what is kept under the ID of a session, and writes it, behind the
 	// store's back.
 	raw rawAccess
+
+	// reads tells of stores whose connections are read all the time: in a bubble of
+	// testing/synctest no time would pass.
+	reads bool
 }
 
 // rawAccess is what somebody does who has the server: the parts of a record, be
@@ -170,7 +174,7 @@ func mariadbPlace(url string) *place {
 
 func redisPlace(url, prefix string) *place {
 	keys := &redisKeys{url: url, prefix: prefix}
-	return &place{raw: keys, dump: keys.dump, open: func(tb testing.TB) (backend, func()) {
+	return &place{raw: keys, dump: keys.dump, reads: true, open: func(tb testing.TB) (backend, func()) {
 		st, err := redisstore.Open(opening(tb), url, &redisstore.Options{Prefix: prefix})
 		if err != nil {
 			tb.Fatal(err)

@@ -276,8 +276,8 @@ func (m *memcachedItems) write(tb testing.TB, id store.ID, _ string, value []byt
 	}
 }
 
-// dump returns all keys, and what is under them.
-func (m *memcachedItems) dump(tb testing.TB) []byte {
+// ask sends a command that is answered in lines, up to END, and returns these.
+func (m *memcachedItems) ask(tb testing.TB, command string) (lines []string) {
 	tb.Helper()
 	conn, err := net.Dial("tcp", m.addr(tb))
 	if err != nil {
@@ -285,24 +285,46 @@ func (m *memcachedItems) dump(tb testing.TB) []byte {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Minute))
-	fmt.Fprint(conn, "lru_crawler metadump all\r\n")
+	fmt.Fprint(conn, command+"\r\n")
+	s := bufio.NewScanner(conn)
+	for s.Scan() && s.Text() != "END" {
+		lines = append(lines, s.Text())
+	}
+	if err := s.Err(); err != nil {
+		tb.Fatal(err)
+	}
+	return lines
+}
+
+// stats returns the server's own figures.
+func (m *memcachedItems) stats(tb testing.TB) map[string]string {
+	tb.Helper()
+	figures := map[string]string{}
+	for _, line := range m.ask(tb, "stats") {
+		if f := strings.Fields(line); len(f) == 3 {
+			figures[f[1]] = f[2]
+		}
+	}
+	return figures
+}
+
+// dump returns all keys, and what is under them.
+func (m *memcachedItems) dump(tb testing.TB) []byte {
+	tb.Helper()
 	c := memcache.New(m.addr(tb))
 	defer c.Close()
 	var all bytes.Buffer
-	lines := bufio.NewScanner(conn)
-	for lines.Scan() && lines.Text() != "END" {
-		name, _, ok := strings.Cut(strings.TrimPrefix(lines.Text(), "key="), " ")
-		if name, err = url.PathUnescape(name); !ok || err != nil {
-			tb.Fatalf("metadump: %q, %v", lines.Text(), err)
+	for _, line := range m.ask(tb, "lru_crawler metadump all") {
+		name, _, ok := strings.Cut(strings.TrimPrefix(line, "key="), " ")
+		name, err := url.PathUnescape(name)
+		if !ok || err != nil {
+			tb.Fatalf("metadump: %q, %v", line, err)
 		}
 		if strings.HasPrefix(name, m.prefix) {
 			all.WriteString(name + "\n")
 			all.Write(m.get(tb, c, name).Value)
 			all.WriteByte('\n')
 		}
-	}
-	if err := lines.Err(); err != nil {
-		tb.Fatal(err)
 	}
 	return all.Bytes()
 }

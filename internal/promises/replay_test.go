@@ -7,12 +7,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/store"
-	"github.com/cloakroom-dev/cloakroom/store/memstore"
 )
 
 // restart makes new instances on what the old ones have left: another process
@@ -150,77 +148,6 @@ func TestASVS_15_4_2_LoginsAtOnceKeepTheLimit(t *testing.T) {
 			t.Errorf("%d sessions, at most %d may be", got, limit)
 		}
 	})
-}
-
-// A clock that is wrong for a while, by an hour back or a year on: no session
-// lives past the deadline that it was given first, none that was ended comes back,
-// and none is ended because somebody's clock was ahead.
-func TestAttack_A43_Clocks(t *testing.T) {
-	stores := map[string]func(*testing.T) (backend, func()){}
-	memory, dir := memstore.New(nil), t.TempDir()
-	stores["memory"] = func(*testing.T) (backend, func()) { return memory, func() {} }
-	stores["sqlite"] = func(t *testing.T) (backend, func()) { return openSQLite(t, dir) }
-	for name, open := range stores {
-		var live, ended, renewed string
-		var first *world
-		// at runs f by a clock that is so far behind the beginning of time.
-		at := func(what string, clock time.Duration, f func(t *testing.T, w *world)) {
-			t.Run(name+", "+what, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					st, shut := open(t)
-					defer shut()
-					w := newBubbleOf(t, st, first)
-					defer w.close()
-					time.Sleep(clock)
-					f(t, w)
-				})
-			})
-		}
-		const login = 10 * time.Hour
-		at("right", login, func(t *testing.T, w *world) {
-			first = w
-			live, ended, renewed = w.login(t, "u", ""), w.login(t, "u", ""), w.login(t, "u", "")
-			w.must(t, request{method: "POST", path: "/logout", cookie: ended})
-			w.must(t, request{method: "POST", path: "/renew", cookie: renewed})
-		})
-		still := func(t *testing.T, w *world) {
-			w.must(t, request{method: "POST", path: "/update", cookie: live})
-			w.isNobody(t, ended)
-			rec, _ := w.live(idOf(live))
-			if rec.Expires.After(rec.Deadline) || !rec.Created.Equal(time.Date(2000, 1, 1, 10, 0, 0, 0, time.UTC)) {
-				t.Errorf("the record is now %+v", rec)
-			}
-		}
-		at("an hour back", login-time.Hour, func(t *testing.T, w *world) {
-			still(t, w)
-			w.isNobody(t, renewed) // not late: that would last for an hour
-		})
-		at("a year on", login+365*24*time.Hour, func(t *testing.T, w *world) {
-			w.isNobody(t, live)
-			w.isNobody(t, ended)
-			w.isNobody(t, renewed)
-		})
-		at("right again", login+29*time.Minute, still)
-		at("much later", login+58*time.Minute, still)
-		at("ten hours back", 0, func(t *testing.T, w *world) {
-			for range 33 * 4 { // it is used all the time, and still ends when it was to end
-				still(t, w)
-				time.Sleep(15 * time.Minute)
-			}
-			time.Sleep(time.Hour)
-			w.isNobody(t, live)
-		})
-	}
-}
-
-// newBubbleOf starts a deployment in a bubble with the keys of another one.
-func newBubbleOf(tb testing.TB, st backend, first *world) *world {
-	w := prepareBubble(tb, st)
-	if first != nil {
-		w.ring = first.ring
-	}
-	w.start(tb, nil)
-	return w
 }
 
 // forgetful is a store that loses a session, as one may that has to make room:

@@ -10,13 +10,29 @@ import (
 	"github.com/cloakroom-dev/cloakroom"
 )
 
-// timeless runs a test on every store in a bubble of its own.
+// timeless runs a test on every store in a bubble of its own, whose time begins
+// now: the servers' clocks go on as they are, and agree with nobody after a while.
 func timeless(t *testing.T, f func(t *testing.T, st backend)) {
-	for _, name := range []string{"memory", "sqlite"} {
+	for name, at := range places {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { f(t, openers[name](t)) })
+			inBubble(t, at(t), time.Now(), f)
 		})
 	}
+}
+
+// inBubble runs f in a bubble whose time begins as told.
+func inBubble(t *testing.T, here *place, begin time.Time, f func(t *testing.T, st backend)) {
+	var st backend
+	if here.reads {
+		st, _ = here.open(t)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(begin))
+		if st == nil {
+			st, _ = here.open(t)
+		}
+		f(t, st)
+	})
 }
 
 // A session whose time has run out while a slow request was at work has ended:
