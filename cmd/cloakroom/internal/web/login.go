@@ -3,11 +3,13 @@ package web
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/csrf"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/internal/problem"
 )
 
@@ -32,7 +34,7 @@ func document(u auth.User) userDoc {
 // loginPage shows the form, to whoever is signed in the page they asked for, and
 // before setup how to begin.
 func (s *Site) loginPage(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := bounded(r)
+	ctx, cancel := s.bounded(r)
 	defer cancel()
 	st, err := s.stage(ctx)
 	next := r.URL.Query().Get("next")
@@ -57,7 +59,23 @@ const (
 	settled
 )
 
+// stage asks the accounts. Where they do not answer, the service is still as far as
+// it was: who only wants the page to sign in gets it.
 func (s *Site) stage(ctx context.Context) (stage, error) {
+	now, err := s.askStage(ctx)
+	if err == nil {
+		s.reached.Store(int32(now))
+		return now, nil
+	}
+	last := stage(s.reached.Load())
+	if last == empty {
+		return empty, err
+	}
+	event.Log(ctx, s.Logger, slog.LevelError, event.UsersFailed, slog.String("op", "look for users"), event.Err(err))
+	return last, nil
+}
+
+func (s *Site) askStage(ctx context.Context) (stage, error) {
 	admin, err := s.Accounts.HasAdmin(ctx)
 	if err != nil || admin {
 		return settled, err

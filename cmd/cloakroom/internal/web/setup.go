@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -57,15 +58,16 @@ func (s *Site) setupPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Site) checkSetup(r *http.Request, token string) error {
-	ctx, cancel := bounded(r)
+	ctx, cancel := s.bounded(r)
 	defer cancel()
 	return s.Accounts.CheckSetup(ctx, token, time.Now())
 }
 
 // bounded is the context of a call of the accounts: a database that another program
-// has locked is a 503, and not a page that never comes.
-func bounded(r *http.Request) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(r.Context(), auth.DefaultUsersTimeout)
+// has locked, or a server that has gone silent, is a 503, and not a page that never
+// comes.
+func (s *Site) bounded(r *http.Request) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(r.Context(), cmp.Or(s.UsersTimeout, auth.DefaultUsersTimeout))
 }
 
 func (s *Site) showSetup(w http.ResponseWriter, r *http.Request, status int, v view) {
@@ -96,7 +98,7 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	claim, cancel := bounded(r)
+	claim, cancel := s.bounded(r)
 	defer cancel()
 	u, err := s.Accounts.ClaimSetup(claim, token, time.Now(), sqlusers.NewUser{Name: name, Password: phc})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom"
@@ -43,8 +44,8 @@ type Options struct {
 	// Unlisted says that the sessions cannot be listed, as they are in cookies.
 	Unlisted bool
 
-	// UsersTimeout bounds each call of the accounts at a guard; zero means the
-	// default of package auth.
+	// UsersTimeout bounds each call of the accounts; zero means the default of
+	// package auth.
 	UsersTimeout time.Duration
 
 	// PublicURL is where browsers see the service; "" for the address of each
@@ -76,6 +77,7 @@ type Site struct {
 	csrf    *csrf.Protection
 	pages   *pages
 	handler http.Handler
+	reached atomic.Int32 // the stage that was last seen
 }
 
 // New returns the service.
@@ -181,7 +183,9 @@ func programs(next http.Handler) http.Handler {
 
 // home leads on: to the profile, or to where it all begins.
 func (s *Site) home(w http.ResponseWriter, r *http.Request) {
-	switch st, err := s.stage(r.Context()); {
+	ctx, cancel := s.bounded(r)
+	defer cancel()
+	switch st, err := s.stage(ctx); {
 	case err != nil:
 		s.unavailable(w, r, "look for users", err)
 	case st == empty:
