@@ -1,0 +1,237 @@
+package main_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/faultproxy"
+	"github.com/cloakroom-dev/cloakroom/internal/services"
+)
+
+// outage is a service on a server of its own, which the test takes away.
+type outage struct {
+	crash
+	sessions bool // what is away are the sessions, perhaps among others
+	forgets  bool // a restart of it signs everybody out
+	admin    caller
+	ticket   ticket
+}
+
+// newOutage starts a service on a server of this kind. It keeps the accounts as
+// well where it can, and alone for "accounts".
+func newOutage(t *testing.T, name string) *outage {
+	t.Helper()
+	o := &outage{crash: crash{t: t, name: name, dir: t.TempDir()}, sessions: true}
+	o.args = []string{keyFile(t), "--store-timeout=1s", "--admin-listen=127.0.0.1:0"}
+	switch name {
+	case "postgres", "mariadb":
+		var durable []string
+		if name == "mariadb" {
+			durable = append(durable, "--innodb-flush-log-at-trx-commit=1")
+		}
+		o.db = services.Start(t, services.Kind(name), durable...)
+		o.args = append(o.args, "--store", o.db.URL(), "--users", o.db.URL())
+	case "redis":
+		o.db = services.Start(t, services.RedisKind, "--appendonly", "yes", "--appendfsync", "always")
+		o.args = append(o.args, "--store", o.db.URL())
+	case "memcached":
+		o.db, o.forgets = services.Start(t, services.MemcachedKind), true
+		o.args = append(o.args, "--store", o.db.URL())
+	case "accounts": // the sessions stay in SQLite
+		o.db, o.sessions = services.Start(t, services.PostgresKind), false
+		o.args = append(o.args, "--users", o.db.URL())
+	}
+	o.begin()
+	return o
+}
+
+// begin starts the service and signs somebody in.
+func (o *outage) begin() {
+	o.addUser("ada")
+	o.run()
+	o.admin = newCaller("http://" + o.s.logged(regexp.MustCompile(`"addr":"[\\"]*([0-9.:]+)[\\"]*,"serves":"health"`)))
+	o.ticket = o.in("ada")
+}
+
+// bound is how long a request may take while what it needs is away, generously:
+// one that waits without a deadline ends much later, if ever.
+const bound = 12 * time.Second
+
+// within asks and holds the answer against the bound.
+func (o *outage) within(c caller, want int, method, path, cookie, csrf, body string, header ...string) reply {
+	o.t.Helper()
+	begin := time.Now()
+	a, err := c.ask(method, path, cookie, csrf, body, header...)
+	if took := time.Since(begin); took > bound {
+		o.t.Errorf("%s: %s %s took %v", o.name, method, path, took)
+	}
+	if err != nil || a.status != want {
+		o.t.Errorf("%s: %s %s: %d, want %d: %v %.200s", o.name, method, path, a.status, want, err, a.body)
+	}
+	if want == http.StatusServiceUnavailable {
+		if len(a.header["Set-Cookie"]) > 0 {
+			o.t.Errorf("%s: %s %s: an outage touches the cookie: %v", o.name, method, path, a.header["Set-Cookie"])
+		}
+		if strings.Contains(a.body, "ada") || a.header.Get("Cache-Control") != "no-store" || a.header.Get("Retry-After") == "" && c.base == o.c.base {
+			o.t.Errorf("%s: %s %s: %v %s", o.name, method, path, a.header, a.body)
+		}
+	}
+	return a
+}
+
+var page = []string{"Accept", "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+// during checks what the service answers while the server is away.
+func (o *outage) during() {
+	o.t.Helper()
+	k := o.ticket.cookie
+	// Every guarded page, for browsers and for programs, and every change, all at
+	// once: the first open the circuit.
+	for range 2 {
+		var wg sync.WaitGroup
+		ask := func(method, path, cookie, csrf, body string, header ...string) {
+			wg.Go(func() { o.within(o.c, 503, method, path, cookie, csrf, body, header...) })
+		}
+		ask("GET", "/auth/session", k, "", "")
+		ask("GET", "/auth/profile", k, "", "", page...)
+		ask("GET", "/auth/sessions", k, "", "")
+		ask("GET", "/auth/sessions", k, "", "", page...)
+		ask("POST", "/auth/sessions/end-others", k, o.ticket.csrf, "{}")
+		ask("POST", "/auth/login", "", "", credentials("ada", goodPassword))
+		ask("POST", "/auth/login", k, o.ticket.csrf, credentials("ada", goodPassword))
+		if o.sessions {
+			ask("POST", "/auth/logout", k, o.ticket.csrf, "{}")
+		}
+		wg.Wait()
+	}
+	// What needs no session is there, and so is a refusal of what is none.
+	o.within(o.c, 200, "GET", "/auth/login", "", "", "", page...)
+	o.within(o.c, 303, "GET", "/", "", "", "", page...)
+	o.within(o.c, 401, "GET", "/auth/session", "", "", "")
+	o.within(o.c, 401, "GET", "/auth/session", k[:len(k)-1], "", "")
+	o.within(o.c, 404, "GET", "/nowhere", "", "", "", page...)
+	o.within(o.admin, 200, "GET", "/healthz", "", "", "")
+	o.within(o.admin, 503, "GET", "/readyz", "", "", "")
+}
+
+// logs counts lines of the log by their names.
+func (o *outage) logs(event string) int {
+	return strings.Count(o.s.stderr.String(), `"msg":"`+event+`"`)
+}
+
+// changed waits until the log has told n times that the store is down, and up.
+func (o *outage) changed(down, up int) {
+	o.t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && (o.logs("store_down") < down || o.logs("store_up") < up); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if d, u := o.logs("store_down"), o.logs("store_up"); d != down || u != up {
+		o.t.Errorf("%s: store_down %d times and store_up %d times in the log, want %d and %d", o.name, d, u, down, up)
+	}
+}
+
+// after waits until the service is ready and checks that nothing has happened.
+func (o *outage) after(want int) {
+	o.t.Helper()
+	var a reply
+	var err error
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if a, err = o.admin.ask("GET", "/readyz", "", "", ""); err == nil && a.status == http.StatusOK {
+			break
+		}
+	}
+	if err != nil || a.status != http.StatusOK {
+		o.t.Fatalf("%s: the service is not ready again: %d, %v", o.name, a.status, err)
+	}
+	if status := o.certain(o.ticket); status != want {
+		o.t.Errorf("%s: after the outage the session answers %d, want %d", o.name, status, want)
+	}
+	o.ticket = o.in("ada") // and signing in works
+}
+
+// TestPromise07_AnOutageIsNoLogout: while the server behind the service is frozen,
+// or killed, no page is shown and nobody is signed out; when it is back, all is
+// as before, and the service was not restarted.
+func TestPromise07_AnOutageIsNoLogout(t *testing.T) {
+	for _, name := range []string{"postgres", "mariadb", "redis", "memcached", "accounts"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newOutage(t, name)
+			pid, changes := o.s.cmd.Process.Pid, 0
+			if o.sessions {
+				changes = 1
+			}
+			o.within(o.c, 200, "GET", "/auth/login", "", "", "", page...)
+			o.within(o.admin, 200, "GET", "/readyz", "", "", "")
+
+			o.db.Freeze(t)
+			o.during()
+			o.changed(changes, 0)
+			o.db.Thaw(t)
+			o.after(http.StatusOK)
+			o.changed(changes, changes)
+
+			o.db.Kill(t)
+			o.during()
+			o.changed(2*changes, changes)
+			o.db.Start(t)
+			want := http.StatusOK
+			if o.forgets { // as the page of package memcachestore says
+				want = http.StatusUnauthorized
+			}
+			o.after(want)
+			o.changed(2*changes, 2*changes)
+			if o.s.cmd.Process.Pid != pid || o.s.cmd.ProcessState != nil {
+				t.Error("the service was restarted")
+			}
+		})
+	}
+}
+
+// TestASVS_16_5_2_AnOpenCircuitAsksNobody: once the circuit is open, requests are
+// answered without a word to the store, but for a probe now and then.
+func TestASVS_16_5_2_AnOpenCircuitAsksNobody(t *testing.T) {
+	for _, kind := range []services.Kind{services.RedisKind, services.PostgresKind} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			o := &outage{crash: crash{t: t, name: string(kind), dir: t.TempDir(), db: services.Start(t, kind)}}
+			proxy := faultproxy.New(t, o.db.Addr())
+			o.args = []string{keyFile(t), "--store-timeout=1s", "--admin-listen=127.0.0.1:0", "--store", o.db.URLAt(proxy.Addr())}
+			o.begin()
+			const crowd, each = 8, 50
+			visitors := make([]ticket, crowd)
+			for i := range visitors {
+				visitors[i] = o.in("ada")
+			}
+			proxy.Set(faultproxy.Fault{Refuse: true})
+			for _, v := range visitors {
+				o.within(o.c, 503, "GET", "/auth/session", v.cookie, "", "")
+			}
+			if o.logs("store_down") == 0 {
+				t.Fatal("eight visitors have failed, and the circuit is closed")
+			}
+			before := proxy.Connections()
+			var wg sync.WaitGroup
+			for _, v := range visitors {
+				wg.Go(func() {
+					for range each {
+						o.within(o.c, 503, "GET", "/auth/session", v.cookie, "", "")
+					}
+				})
+			}
+			wg.Wait()
+			if asked := proxy.Connections() - before; asked > crowd*each/8 {
+				t.Errorf("%s: %d requests tried to reach the store %d times", o.name, crowd*each, asked)
+			} else {
+				t.Logf("%s: %d requests with an open circuit tried to reach the store %d times", o.name, crowd*each, asked)
+			}
+			proxy.Heal()
+			o.after(http.StatusOK)
+			o.changed(1, 1)
+		})
+	}
+}
