@@ -1,7 +1,9 @@
 package mariadb
 
 import (
+	"crypto/tls"
 	"errors"
+	"net"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -66,6 +68,17 @@ func isDone(err error) bool {
 	return false
 }
 
+// isLink tells whether an error is of the connection: to make it, or lost.
+func isLink(err error) bool {
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	return errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, mysql.ErrNoTLS)
+}
+
 // rules returns what errors mean.
 func rules(password string) server.Rules {
 	return server.Rules{
@@ -96,7 +109,8 @@ func rules(password string) server.Rules {
 func describe(err error, secrets ...string) error {
 	my, isMy := errors.AsType[*mysql.MySQLError](err)
 	patience := server.Patience(err)
-	if !isMy && patience == nil {
+	link := isLink(err)
+	if !isMy && !link && patience == nil {
 		return err // not of the server: a SchemaError, an error of whoever wrote
 	}
 	e := &server.Error{Text: "mariadb: " + server.OneLine(err, secrets...)}

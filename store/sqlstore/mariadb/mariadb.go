@@ -91,10 +91,10 @@ func Open(ctx context.Context, url string, opts *Options) (*DB, error) {
 func (db *DB) checkServer(ctx context.Context) error {
 	var packet int
 	if err := db.pool.DB().QueryRowContext(ctx, "SELECT @@max_allowed_packet").Scan(&packet); err != nil {
-		return fmt.Errorf("mariadb: open: %w", db.pool.Describe(err))
+		return db.pool.Describe(err)
 	}
 	if packet < minPacket {
-		return fmt.Errorf("mariadb: open: the server's max_allowed_packet is %d bytes: set it to %d at least", packet, minPacket)
+		return fmt.Errorf("mariadb: the server's max_allowed_packet is %d bytes: set it to %d at least", packet, minPacket)
 	}
 	return nil
 }

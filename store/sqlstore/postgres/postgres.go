@@ -68,6 +68,9 @@ func Open(ctx context.Context, url string, opts *Options) (*DB, error) {
 	connector := stdlib.GetConnector(*config, stdlib.OptionShouldPing(stale))
 	db := &DB{user: config.User, known: config.Password != "" || hasCertificate(config)}
 	db.pool = server.Open(connector, limits, rules(config.Password))
+	if err := db.pool.DB().PingContext(ctx); err != nil {
+		return nil, errors.Join(db.pool.Describe(err), db.pool.Close())
+	}
 	if db.store, err = sqlstore.New(ctx, db); err != nil {
 		return nil, errors.Join(err, db.pool.Close())
 	}

@@ -118,7 +118,9 @@ func (p *Pool) Close() error { return p.db.Close() }
 // attempts is how often at most something is run that the server undoes.
 const attempts = 100
 
-// again calls f until the server has not undone it.
+// again calls f until the server has not undone it. driver.ErrBadConn is the
+// other error after which f may run again: both drivers return it only if no
+// byte of the statement was written.
 func (p *Pool) again(ctx context.Context, f func() error) error {
 	for n := 1; ; n++ {
 		err := f()
@@ -128,7 +130,7 @@ func (p *Pool) again(ctx context.Context, f func() error) error {
 		case p.rules.ReadOnly(err):
 			p.renew()
 			return p.rules.Describe(err)
-		case !p.rules.Undone(err) || n == attempts:
+		case !p.rules.Undone(err) && !errors.Is(err, driver.ErrBadConn) || n == attempts:
 			return p.rules.Describe(err)
 		}
 		// Two that were in each other's way are not to meet again.
@@ -152,26 +154,43 @@ func (p *Pool) renew() {
 	p.db.SetMaxIdleConns(p.conns)
 }
 
-// Exec runs one statement, committed by itself; see [sqlstore.DB].
-//
-// Package sql runs a statement again on another connection when the driver says
-// driver.ErrBadConn, which both drivers say only if no byte of it was written.
+// settle is how long a caller whose context has ended waits for a statement that
+// was sent. It takes a fraction of that, and to know what became of it is worth
+// it: whoever reads the record to find out could read it too early. Only a server
+// or a link that hangs leaves the question open.
+const settle = 250 * time.Millisecond
+
+// Exec runs one statement, committed by itself; see [sqlstore.DB]. Waiting for a
+// connection ends with ctx, and what was sent is waited for a little longer.
 func (p *Pool) Exec(ctx context.Context, query string, args ...any) (n int, err error) {
 	err = p.again(ctx, func() error {
-		var res sql.Result
-		res, err := p.db.ExecContext(ctx, query, args...)
-		if err != nil && p.nothing(query, err) {
-			n = 0
-			return nil
-		}
+		conn, err := p.db.Conn(ctx)
 		if err != nil {
 			return err
 		}
-		rows, err := res.RowsAffected()
-		n = int(rows)
+		defer conn.Close()
+		sent, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(ctx, func() { time.AfterFunc(settle, cancel) })()
+		n, err = p.exec(sent, conn, query, args)
+		if sent.Err() != nil {
+			return ctx.Err()
+		}
 		return err
 	})
 	return n, err
+}
+
+func (p *Pool) exec(ctx context.Context, conn *sql.Conn, query string, args []any) (int, error) {
+	res, err := conn.ExecContext(ctx, query, args...)
+	if err != nil {
+		if p.nothing(query, err) {
+			err = nil
+		}
+		return 0, err
+	}
+	n, err := res.RowsAffected()
+	return int(n), err
 }
 
 func (p *Pool) nothing(query string, err error) bool {
