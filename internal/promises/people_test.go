@@ -22,89 +22,83 @@ import (
 func TestASVS_7_1_2_TwentyLoginsAtOnce(t *testing.T) {
 	t.Parallel()
 	const limit, logins = 3, 20
-	for name, at := range places {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorldAt(t, at(t), &cloakroom.Options{MaxSessions: limit, StoreTimeout: slowStore})
-			times := 2
-			if *prove {
-				times = 50
-			}
-			for range times {
-				user := w.fresh("u")
-				var wg sync.WaitGroup
-				var cookies sync.Map
-				for i := range logins {
-					wg.Go(func() {
-						q := post("/login", "user", user)
-						q.at = i % 2
-						if a := w.do(q); a.ok() {
-							cookies.Store(a.cookie, true)
-						} else if a.refusal() != nil || a.detail() != "Session ended" { // by later ones
-							t.Errorf("login: %v", a)
-						}
-					})
-				}
-				wg.Wait()
-				if got := len(w.sessions(t, user)); got != limit {
-					t.Errorf("%d sessions live, the limit is %d", got, limit)
-				}
-				in := 0
-				for c := range cookies.Range {
-					if w.do(request{at: 1, method: "GET", path: "/me", cookie: c.(string)}).ok() {
-						in++
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, &cloakroom.Options{MaxSessions: limit, StoreTimeout: slowStore})
+		times := 2
+		if *prove {
+			times = 50
+		}
+		for range times {
+			user := w.fresh("u")
+			var wg sync.WaitGroup
+			var cookies sync.Map
+			for i := range logins {
+				wg.Go(func() {
+					q := post("/login", "user", user)
+					q.at = i % 2
+					if a := w.do(q); a.ok() {
+						cookies.Store(a.cookie, true)
+					} else if a.refusal() != nil || a.detail() != "Session ended" { // by later ones
+						t.Errorf("login: %v", a)
 					}
-				}
-				if in != limit {
-					t.Errorf("%d of %d cookies are signed in, the limit is %d", in, logins, limit)
-				}
-				time.Sleep(2 * time.Millisecond)
-				last := w.login(t, user, "")
-				if got := w.sessions(t, user); len(got) != limit || !w.do(request{method: "GET", path: "/me", cookie: last}).ok() {
-					t.Errorf("one login more: %d sessions", len(got))
+				})
+			}
+			wg.Wait()
+			if got := len(w.sessions(t, user)); got != limit {
+				t.Errorf("%d sessions live, the limit is %d", got, limit)
+			}
+			in := 0
+			for c := range cookies.Range {
+				if w.do(request{at: 1, method: "GET", path: "/me", cookie: c.(string)}).ok() {
+					in++
 				}
 			}
-		})
-	}
+			if in != limit {
+				t.Errorf("%d of %d cookies are signed in, the limit is %d", in, logins, limit)
+			}
+			time.Sleep(2 * time.Millisecond)
+			last := w.login(t, user, "")
+			if got := w.sessions(t, user); len(got) != limit || !w.do(request{method: "GET", path: "/me", cookie: last}).ok() {
+				t.Errorf("one login more: %d sessions", len(got))
+			}
+		}
+	})
 }
 
 // An end of all ends all, at every instance, and those of nobody else; an end of
 // the others leaves the one from which it was asked for.
 func TestASVS_7_4_2_EndOfAllAtEveryInstance(t *testing.T) {
 	t.Parallel()
-	for name, at := range places {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorldAt(t, at(t), nil)
-			user, other := w.fresh("u"), w.login(t, w.fresh("other"), "")
-			var cookies []string
-			for i := range 6 {
-				q := post("/login", "user", user)
-				q.at = i % 2
-				cookies = append(cookies, w.must(t, q).cookie)
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, nil)
+		user, other := w.fresh("u"), w.login(t, w.fresh("other"), "")
+		var cookies []string
+		for i := range 6 {
+			q := post("/login", "user", user)
+			q.at = i % 2
+			cookies = append(cookies, w.must(t, q).cookie)
+		}
+		kept := cookies[2]
+		if n, err := w.instances[1].m.EndUser(t.Context(), user, idOf(kept)); n != 5 || err != nil { // ASVS 7.4.3
+			t.Errorf("an end of the others ended %d, %v", n, err)
+		}
+		for _, c := range cookies {
+			a := w.do(request{method: "GET", path: "/me", cookie: c})
+			if a.ok() != (c == kept) {
+				t.Errorf("kept %t: %v", c == kept, a)
 			}
-			kept := cookies[2]
-			if n, err := w.instances[1].m.EndUser(t.Context(), user, idOf(kept)); n != 5 || err != nil { // ASVS 7.4.3
-				t.Errorf("an end of the others ended %d, %v", n, err)
+		}
+		w.must(t, post("/admin/enduser", "user", user))
+		for _, c := range cookies {
+			if err := w.nobody(c); err != nil {
+				t.Error(err)
 			}
-			for _, c := range cookies {
-				a := w.do(request{method: "GET", path: "/me", cookie: c})
-				if a.ok() != (c == kept) {
-					t.Errorf("kept %t: %v", c == kept, a)
-				}
-			}
-			w.must(t, post("/admin/enduser", "user", user))
-			for _, c := range cookies {
-				if err := w.nobody(c); err != nil {
-					t.Error(err)
-				}
-			}
-			if got := w.sessions(t, user); len(got) != 0 {
-				t.Errorf("%d are listed", len(got))
-			}
-			w.must(t, request{at: 1, method: "GET", path: "/me", cookie: other})
-		})
-	}
+		}
+		if got := w.sessions(t, user); len(got) != 0 {
+			t.Errorf("%d are listed", len(got))
+		}
+		w.must(t, request{at: 1, method: "GET", path: "/me", cookie: other})
+	})
 }
 
 // Sessions of one user come and go at two instances: logins, renewals, logouts and
@@ -113,81 +107,75 @@ func TestASVS_7_4_2_EndOfAllAtEveryInstance(t *testing.T) {
 func TestASVS_15_4_2_EndOfAllAmongLogins(t *testing.T) {
 	t.Parallel()
 	const clients, limit = 8, 4
-	for name, at := range places {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorldAt(t, at(t), &cloakroom.Options{MaxSessions: limit, StoreTimeout: slowStore})
-			steps := 12
-			if *prove {
-				steps = 200
-			}
-			user := w.fresh("u")
-			var mu sync.Mutex
-			answered := map[string]bool{} // the cookies of everything that was answered
-			var wg sync.WaitGroup
-			for i := range clients {
-				wg.Go(func() {
-					rng := mathrand.New(mathrand.NewPCG(uint64(i), 7))
-					cookie := ""
-					for range steps {
-						q := request{at: rng.IntN(2), method: "POST", path: "/login", form: url.Values{"user": {user}}, cookie: cookie}
-						switch n := rng.IntN(10); {
-						case n < 3 && cookie != "":
-							q.path = "/renew"
-						case n == 3 && cookie != "":
-							q.path = "/logout"
-						case n == 4:
-							mu.Lock()
-							before := make([]string, 0, len(answered))
-							for c := range answered {
-								before = append(before, c)
-							}
-							clear(answered)
-							mu.Unlock()
-							q.path, q.cookie = "/admin/enduser", ""
-							if a := w.do(q); !a.ok() {
-								t.Errorf("an end of all: %v", a)
-								return
-							}
-							for _, c := range before {
-								if _, live := w.live(idOf(c)); live {
-									t.Error("a session outlived an end of all")
-								}
-							}
-							continue
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, &cloakroom.Options{MaxSessions: limit, StoreTimeout: slowStore})
+		steps := 12
+		if *prove {
+			steps = 200
+		}
+		user := w.fresh("u")
+		var mu sync.Mutex
+		answered := map[string]bool{} // the cookies of everything that was answered
+		var wg sync.WaitGroup
+		for i := range clients {
+			wg.Go(func() {
+				rng := mathrand.New(mathrand.NewPCG(uint64(i), 7))
+				cookie := ""
+				for range steps {
+					q := request{at: rng.IntN(2), method: "POST", path: "/login", form: url.Values{"user": {user}}, cookie: cookie}
+					switch n := rng.IntN(10); {
+					case n < 3 && cookie != "":
+						q.path = "/renew"
+					case n == 3 && cookie != "":
+						q.path = "/logout"
+					case n == 4:
+						mu.Lock()
+						before := make([]string, 0, len(answered))
+						for c := range answered {
+							before = append(before, c)
 						}
-						a := w.do(q)
-						if !a.ok() && a.status != http.StatusConflict && a.status != http.StatusUnauthorized {
-							t.Errorf("%s: %v", q.path, a)
+						clear(answered)
+						mu.Unlock()
+						q.path, q.cookie = "/admin/enduser", ""
+						if a := w.do(q); !a.ok() {
+							t.Errorf("an end of all: %v", a)
 							return
 						}
-						if cookie = a.cookie; a.ok() && cookie != "" {
-							mu.Lock()
-							answered[cookie] = true
-							mu.Unlock()
+						for _, c := range before {
+							if _, live := w.live(idOf(c)); live {
+								t.Error("a session outlived an end of all")
+							}
 						}
+						continue
 					}
-				})
-			}
-			wg.Wait()
-			if got := len(w.sessions(t, user)); got > limit {
-				t.Errorf("%d sessions live, the limit is %d", got, limit)
-			}
-		})
-	}
+					a := w.do(q)
+					if !a.ok() && a.status != http.StatusConflict && a.status != http.StatusUnauthorized {
+						t.Errorf("%s: %v", q.path, a)
+						return
+					}
+					if cookie = a.cookie; a.ok() && cookie != "" {
+						mu.Lock()
+						answered[cookie] = true
+						mu.Unlock()
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if got := len(w.sessions(t, user)); got > limit {
+			t.Errorf("%d sessions live, the limit is %d", got, limit)
+		}
+	})
 }
 
 // Sixty-four users at once, at two instances with connections of their own: each
 // page is the caller's own.
 func TestAttack_A56_EachPageIsTheCallersOwn(t *testing.T) {
 	t.Parallel()
-	for name, at := range places {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorldAt(t, at(t), nil)
-			w.crowd(t, 64, 5)
-		})
-	}
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, nil)
+		w.crowd(t, 64, 5)
+	})
 }
 
 // Cookies of any content, at pages that need a session, that do not, at the login

@@ -76,8 +76,8 @@ func TestPromise01_EveryOrderOfThreeRequests(t *testing.T) {
 		{logsInSet, logsOut, ends},
 		{sets, updates, logsOut},
 	}
-	onEach(t, func(t *testing.T, st backend) {
-		w := newWorld(t, st, nil)
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, nil)
 		orders := 0
 		for i, cast := range casts {
 			if !mine(t, i) {
@@ -97,9 +97,9 @@ func TestPromise01_EveryOrderOfThreeRequests(t *testing.T) {
 // the page of a change that was not made.
 func TestAttack_A01_SlowRequestAndLogout(t *testing.T) {
 	t.Parallel()
-	onEach(t, func(t *testing.T, st backend) {
+	onEachPair(t, func(t *testing.T, here *place) {
 		var log events
-		w := newWorld(t, st, &cloakroom.Options{StoreTimeout: slowStore, Logger: slog.New(&log)})
+		w := newWorldAt(t, here, &cloakroom.Options{StoreTimeout: slowStore, Logger: slog.New(&log)})
 		for _, end := range []kind{logsOut, ends, endsUser, renews, logsIn} {
 			for _, path := range []string{"/read", "/set", "/update", "/renew", "/roles"} {
 				t.Run(fmt.Sprintf("%s during %s", end, path), func(t *testing.T) {

@@ -36,8 +36,8 @@ func TestPromise02_EveryOrderOfWriters(t *testing.T) {
 func TestAttack_A03_TwoHundredRequestsAtOnce(t *testing.T) {
 	t.Parallel()
 	const requests = 200
-	onEach(t, func(t *testing.T, st backend) {
-		w := newWorld(t, st, nil)
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, nil)
 		cookie := w.login(t, "u", "")
 		var wg sync.WaitGroup
 		for i := range requests {
@@ -73,8 +73,8 @@ func TestAttack_A03_TwoHundredRequestsAtOnce(t *testing.T) {
 func TestPromise02_WritersAcrossRenewals(t *testing.T) {
 	t.Parallel()
 	const writers, writes, renewals = 6, 20, 12
-	onEach(t, func(t *testing.T, st backend) {
-		w := newWorld(t, st, nil)
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, nil)
 		user := w.fresh("u")
 		var current atomic.Value
 		current.Store(w.login(t, user, ""))

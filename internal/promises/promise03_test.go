@@ -33,8 +33,8 @@ func (w *world) sessions(tb testing.TB, user string) []store.ID {
 // old one is nobody at once, on both instances.
 func TestASVS_7_2_4_AProofOfIdentityChangesTheToken(t *testing.T) {
 	t.Parallel()
-	onEach(t, func(t *testing.T, st backend) {
-		w := newWorld(t, st, nil)
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, nil)
 		before := w.must(t, request{method: "POST", path: "/set", form: url.Values{"open": {""}, "name": {"cart"}, "value": {"hat"}}})
 		cookie := before.cookie
 		for _, q := range []request{
@@ -71,8 +71,8 @@ func TestASVS_7_2_4_AProofOfIdentityChangesTheToken(t *testing.T) {
 // end: it stays dead, the new one works, and there is one session.
 func TestAttack_A02_OldTokenAfterRotation(t *testing.T) {
 	t.Parallel()
-	onEach(t, func(t *testing.T, st backend) {
-		w := newWorld(t, st, nil)
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, nil)
 		for _, path := range []string{"/read", "/set", "/update", "/renew", "/roles"} {
 			user := w.fresh("u")
 			old := w.login(t, user, "")
@@ -106,8 +106,8 @@ func (w *world) forge(audience string, token [32]byte) string {
 // its shape and wherever it stands, not even one that is well signed.
 func TestAttack_A04_ChosenTokens(t *testing.T) {
 	t.Parallel()
-	onEach(t, func(t *testing.T, st backend) {
-		w := newWorld(t, st, nil)
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, nil)
 		signed := w.forge("", [32]byte{7})
 		if idOf(signed) == (store.ID{}) {
 			t.Fatal("the forged token has no shape")
@@ -205,8 +205,8 @@ func TestPromise03_LateTokens(t *testing.T) {
 // the visitor is still signed in, with everything that was acknowledged.
 func TestAttack_A46_TwentyRequestsDuringARenewal(t *testing.T) {
 	t.Parallel()
-	onEach(t, func(t *testing.T, st backend) {
-		w := newWorld(t, st, nil)
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, nil)
 		for round, path := range slices.Repeat([]string{"/renew", "/login", "/roles"}, 4) {
 			user := w.fresh("u")
 			old := w.login(t, user, "")

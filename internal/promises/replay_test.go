@@ -126,8 +126,8 @@ func TestASVS_7_4_1_LogoutEndsTheSessionOnTheServer(t *testing.T) {
 func TestASVS_15_4_2_LoginsAtOnceKeepTheLimit(t *testing.T) {
 	t.Parallel()
 	const limit, logins = 3, 60
-	onEach(t, func(t *testing.T, st backend) {
-		w := newWorld(t, st, &cloakroom.Options{MaxSessions: limit, StoreTimeout: slowStore})
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, &cloakroom.Options{MaxSessions: limit, StoreTimeout: slowStore})
 		user := w.fresh("u")
 		mine := w.login(t, user, "")
 		var wg sync.WaitGroup

@@ -34,6 +34,17 @@ func onEach(t *testing.T, f func(t *testing.T, st backend)) {
 	}
 }
 
+// onEachPair runs a test on every place, for instances with a store of their own
+// each.
+func onEachPair(t *testing.T, f func(t *testing.T, here *place)) {
+	for name, at := range places {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, at(t))
+		})
+	}
+}
+
 // world is a deployment: one store, one key ring, and two instances of the same
 // program that share them.
 type world struct {
