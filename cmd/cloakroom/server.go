@@ -31,6 +31,10 @@ const (
 	// stopTimeout is how long running requests may take to finish at the end.
 	stopTimeout = 10 * time.Second
 
+	// arriveTimeout is how long a connection that was taken before the end may take
+	// to say what it wants; a browser opens some that say nothing.
+	arriveTimeout = 250 * time.Millisecond
+
 	// healthTimeout is how long a store may take to show that it is there.
 	healthTimeout = 2 * time.Second
 )
@@ -96,12 +100,49 @@ func (l listening) serve() error {
 	return l.srv.Serve(l.ln)
 }
 
+// arrivals are the connections from which no request has been read yet.
+// http.Server.Shutdown closes them without an answer as soon as one is: who was
+// let in a moment before the end would lose the request.
+type arrivals struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+// note is an http.Server.ConnState.
+func (a *arrivals) note(c net.Conn, s http.ConnState) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s == http.StateNew {
+		a.conns[c] = struct{}{}
+	} else {
+		delete(a.conns, c)
+	}
+}
+
+// wait returns when there are none, or the time is up. A state changes a moment
+// after what it tells of, hence the pause on both sides.
+func (a *arrivals) wait() {
+	const moment = 5 * time.Millisecond
+	for end := time.Now().Add(arriveTimeout); ; {
+		time.Sleep(moment)
+		a.mu.Lock()
+		n := len(a.conns)
+		a.mu.Unlock()
+		if n == 0 || time.Now().After(end) {
+			break
+		}
+	}
+	time.Sleep(moment)
+}
+
 // serveAll serves until ctx ends or a server fails, and then lets running
-// requests finish. stop is called before that, so that a second signal ends the
-// program at once.
+// requests finish, those that are just arriving among them. stop is called before
+// that, so that a second signal ends the program at once.
 func serveAll(ctx context.Context, stop func(), servers []listening) error {
 	failed := make(chan error, len(servers))
+	arriving := &arrivals{conns: map[net.Conn]struct{}{}}
 	for _, l := range servers {
+		l.srv.ConnState = arriving.note
 		go func() { failed <- l.serve() }()
 	}
 	var err error
@@ -110,6 +151,10 @@ func serveAll(ctx context.Context, stop func(), servers []listening) error {
 	case err = <-failed:
 	}
 	stop()
+	for _, l := range servers {
+		l.ln.Close() // nobody new
+	}
+	arriving.wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
