@@ -256,11 +256,11 @@ func away(a reply, err error) (bool, error) {
 // run starts the service if it is not running, on the same port each time.
 func (k *crash) run() {
 	k.t.Helper()
-	k.s = start(k.t, k.dir, k.args...)
 	if k.c.base == "" {
-		k.c = newCaller(k.s.URL)
-		k.args = append(k.args, "--listen="+strings.TrimPrefix(k.s.URL, "http://"))
+		addr := freePort(k.t)
+		k.c, k.args = newCaller("http://"+addr), append(k.args, "--listen="+addr)
 	}
+	k.s = start(k.t, k.dir, k.args...)
 }
 
 // certain asks until the answer is no 503: a store that was killed is found again
