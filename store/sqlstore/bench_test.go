@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"database/sql"
 	"testing"
 
 	"github.com/cloakroom-dev/cloakroom/store"
@@ -19,6 +20,60 @@ func fill(tb testing.TB, db sqlstore.DB, n int) {
 	})
 	if err != nil {
 		tb.Fatal(err)
+	}
+}
+
+// BenchmarkServer measures a read and a write beside the same statements through
+// the same driver and pool, with nothing around them.
+func BenchmarkServer(b *testing.B) {
+	for i, k := range kinds {
+		if k.name == "sqlite" {
+			continue // package sqlite has its own
+		}
+		db := openKind(b, i)
+		s := db.Store()
+		r := record("alice")
+		r.Data = make([]byte, 300)
+		r = put(b, s, r)
+		b.Run(k.name+"/get/raw", func(b *testing.B) {
+			query := db.Dialect().SQL("SELECT version, user_id, data FROM cloakroom_session WHERE id = ?")
+			for b.Loop() {
+				var (
+					version int64
+					user    string
+					data    []byte
+				)
+				if err := db.Reader().QueryRowContext(b.Context(), query, r.ID[:]).Scan(&version, &user, &data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(k.name+"/get/store", func(b *testing.B) {
+			for b.Loop() {
+				if _, err := s.Get(b.Context(), r.ID); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(k.name+"/put/raw", func(b *testing.B) {
+			query := db.Dialect().SQL("UPDATE cloakroom_session SET info = ?, data = ? WHERE id = ?")
+			raw := db.Reader().(*sql.DB)
+			for b.Loop() {
+				r.Data[0]++
+				if _, err := raw.ExecContext(b.Context(), query, r.Info, r.Data, r.ID[:]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(k.name+"/put/store", func(b *testing.B) {
+			for b.Loop() {
+				r.Data[0]++
+				if err := s.Put(b.Context(), r); err != nil {
+					b.Fatal(err)
+				}
+				r.Version++
+			}
+		})
 	}
 }
 

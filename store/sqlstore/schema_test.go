@@ -1,6 +1,8 @@
 package sqlstore_test
 
 import (
+	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -154,5 +156,64 @@ func TestDialect(t *testing.T) {
 			}()
 			d.SQL(bad)
 		}()
+	}
+}
+
+// killed is a database on which a migration meets its end before the statement
+// with a number.
+type killed struct {
+	sqlstore.DB
+	left int
+}
+
+var errKilled = errors.New("killed")
+
+func (k *killed) Migrate(ctx context.Context, f func(context.Context, sqlstore.Queryer) error) error {
+	return k.DB.Migrate(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+		return f(ctx, mortal{tx, k})
+	})
+}
+
+type mortal struct {
+	sqlstore.Queryer
+	db *killed
+}
+
+func (m mortal) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if m.db.left--; m.db.left < 0 {
+		return nil, errKilled
+	}
+	return m.Queryer.ExecContext(ctx, query, args...)
+}
+
+// TestSchemaKilled: a program that ends between any two statements of a migration
+// leaves what the next one finishes, each statement once.
+func TestSchemaKilled(t *testing.T) { each(t, proveSchemaKilled) }
+
+func proveSchemaKilled(t *testing.T, db database) {
+	for at := 0; ; at++ {
+		table := fmt.Sprint("things", at)
+		s := sqlstore.Schema{Component: table, Versions: [][]string{
+			{"CREATE TABLE " + table + " (id {int} NOT NULL PRIMARY KEY, n {int} NOT NULL){table}", "INSERT INTO " + table + " VALUES (1, 0)",
+				"CREATE INDEX " + table + "_n ON " + table + " (n)"},
+			{"UPDATE " + table + " SET n = n + 1", "ALTER TABLE " + table + " ADD COLUMN m {int} NOT NULL DEFAULT 7", "UPDATE " + table + " SET n = n + 10, m = m + 1"},
+		}}
+		err := s.Apply(t.Context(), &killed{db, at})
+		if err != nil && !errors.Is(err, errKilled) {
+			t.Fatalf("killed before statement %d: %v", at, err)
+		}
+		if err := s.Apply(t.Context(), db); err != nil {
+			t.Fatalf("after it was killed before statement %d: %v", at, err)
+		}
+		var n, m int
+		if err := db.Reader().QueryRowContext(t.Context(), "SELECT n, m FROM "+table).Scan(&n, &m); err != nil || n != 11 || m != 8 {
+			t.Errorf("killed before statement %d: n is %d and m is %d, %v, want 11 and 8", at, n, m, err)
+		}
+		if got := version(t, db, table); got != 2 {
+			t.Errorf("killed before statement %d: version %d, want 2", at, got)
+		}
+		if err == nil {
+			return // it lived to its end
+		}
 	}
 }

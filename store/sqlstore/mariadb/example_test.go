@@ -1,0 +1,34 @@
+package mariadb_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/mariadb"
+)
+
+func Example() {
+	ctx := context.Background()
+	db, err := mariadb.Open(ctx, "mysql://cloakroom:secret@db.example:3306/cloakroom?tls=true", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+
+	sessions := db.Store() // for cloakroom.New
+	users, err := sqlusers.New(ctx, db)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, _ = sessions, users
+}
+
+// What goes to another host is encrypted, or not sent.
+func ExampleOpen_plaintext() {
+	_, err := mariadb.Open(context.Background(), "mysql://cloakroom:secret@db.example:3306/cloakroom", nil)
+	fmt.Println(err)
+	// Output:
+	// mariadb: the link to "db.example" would not be encrypted: add tls=true to the URL, and ca=/path/ca.pem for a CA of your own
+}
