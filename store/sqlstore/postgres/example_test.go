@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log"
 
-	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/postgres"
 )
 
@@ -17,12 +16,12 @@ func Example() {
 	}
 	defer db.Close()
 
-	sessions := db.Store() // for cloakroom.New
-	users, err := sqlusers.New(ctx, db)
+	// db.Store() goes to cloakroom.New, db itself to sqlusers.New.
+	known, err := db.Store().KnownKeys(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, _ = sessions, users
+	fmt.Println(len(known), "keys were used with these sessions")
 }
 
 // What goes to another host is encrypted, or not sent.
