@@ -1,12 +1,17 @@
 package main_test
 
 import (
+	"database/sql"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // counts connections, as the administrator
 
 	"github.com/cloakroom-dev/cloakroom/internal/faultproxy"
 	"github.com/cloakroom-dev/cloakroom/internal/services"
@@ -233,5 +238,100 @@ func TestASVS_16_5_2_AnOpenCircuitAsksNobody(t *testing.T) {
 			o.after(http.StatusOK)
 			o.changed(1, 1)
 		})
+	}
+}
+
+// TestASVS_13_1_2_ThePoolHasAnEnd: with two connections a service serves a crowd;
+// when both are held, whoever waits gets a 503 in the documented time, nothing
+// piles up, at the server or here, and all is well afterwards.
+func TestASVS_13_1_2_ThePoolHasAnEnd(t *testing.T) {
+	const most, crowd = 2, 60
+	o := &outage{crash: crash{t: t, name: "postgres", dir: t.TempDir(), db: services.Start(t, services.PostgresKind)}}
+	o.args = []string{keyFile(t), "--store-timeout=2s", "--max-connections=2", "--admin-listen=127.0.0.1:0", "--store", o.db.URL(), "--users", o.db.URL()}
+	o.begin()
+	u, err := url.Parse(o.db.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword("postgres", o.db.Password)
+	admin, err := sql.Open("pgx", u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	peak := 0
+	connections := func() (n int) {
+		t.Helper()
+		if err := admin.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = 'cloakroom'").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		peak = max(peak, n)
+		return n
+	}
+	all := func(want int) {
+		t.Helper()
+		var wg sync.WaitGroup
+		for range crowd {
+			wg.Go(func() { o.within(o.c, want, "GET", "/auth/profile", o.ticket.cookie, "", "", page...) })
+		}
+		over := make(chan struct{})
+		go func() { wg.Wait(); close(over) }()
+		for waiting := true; waiting; {
+			select {
+			case <-over:
+				waiting = false
+			case <-time.After(10 * time.Millisecond):
+				connections()
+			}
+		}
+		// What has been cancelled may be on its way out for a moment.
+		n := connections()
+		for end := time.Now().Add(15 * time.Second); n > most && time.Now().Before(end); n = connections() {
+			time.Sleep(20 * time.Millisecond)
+		}
+		if n > most || peak > 2*most {
+			t.Errorf("%d connections at the server, and %d at one time; at most %d are allowed, and as many that are going", n, peak, most)
+		}
+	}
+	all(http.StatusOK)
+
+	// Both are held: each waits for a lock that somebody else has.
+	tx, err := admin.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE cloakroom_session, cloakroom_user IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	all(http.StatusServiceUnavailable)
+	all(http.StatusServiceUnavailable)
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	o.after(http.StatusOK)
+	all(http.StatusOK)
+
+	// The server has gone silent.
+	o.db.Freeze(t)
+	var wg sync.WaitGroup
+	for range crowd {
+		wg.Go(func() {
+			o.within(o.c, http.StatusServiceUnavailable, "GET", "/auth/profile", o.ticket.cookie, "", "", page...)
+		})
+	}
+	wg.Wait()
+	o.db.Thaw(t)
+	o.after(http.StatusOK)
+	all(http.StatusOK)
+
+	// Hundreds have been refused: none of them is still there.
+	o.c.http.CloseIdleConnections()
+	o.admin.http.CloseIdleConnections()
+	time.Sleep(time.Second)
+	o.s.end(syscall.SIGQUIT) // prints them all
+	if n := strings.Count(o.s.stderr.String(), "\ngoroutine "); n == 0 || n > 40 {
+		t.Errorf("%d goroutines are left", n)
+	} else {
+		t.Logf("%d requests at %d connections, %d at one time with those that were going; %d goroutines are left", 6*crowd, most, peak, n)
 	}
 }
