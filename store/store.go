@@ -152,7 +152,10 @@ type Record struct {
 type Store interface {
 	// Get returns the record under id, whatever its times say. It returns
 	// ErrNotFound where nothing is known, and for a tombstone a Record with ID
-	// and Ended beside ErrEnded.
+	// and Ended beside ErrEnded. What is there and cannot be read, as garbage that
+	// another program has written, is a session that has ended, in each method:
+	// an error for ever would lock its visitor out, and a session that is missing
+	// could be created.
 	Get(ctx context.Context, id ID) (Record, error)
 
 	// Put stores r if the stored version is r.Version; then the stored version

@@ -71,14 +71,16 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	if err := b.Guard(context.WithoutCancel(ctx), log); err != nil {
+	if err := b.Guard(context.WithoutCancel(ctx), cfg.StoreTimeout, log); err != nil {
 		return err
 	}
-	site, err := service(ctx, cfg, b, log)
+	begin, begun := context.WithTimeout(ctx, backend.Patience)
+	defer begun()
+	site, err := service(begin, cfg, b, log)
 	if err != nil {
 		return err
 	}
-	link, err := setupLink(ctx, b.Users, cfg, ln.Addr().String())
+	link, err := setupLink(begin, b.Users, cfg, ln.Addr().String())
 	if err != nil && !errors.Is(err, sqlusers.ErrHasAdmin) {
 		return err
 	}

@@ -77,11 +77,11 @@ func openSessions(cmd *cobra.Command, env *environment) (*config.Config, *backen
 		return nil, nil, err
 	}
 	b, err := backend.Open(cmd.Context(), cfg, false, env.log(cfg))
-	return cfg, b, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return cfg, b, b.Guard(cmd.Context(), backend.Patience, env.log(cfg))
 }
-
-// patience is how long a command waits for the store: nobody's page waits for it.
-const patience = 30 * time.Second
 
 // newManager returns a Manager that can read what a session's list shows.
 func newManager(ctx context.Context, cfg *config.Config, b *backend.Backend, env *environment) (*cloakroom.Manager, error) {
@@ -91,7 +91,7 @@ func newManager(ctx context.Context, cfg *config.Config, b *backend.Backend, env
 	}
 	return b.Manager(keys, &cloakroom.Options{
 		IdleTimeout: cfg.IdleTimeout, Lifetime: cfg.Lifetime,
-		Logger: env.log(cfg), StoreTimeout: patience,
+		Logger: env.log(cfg), StoreTimeout: backend.Patience,
 	})
 }
 

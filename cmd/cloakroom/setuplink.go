@@ -40,7 +40,9 @@ func newSetupLink(env *environment) *cobra.Command {
 			return err
 		}
 		defer b.Close()
-		link, err := setupLink(cmd.Context(), b.Users, cfg, cfg.Listen)
+		ctx, cancel := context.WithTimeout(cmd.Context(), backend.Patience)
+		defer cancel()
+		link, err := setupLink(ctx, b.Users, cfg, cfg.Listen)
 		if errors.Is(err, sqlusers.ErrHasAdmin) {
 			return errors.New("there is an administrator already: add another one with \"cloakroom user add NAME --role admin\"")
 		}

@@ -231,11 +231,13 @@ func changeUser(cmd *cobra.Command, env *environment, name string, change func(c
 		return err
 	}
 	defer b.Close()
-	u, err := findUser(cmd.Context(), b.Users, name)
+	ctx, cancel := context.WithTimeout(cmd.Context(), backend.Patience)
+	defer cancel()
+	u, err := findUser(ctx, b.Users, name)
 	if err != nil {
 		return userError(err)
 	}
-	done, err := change(cmd.Context(), b, u)
+	done, err := change(ctx, b, u)
 	if err != nil {
 		return userError(err)
 	}

@@ -221,7 +221,7 @@ func (b *Breaker) State() State {
 
 // Ready asks the store for a session that nobody has, and returns nil if that is
 // answered: for /readyz. It takes at most Options.Timeout, and none while the
-// circuit is open, when the error wraps ErrOpen. The text of the error is for the
+// circuit is open and no probe is due, when the error wraps ErrOpen. The text of the error is for the
 // log alone.
 func (b *Breaker) Ready(ctx context.Context) error {
 	_, err := guarded{b}.Get(ctx, store.ID{})
@@ -302,14 +302,14 @@ func (b *Breaker) change(to *circuit, why error, tell bool) {
 	b.opts.Changed(state, why)
 }
 
-// pass decides about a call that meets an open circuit: it returns the closed one
-// if a probe was due and has been answered, or the error for the call.
-func (b *Breaker) pass(ctx context.Context, c *circuit, id store.ID) (*circuit, error) {
+// pass decides about a call that meets an open circuit: it returns nil if a probe
+// was due and has been answered, or the error for the call.
+func (b *Breaker) pass(ctx context.Context, c *circuit, id store.ID) error {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return err
 	}
 	if time.Now().Before(c.due) || !c.probing.CompareAndSwap(false, true) {
-		return nil, c.err
+		return c.err
 	}
 	why := errors.New("the probe panicked")
 	defer func() { // also then: otherwise nobody would ever probe again
@@ -321,7 +321,7 @@ func (b *Breaker) pass(ctx context.Context, c *circuit, id store.ID) (*circuit, 
 		b.change(b.opened(why, min(2*c.coolDown, b.opts.MaxCoolDown)), why, false)
 	}()
 	if why = b.probe(ctx, id); why != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOpen, why)
+		return fmt.Errorf("%w: %w", ErrOpen, why)
 	}
-	return nil, nil
+	return nil
 }

@@ -32,7 +32,7 @@ func (b *Breaker) begin(ctx context.Context, timeout time.Duration, id store.ID)
 		c.ctx = c.own
 	}
 	for c.under.err != nil {
-		if _, err := b.pass(c.ctx, c.under, id); err != nil {
+		if err := b.pass(c.ctx, c.under, id); err != nil {
 			c.release()
 			return c, err
 		}

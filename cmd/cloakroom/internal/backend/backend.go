@@ -47,11 +47,17 @@ type Backend struct {
 	closers    []io.Closer
 }
 
+// Patience is how long whoever waits for no page gives a store: a start, and a
+// command for each of its steps.
+const Patience = 30 * time.Second
+
 // Open opens store and accounts, which write into the log what they find
 // unreadable. With create it makes what is missing, the data directory included;
-// without, it returns ErrNoData.
+// without, it returns ErrNoData. It takes at most [Patience].
 func Open(ctx context.Context, cfg *config.Config, create bool, log *slog.Logger) (_ *Backend, err error) {
 	b := &Backend{cfg: cfg}
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.Close())
@@ -85,15 +91,14 @@ func (b *Backend) Close() error {
 	return errors.Join(errs...)
 }
 
-// Guard gives every call of the store a deadline, and lets no request wait for a
-// store that has stopped answering. It is for the running service: a command has
-// more time.
-func (b *Backend) Guard(ctx context.Context, log *slog.Logger) error {
+// Guard gives every call of the store a deadline, and lets nobody wait for a store
+// that has stopped answering.
+func (b *Backend) Guard(ctx context.Context, timeout time.Duration, log *slog.Logger) error {
 	if b.cfg.Store.Scheme == config.Memory {
 		return nil
 	}
 	circuit, err := breaker.New(b.Store, &breaker.Options{
-		Timeout: b.cfg.StoreTimeout,
+		Timeout: timeout,
 		Changed: func(s breaker.State, why error) {
 			if s == breaker.Open {
 				event.Log(ctx, log, slog.LevelError, event.StoreDown, event.Err(why))
@@ -130,11 +135,12 @@ func (b *Backend) Manager(keys *keyring.Ring, opts *cloakroom.Options) (*cloakro
 	return cloakroom.New(b.Store, keys, opts)
 }
 
-// EndAll ends every session there is and forgets the keys, so that the next start
-// takes the ones it is given. The accounts' epoch goes first: from then on no
-// guard lets an old session pass, whatever becomes of the records.
+// EndAll ends every session there is, where a store cannot be walked that of every
+// account, and forgets the keys, so that the next start takes the ones it is given.
+// The accounts' epoch goes first: from then on no guard lets an old session pass,
+// whatever becomes of the records.
 func (b *Backend) EndAll(ctx context.Context) (int, error) {
-	if err := b.Users.RaiseEpochAll(ctx); err != nil {
+	if err := b.raiseEpochAll(ctx); err != nil {
 		return 0, err
 	}
 	total := 0
@@ -158,6 +164,12 @@ func (b *Backend) EndAll(ctx context.Context) (int, error) {
 		}
 	}
 	return total, nil
+}
+
+func (b *Backend) raiseEpochAll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	return b.Users.RaiseEpochAll(ctx)
 }
 
 // EndUser ends the sessions of a user, and returns how many records that were.

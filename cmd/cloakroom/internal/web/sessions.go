@@ -124,7 +124,9 @@ func (s *Site) endOthers(w http.ResponseWriter, r *http.Request) {
 func (s *Site) endUnlisted(w http.ResponseWriter, r *http.Request) {
 	at := cloakroom.FromContext(r.Context())
 	epoch := at.Identity().Epoch
-	raised, err := s.Accounts.RaiseEpochFrom(r.Context(), at.UserID(), epoch)
+	ctx, cancel := s.bounded(r)
+	defer cancel()
+	raised, err := s.Accounts.RaiseEpochFrom(ctx, at.UserID(), epoch)
 	switch {
 	case err != nil:
 		s.unavailable(w, r, "raise the epoch", err)
