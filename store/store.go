@@ -2,7 +2,8 @@
 // hash of a token.
 //
 // A program chooses a store and hands it to cloakroom.New: memstore for one
-// process, sqlstore/sqlite for one machine. Whoever writes a store of their own
+// process, sqlstore/sqlite for one machine, sqlstore/postgres, sqlstore/mariadb,
+// redisstore or memcachestore for many. Whoever writes a store of their own
 // implements [Store], better [UserStore] and [Sweeper] as well, and proves it
 // with one call of storetest.Run.
 //

@@ -46,7 +46,8 @@ type Config struct {
 	// may take.
 	StoreTimeout time.Duration
 
-	// MaxConnections is the most connections to each server; 0 for the default
+	// MaxConnections is the most connections to each PostgreSQL, MariaDB and
+	// Memcached server; 0 for the default
 	// of its package.
 	MaxConnections int
 
@@ -155,7 +156,7 @@ var settings = []setting{
 	{"allow-plaintext", "false", "`true` lets the links to stores on other hosts do without TLS", setAllowPlaintext},
 	{"allow-anonymous", "false", "`true` lets stores on other hosts do without credentials of their own", setAllowAnonymous},
 	{"store-timeout", "250ms", "the longest `time` that a call of the store or the accounts may take", setStoreTimeout},
-	{"max-connections", "", "most `connections` to each server (default: see docs/operations.md)", setMaxConnections},
+	{"max-connections", "", "most `connections` to each PostgreSQL, MariaDB and Memcached server (default: 16, 16 and 32)", setMaxConnections},
 	{"keys", "", "`place` of the keys: file:PATH (default: a file in the data directory)", setKeys},
 	{"public-url", "", "`URL` under which browsers see the service, as https://login.example.org", setPublicURL},
 	{"trusted-proxies", "", "`networks` or addresses, with commas, whose X-Forwarded-For is believed", setTrustedProxies},
