@@ -74,14 +74,8 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 	if err := b.Guard(context.WithoutCancel(ctx), cfg.StoreTimeout, log); err != nil {
 		return err
 	}
-	begin, begun := context.WithTimeout(ctx, backend.Patience)
-	defer begun()
-	site, err := service(begin, cfg, b, log)
+	site, link, err := begin(ctx, cfg, b, log, ln.Addr().String())
 	if err != nil {
-		return err
-	}
-	link, err := setupLink(begin, b.Users, cfg, ln.Addr().String())
-	if err != nil && !errors.Is(err, sqlusers.ErrHasAdmin) {
 		return err
 	}
 
@@ -108,6 +102,22 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 		event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(admin.Addr().String()), slog.String("serves", "health"))
 	}
 	return serveAll(ctx, stop, servers)
+}
+
+// begin makes the service that listens on addr, and a setup link where there is no
+// administrator.
+func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slog.Logger, addr string) (*web.Site, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
+	defer cancel()
+	site, err := service(ctx, cfg, b, log)
+	if err != nil {
+		return nil, "", err
+	}
+	link, err := setupLink(ctx, b.Users, cfg, addr)
+	if err != nil && !errors.Is(err, sqlusers.ErrHasAdmin) {
+		return nil, "", err
+	}
+	return site, link, nil
 }
 
 // absolute is for people who start the service in one folder and look for its data
