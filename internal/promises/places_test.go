@@ -76,7 +76,7 @@ func init() {
 // share them out among them, unless -prove makes each play all: the caller asks
 // for that, since scripts/prove looks for it in the files of the tests.
 func mine(t *testing.T, i int) bool {
-	others := []string{"sqlite", "redis", "postgres", "memcached", "mariadb", "sealed"}
+	others := []string{"sqlite", "redis", "postgres", "memcached", "mariadb", "sealed", "breaker"}
 	at := slices.Index(others, path.Base(t.Name()))
 	return at < 0 || i%len(others) == at
 }
