@@ -271,7 +271,7 @@ func durable(t *testing.T, kind string) *crash {
 // people sign in and out: what was acknowledged is so afterwards, on every store
 // that can keep it, and its files are whole.
 func TestPromise01_KilledAnywhere(t *testing.T) {
-	kills := 5
+	kills := 4
 	if *prove {
 		kills = 200
 	}
