@@ -44,6 +44,7 @@ var house = map[string]room{
 	"internal/services":      {floor: 0}, // of tests, as is the next
 	"internal/faultproxy":    {floor: 0},
 	"internal/deadline":      {floor: 0},                          // bounds calls of a store, for the breaker and the root
+	"internal/link":          {floor: 0},                          // the way to a server, for the packages of stores
 	"internal/event":         {floor: 1, also: []string{"store"}}, // names sessions by their handle
 	"internal/problem":       {floor: 1},
 	".":                      {floor: 4}, // its files are the floors 2 to 4
