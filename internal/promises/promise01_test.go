@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -270,6 +271,52 @@ func TestPromise01_OverdueWrites(t *testing.T) {
 					w.must(t, request{method: "GET", path: "/me", cookie: current})
 				}
 			})
+		}
+	})
+}
+
+// Many requests of one session at once, readers with a touch due and writers, at
+// two instances, and in the middle of them its end. Whatever they were answered,
+// after it the token is nobody's.
+func TestAttack_A01_AnEndAmongMany(t *testing.T) {
+	t.Parallel()
+	rounds, many := 10, 16
+	if *prove {
+		rounds, many = 1000, 64
+	}
+	onEachPair(t, func(t *testing.T, here *place) {
+		w := newWorldAt(t, here, nil)
+		for round := range rounds {
+			user := w.fresh("u")
+			cookie := w.signIn(t, user)
+			end := []kind{logsOut, ends, endsUser}[round%3]
+			var wg sync.WaitGroup
+			for i := range many {
+				wg.Go(func() {
+					q := request{at: i % 2, method: "POST", path: "/update", cookie: cookie, direct: true}
+					if i%3 == 0 {
+						tr := w.trace()
+						tr.idle = time.Hour
+						q.method, q.path, q.trace = "GET", "/read", tr
+					}
+					if a := w.do(q); !a.ok() && (a.refusal() != nil || a.status != http.StatusConflict && a.status != http.StatusUnauthorized) {
+						t.Errorf("%s: %v", q.path, a)
+					}
+				})
+				if i == many/2 {
+					wg.Go(func() {
+						s := &scene{w: w, cookie: cookie, id: idOf(cookie), user: user}
+						a := &actor{kind: end, at: round % 2}
+						if s.play(a); !a.answer.ok() {
+							t.Errorf("%s: %v", end, a.answer)
+						}
+					})
+				}
+			}
+			wg.Wait()
+			if err := w.nobodyAt(cookie, true, 0, 1); err != nil {
+				t.Fatalf("%s in round %d: %v", end, round, err)
+			}
 		}
 	})
 }
