@@ -111,7 +111,21 @@ type presented struct {
 	bearer
 	valid int // different valid cookies; exactly one is a session
 	seen  int
-	ids   []store.ID // of the valid ones, if there are several
+	ends  []ending // of the valid ones, if there are several
+}
+
+// ending is what is known of a session that a cookie named, and that is to end.
+type ending struct {
+	id       store.ID
+	deadline time.Time // zero if nobody here knows
+}
+
+// ending returns that of the session which a valid cookie names.
+func (b *bearer) ending() ending {
+	if b.carried != nil {
+		return ending{b.carried.rec.ID, b.carried.rec.Deadline}
+	}
+	return ending{id: b.token.id()}
 }
 
 // readCookie looks at every cookie of our name. A valid one beside others that
@@ -135,8 +149,11 @@ func (m *Manager) readCookie(lines []string) (p presented) {
 			if !ok || p.valid > 0 && b.same(&p.bearer) {
 				continue
 			}
-			if p.valid++; p.valid > 1 {
-				p.ids = append(p.ids, p.token.id(), b.token.id())
+			if p.valid++; p.valid == 2 {
+				p.ends = append(p.ends, p.ending())
+			}
+			if p.valid > 1 {
+				p.ends = append(p.ends, b.ending())
 			}
 			p.bearer = b
 		}

@@ -141,7 +141,7 @@ func (m *Manager) load(s *Session, lines []string) error {
 	p := m.readCookie(lines)
 	s.brought = p.seen > 0
 	if p.valid != 1 {
-		s.refused = p.ids
+		s.refused = p.ends
 		m.refuse(s, p)
 		return nil
 	}
@@ -173,7 +173,7 @@ func (m *Manager) load(s *Session, lines []string) error {
 		a.stored = p.carried.content
 	} else if a.stored, err = m.seal.openData(&a.token, &a.rec); err != nil {
 		m.event(ctx, slog.LevelError, event.RecordUnreadable, event.Session(a.id), event.Addr(m.ClientAddr(s.r)), event.Err(err))
-		s.refused = []store.ID{a.id}
+		s.refused = []ending{{a.id, a.rec.Deadline}}
 		return nil
 	}
 	a.now, a.user = a.stored, rec.UserID

@@ -32,7 +32,7 @@ type Session struct {
 	mu sync.Mutex
 	at *state // nil while nobody has a session here: nothing loaded, nothing changed
 
-	refused []store.ID // of valid cookies that made no session; nil as a rule
+	refused []ending // of valid cookies that made no session; nil as a rule
 
 	// cookie says what the response's header must carry. It is kept when a
 	// commit has gone well and used when the header leaves.
@@ -308,19 +308,18 @@ func (s *Session) End(ctx context.Context) error {
 	case s.late:
 		return fmt.Errorf("cloakroom: end session: %w", ErrRenewed)
 	}
-	ids := s.refused
-	var deadline time.Time
+	ends := s.refused
 	if a := s.at; a != nil {
 		rec := a.rec
 		if a.renewal != renewNone {
 			rec = a.old.rec
 		}
 		if rec.Version > 0 {
-			ids, deadline = append(ids, rec.ID), rec.Deadline
+			ends = append(ends, ending{rec.ID, rec.Deadline})
 		}
 	}
-	for _, id := range ids {
-		if _, err := s.m.endNow(context.WithoutCancel(outside{ctx, s}), id, deadline, store.Logout); err != nil {
+	for _, e := range ends {
+		if _, err := s.m.endNow(context.WithoutCancel(outside{ctx, s}), e.id, e.deadline, store.Logout); err != nil {
 			return fmt.Errorf("cloakroom: end session: %w", err)
 		}
 	}
