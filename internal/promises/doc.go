@@ -1,5 +1,5 @@
 // Package promises has no code: its tests prove, over real HTTP servers and on
-// more than one store, what Cloakroom promises about sessions that are used,
+// every store, what Cloakroom promises about sessions that are used,
 // renewed and ended at the same moment, and about stores that fail.
 //
 // They stand here and not beside the code since the root package and its tests

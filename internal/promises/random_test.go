@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	rounds = flag.Int("rounds", 3_000, "random rounds of all stores together; -prove plays seven times as many")
+	rounds = flag.Int("rounds", 2_000, "random rounds of all stores together; -prove plays ten times as many")
 	seed   = flag.Uint64("seed", 0, "seed of the random rounds; 0 takes one from the clock")
 )
 
@@ -38,7 +38,7 @@ func TestPromise01_RandomRounds(t *testing.T) {
 		n /= 20
 	}
 	if *prove {
-		n *= 7
+		n *= 10
 	}
 	if from == 0 {
 		from = uint64(time.Now().UnixNano())

@@ -148,7 +148,7 @@ func (w *world) signsNobodyIn(t *testing.T, dump []byte) {
 		try(string(word[:43]))
 	}
 	key := w.ring.Active()
-	step := max(1, len(dump)/4000)
+	step := max(1, len(dump)/1500)
 	if *prove {
 		step = max(1, len(dump)/40_000)
 	}

@@ -45,9 +45,9 @@ func TestPromise02_TwoRenewalsAndALostAnswer(t *testing.T) {
 // that nobody knows.
 func TestPromise07_RandomRoundsOfAFailingStore(t *testing.T) {
 	t.Parallel()
-	n, from := *rounds/5, *seed
+	n, from := *rounds/4, *seed
 	if *prove {
-		n *= 7
+		n *= 10
 	}
 	if from == 0 {
 		from = uint64(time.Now().UnixNano())
