@@ -43,7 +43,7 @@ func openRedis(ctx context.Context, url string) (store.Store, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return st, st.Close, nil
+	return st, func() { st.Close() }, nil
 }
 
 func openPostgres(ctx context.Context, url string) (store.Store, func(), error) {

@@ -14,5 +14,5 @@ func ACL(prefix string) string {
 	prefix = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(prefix)
 	return "resetkeys resetchannels -@all ~" + prefix + "* " +
 		"+ping +select +eval +evalsha +get +set +getrange +setrange +del +pexpireat +pexpiretime " +
-		"+zadd +zrem +zrange +zscore +zremrangebyscore +time +hset +hgetall"
+		"+zadd +zrem +zrange +zscore +zremrangebyscore +time +hget +hset +hgetall"
 }

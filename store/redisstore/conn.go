@@ -122,13 +122,7 @@ func (c *conn) answer(ctx context.Context, q *question) {
 	if err == nil {
 		c.ready.Store(true)
 	} else {
-		// The deadline is not the caller's, so the error is not to look like it.
-		// What the network says stays recognisable: a circuit breaker asks.
-		err = c.redact(err)
-		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-			err = errors.New(err.Error())
-		}
-		q.err = fmt.Errorf("no answer from the server: %w", err)
+		q.err = fmt.Errorf("no answer from the server: %w", c.explain(err))
 	}
 	c.asking = nil
 	c.stop()

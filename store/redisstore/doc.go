@@ -29,6 +29,10 @@
 // The time is ours and absolute, judged by the server's clock: one that is more
 // than Slack ahead forgets sessions early, which signs out, and never brings back.
 //
+// A session that cannot be read is one that has ended, and a log line; an End
+// replaces it. An index that cannot be read is an error of ListUser and EndUser, as
+// nobody knows whom it named, until a create replaces it.
+//
 // A create writes the index entry and the record in one step, and an entry stays
 // until its score is past, whether its record is there or not. The scripts reach
 // from a record to its index, and so belong on one server. A cluster, which has
@@ -81,13 +85,16 @@
 //
 // The store needs the commands and keys that [ACL] returns, and no others:
 //
-//	ACL SETUSER cloakroom on >PASSWORD resetchannels ~cloakroom:* -@all +ping …
+//	ACL SETUSER cloakroom on >PASSWORD resetkeys resetchannels -@all ~cloakroom:*
+//	    +ping +select +eval +evalsha +get +set +getrange +setrange +del +pexpireat
+//	    +pexpiretime +zadd +zrem +zrange +zscore +zremrangebyscore +time +hget +hset
+//	    +hgetall
 //
 // # Limits
 //
-// Data and Info may be as large as the server takes strings, 512 MB by default. All
-// calls share one connection, or Options.MaxConns, with 512 calls under way on
-// each; the next waits as long as its context lasts. A connection on which nothing
+// A session may be as large as the server takes strings, 512 MB by default, and
+// 99,999,999 bytes of it Info. All calls share one connection, or Options.MaxConns,
+// with 512 calls under way on each; the next waits as long as its context lasts. A connection on which nothing
 // was heard for 5 seconds is made anew. While the server is away, calls wait for
 // the attempt to reach it under way, at most 2 seconds and never longer than their
 // context, and fail with it.

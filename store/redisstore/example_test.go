@@ -26,5 +26,5 @@ func ExampleOpen() {
 func ExampleACL() {
 	fmt.Println("ACL SETUSER cloakroom on >PASSWORD " + redisstore.ACL(""))
 	// Output:
-	// ACL SETUSER cloakroom on >PASSWORD resetkeys resetchannels -@all ~cloakroom:* +ping +select +eval +evalsha +get +set +getrange +setrange +del +pexpireat +pexpiretime +zadd +zrem +zrange +zscore +zremrangebyscore +time +hset +hgetall
+	// ACL SETUSER cloakroom on >PASSWORD resetkeys resetchannels -@all ~cloakroom:* +ping +select +eval +evalsha +get +set +getrange +setrange +del +pexpireat +pexpiretime +zadd +zrem +zrange +zscore +zremrangebyscore +time +hget +hset +hgetall
 }

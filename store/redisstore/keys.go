@@ -39,14 +39,13 @@ func (s *Store) KnownKeys(ctx context.Context) ([]store.KnownKey, error) {
 }
 
 // RememberKey notes that the key with this id, of 1 to 32 bytes, is used at the
-// time now.
+// time now. A later time that is remembered stays.
 func (s *Store) RememberKey(ctx context.Context, id string, now time.Time) error {
 	if id == "" || len(id) > 32 {
 		return fmt.Errorf("redisstore: remember a key: an id of %d bytes, want 1 to 32", len(id))
 	}
 	c := s.conns[0]
-	_, err := c.do(ctx, c.client.B().Hset().Key(s.registryKey()).FieldValue().
-		FieldValue(id, strconv.FormatInt(now.UnixMilli(), 10)).Build())
+	_, err := run(ctx, c, rememberScript, []string{s.registryKey()}, []string{id, strconv.FormatInt(now.UnixMilli(), 10)})
 	if err != nil {
 		return fmt.Errorf("redisstore: remember a key: %w", err)
 	}

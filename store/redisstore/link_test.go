@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/internal/services"
 	"github.com/cloakroom-dev/cloakroom/store"
 	"github.com/cloakroom-dev/cloakroom/store/redisstore"
@@ -25,6 +27,9 @@ func refused(t *testing.T, address, want string) {
 	if err == nil {
 		s.Close()
 		t.Fatalf("%s was opened", address)
+	}
+	if !strings.HasPrefix(err.Error(), "redisstore: ") {
+		t.Errorf("Open: %q", err)
 	}
 	text := err.Error()
 	if !strings.Contains(text, want) || strings.Contains(text, "\n") || strings.Contains(text, "sec") || strings.Contains(text, "ret") {
@@ -100,7 +105,12 @@ func TestOpen_Faults(t *testing.T) {
 		"redis://:secret@localhost?ca=":             "once",
 		"redis://:secret@localhost?ca=x":            "rediss://",
 		"redis://:12?secret@localhost":              "cannot be parsed",
+		"redis://:12#secret@localhost":              "cannot be parsed",
+		"redis://:12/secret@localhost":              "cannot be parsed",
 		"redis://:secret@localhost#x":               "unexpected part",
+		"redis://:secret@[::1%25lo]/0":              "rediss://",
+		"redis://:secret@2130706433/0":              "rediss://",
+		"redis://:secret@localhost?prefix={x}":      "no brace",
 		"rediss://:secret@localhost?ca=/nowhere":    "parameter ca",
 		"rediss://:secret@localhost?ca=/dev/null":   "no certificate",
 		"rediss://:secret@localhost?cert=/nowhere":  "both cert and key",
@@ -112,16 +122,86 @@ func TestOpen_Faults(t *testing.T) {
 	} {
 		t.Run(address, func(t *testing.T) { refused(t, address, want) })
 	}
-	for _, o := range []redisstore.Options{{MaxConns: -1}, {MaxConns: 65}, {Prefix: "{x}"}, {Prefix: strings.Repeat("x", 65)}} {
-		if s, err := redisstore.Open(t.Context(), services.Redis(t), &o); err == nil {
-			s.Close()
-			t.Errorf("options %+v were taken", o)
-		}
+	if _, err := redisstore.New(client(t, services.Redis(t)), &redisstore.Options{Prefix: "{x}"}); err == nil {
+		t.Error("New took a prefix with a brace")
 	}
 	if _, err := redisstore.New(nil, nil); err == nil {
 		t.Error("New took no client")
 	}
 	refused(t, strings.Replace(services.Redis(t), "redis://:", "redis://:secret", 1), "WRONGPASS")
+}
+
+// TestCheckURL: it refuses what Open refuses, all of it, in the same line, and says
+// how the server is reached.
+func TestCheckURL(t *testing.T) {
+	long := strings.Repeat("x", 65)
+	for _, c := range []struct {
+		url  string
+		opts redisstore.Options
+		want []string
+	}{
+		{"redis://localhost", redisstore.Options{MaxConns: -1}, []string{"MaxConns"}},
+		{"redis://localhost", redisstore.Options{MaxConns: 65, Prefix: "{x}"}, []string{"MaxConns", "brace"}},
+		{"redis://localhost?prefix=" + long, redisstore.Options{}, []string{"64 bytes"}},
+		{"redis://localhost", redisstore.Options{Prefix: long}, []string{"64 bytes"}},
+		{"redis://localhost?prefix=a", redisstore.Options{Prefix: "b"}, []string{"not that of the options"}},
+		{"redis://192.0.2.1", redisstore.Options{Prefix: "{", MaxConns: 65}, []string{"rediss://", "brace", "MaxConns"}},
+	} {
+		_, err := redisstore.CheckURL(c.url, &c.opts)
+		s, openErr := redisstore.Open(t.Context(), c.url, &c.opts)
+		if err == nil || openErr == nil || err.Error() != openErr.Error() || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: CheckURL says %v, Open %v", c.url, err, openErr)
+			if openErr == nil {
+				s.Close()
+			}
+			continue
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q in it", c.url, err, want)
+			}
+		}
+	}
+	for url, want := range map[string]link.Login{
+		"redis://localhost?prefix=a":      {Local: true},
+		"redis://:p%40w@[::1]:1/0":        {Password: "p@w", Local: true},
+		"unix:///run/sock":                {Local: true},
+		"rediss://app:secret@192.0.2.1/0": {User: "app", Password: "secret"},
+	} {
+		if got, err := redisstore.CheckURL(url, nil); err != nil || got != want {
+			t.Errorf("%s: %+v, %v, want %+v", url, got, err, want)
+		}
+	}
+}
+
+// TestOpen_Silent: a server that takes a connection and says nothing is told as
+// such, and not as the end of a context that goes on.
+func TestOpen_Silent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s, err := redisstore.Open(t.Context(), "redis://:secret@"+l.Addr().String(), nil)
+	if err == nil {
+		s.Close()
+		t.Fatal("it was opened")
+	}
+	if !strings.Contains(err.Error(), "no answer within 2s") || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Open: %v", err)
+	}
+}
+
+// TestACL_Documented: the package's comment names the rights that ACL returns.
+func TestACL_Documented(t *testing.T) {
+	source, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(strings.ReplaceAll(string(source), "//", "")), " ")
+	if !strings.Contains(text, "ACL SETUSER cloakroom on >PASSWORD "+redisstore.ACL("")+" #") {
+		t.Errorf("doc.go does not have %q", redisstore.ACL(""))
+	}
 }
 
 // TestOpen_Forms: a Unix socket, a database of another number, a prefix.
@@ -142,9 +222,6 @@ func TestOpen_Forms(t *testing.T) {
 		s := openAt(t, address, nil)
 		if _, err := s.Get(ctx, r.ID); (err == nil) != want {
 			t.Errorf("%s: %v, want it found: %v", address, err, want)
-		}
-		if s.Anonymous() {
-			t.Error("the URL has a password")
 		}
 	}
 }

@@ -1,16 +1,18 @@
 package redisstore
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 )
 
 // Open connects to the server of a URL:
@@ -29,23 +31,12 @@ import (
 // an outage needs nobody: calls fail, and work again when the server does. Errors
 // never have the password in them.
 func Open(ctx context.Context, url string, opts *Options) (*Store, error) {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	t, err := parse(url, o.AllowPlaintext)
-	if err != nil {
-		return nil, fmt.Errorf("redisstore: open: %w", err)
-	}
-	if t.prefix != "" && o.Prefix != "" && t.prefix != o.Prefix {
-		return nil, errors.New("redisstore: open: the prefix in the URL is not that of the options")
-	}
-	o.Prefix = cmp.Or(o.Prefix, t.prefix)
-	s, err := newStore(&o)
+	t, o, err := resolve(url, opts)
 	if err != nil {
 		return nil, err
 	}
-	s.own, s.anonymous = true, t.password == ""
+	s := newStore(o)
+	s.own = true
 	for range max(1, o.MaxConns) {
 		c, err := open(ctx, t)
 		if err == nil {
@@ -60,20 +51,27 @@ func Open(ctx context.Context, url string, opts *Options) (*Store, error) {
 	return s, nil
 }
 
-// Anonymous reports whether Open's URL had no password: then everybody who
-// reaches the server can end and forge records, though make no session.
-func (s *Store) Anonymous() bool { return s.anonymous }
+// CheckURL returns what Open would refuse of a URL and options before it
+// connects, for a program that lists all faults of its configuration at once; and,
+// for one that has rules of its own about it, how the server is reached.
+func CheckURL(url string, opts *Options) (link.Login, error) {
+	t, _, err := resolve(url, opts)
+	if err != nil {
+		return link.Login{}, err
+	}
+	return t.login(), nil
+}
 
-// check returns every fault of the options.
-func (o *Options) check() error {
-	var errs []error
+// faults returns every fault of the options.
+func (o *Options) faults() []string {
+	var faults []string
 	if len(o.Prefix) > 64 || strings.ContainsAny(o.Prefix, "{}") {
-		errs = append(errs, errors.New("redisstore: Options.Prefix has at most 64 bytes, and no brace"))
+		faults = append(faults, "a prefix has at most 64 bytes, and no brace")
 	}
 	if o.MaxConns < 0 || o.MaxConns > maxConns {
-		errs = append(errs, fmt.Errorf("redisstore: Options.MaxConns is %d, want 0 to %d", o.MaxConns, maxConns))
+		faults = append(faults, fmt.Sprintf("MaxConns is %d, want 0 to %d", o.MaxConns, maxConns))
 	}
-	return errors.Join(errs...)
+	return faults
 }
 
 // open returns a connection to a server that may not be there. The client is
@@ -114,7 +112,7 @@ func open(ctx context.Context, t *target) (*conn, error) {
 			if m.client != nil {
 				m.client.Close()
 			}
-			return nil, c.redact(m.err)
+			return nil, c.explain(m.err)
 		}
 		return c, nil
 	case <-ctx.Done():
@@ -147,16 +145,33 @@ func (c *conn) dialer(t *target) func(context.Context, string, *net.Dialer, *tls
 }
 
 // hello asks for something that every user of this package may do, so that a
-// wrong password or a missing right stops the start and not the first visitor.
+// server that is not there, or a wrong password, stops the start and not the first
+// visitor. A right that is missing is found out by whoever needs it first.
 func (c *conn) hello(ctx context.Context) error {
 	_, err := c.do(ctx, c.client.B().Ping().Build())
 	return err
 }
 
+// explain says what the error of an attempt to reach the server means. Its
+// deadline and its end are ours, so it is not to look like those of the caller's
+// context. What the network says stays recognisable: a circuit breaker asks.
+func (c *conn) explain(err error) error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer within %v: %w", dialTimeout, os.ErrDeadlineExceeded)
+	case errors.Is(err, context.Canceled):
+		return errClosed
+	}
+	return c.redact(err)
+}
+
 // redact takes the password out of an error: a server may quote what it was sent.
 func (c *conn) redact(err error) error {
-	if err == nil || c.secret == "" || !strings.Contains(err.Error(), c.secret) {
-		return err
+	if err == nil {
+		return nil
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), c.secret, "…"))
+	if text := link.Redact(err.Error(), c.secret); text != err.Error() {
+		return errors.New(text)
+	}
+	return err
 }

@@ -32,7 +32,7 @@ import (
 // A tombstone is "T1", the reason in 3 digits, and its time.
 //
 // Whatever begins with something else was written by another version of this
-// program, or by somebody else. It counts as ended; see [UnreadableError].
+// program, or by somebody else. It counts as ended; see unreadableError.
 const (
 	kindRecord    = "R1"
 	kindTombstone = "T1"

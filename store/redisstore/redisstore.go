@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/store"
 )
 
@@ -37,28 +39,28 @@ type Options struct {
 	// the password of the server, can be read and changed on the way there.
 	AllowPlaintext bool
 
-	// Logger gets a line for every stored value that is no record; see
-	// [UnreadableError]. Nil means slog.Default.
+	// Logger gets a line for every stored value that cannot be read: garbage, or
+	// the format of a later version. Nil means slog.Default.
 	Logger *slog.Logger
 }
 
-// UnreadableError says that under a session's key there is something that is not
+// unreadableError says that under a session's key there is something that is not
 // a session: garbage, a value of another type, or the format of a later version.
 // It is a [store.ErrEnded], so that the visitor signs in anew rather than being
 // refused for ever, and so that nothing brings the session back: an End replaces
 // the value with a tombstone, and no method stores a session over it.
-type UnreadableError struct {
-	ID  store.ID
-	Err error
+type unreadableError struct {
+	id  store.ID
+	err error
 }
 
 // Error names the session by its handle.
-func (e *UnreadableError) Error() string {
-	return "redisstore: session " + e.ID.Handle() + " cannot be read: " + e.Err.Error()
+func (e *unreadableError) Error() string {
+	return "redisstore: session " + e.id.Handle() + " cannot be read: " + e.err.Error()
 }
 
 // Unwrap returns [store.ErrEnded] and what was wrong.
-func (e *UnreadableError) Unwrap() []error { return []error{store.ErrEnded, e.Err} }
+func (e *unreadableError) Unwrap() []error { return []error{store.ErrEnded, e.err} }
 
 // Store keeps sessions in Redis or Valkey. Use [Open] or [New]. Its methods may be
 // called by many goroutines at once, and many Stores may share a server.
@@ -67,8 +69,7 @@ type Store struct {
 	prefix string
 	log    *slog.Logger
 
-	own       bool // the clients are the Store's to close
-	anonymous bool // Open's URL had no password
+	own bool // the clients are the Store's to close
 }
 
 var (
@@ -90,36 +91,34 @@ func New(client rueidis.Client, opts *Options) (*Store, error) {
 	if client.Mode() == rueidis.ClientModeCluster {
 		return nil, errors.New("redisstore: New needs a client of one server: sessions and indexes are in different slots of a cluster")
 	}
-	s, err := newStore(opts)
-	if err != nil {
-		return nil, err
+	var o Options
+	if opts != nil {
+		o = *opts
 	}
+	if err := link.Join(o.faults()); err != nil {
+		return nil, fmt.Errorf("redisstore: %w", err)
+	}
+	s := newStore(&o)
 	s.conns = []*conn{newConn(client)}
 	return s, nil
 }
 
 // newStore returns a Store without a connection.
-func newStore(opts *Options) (*Store, error) {
-	var o Options
-	if opts != nil {
-		o = *opts
+func newStore(o *Options) *Store {
+	log := o.Logger
+	if log == nil {
+		log = slog.Default()
 	}
-	if o.Prefix == "" {
-		o.Prefix = DefaultPrefix
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	s := &Store{prefix: o.Prefix, log: o.Logger}
-	return s, o.check()
+	return &Store{prefix: cmp.Or(o.Prefix, DefaultPrefix), log: log}
 }
 
-// Close ends the connections that Open made, after the calls under way. Of a
-// Store from New it leaves the client open. Calls after it fail.
-func (s *Store) Close() {
+// Close ends the connections that Open made, after the calls under way, and
+// returns nil. Of a Store from New it leaves the client open. Calls after it fail.
+func (s *Store) Close() error {
 	for _, c := range s.conns {
 		c.close(s.own)
 	}
+	return nil
 }
 
 // conn returns the connection that all calls about a session take: so they are
@@ -130,8 +129,11 @@ func (s *Store) conn(id *store.ID) *conn { return s.conns[int(id[31])%len(s.conn
 func (s *Store) recordKey(id store.ID) string { return s.prefix + "s:" + id.String() }
 func (s *Store) indexKey(user string) string  { return s.prefix + "u:" + user }
 func (s *Store) registryKey() string          { return s.prefix + "keys" }
+
+// unreadable logs that what stands under a session's key cannot be read, and
+// returns the error that says so.
 func (s *Store) unreadable(ctx context.Context, id store.ID, why error) error {
-	err := &UnreadableError{ID: id, Err: why}
+	err := &unreadableError{id: id, err: why}
 	s.log.LogAttrs(ctx, slog.LevelError, "record_unreadable",
 		slog.String("session", id.Handle()), slog.String("err", err.Error()))
 	return err

@@ -21,7 +21,7 @@ func openAt(t testing.TB, url string, opts *redisstore.Options) *redisstore.Stor
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
+	t.Cleanup(func() { s.Close() })
 	return s
 }
 

@@ -58,7 +58,7 @@ if h ~= '' then return 5 end
 local list, last = KEYS[2], ARGV[3]
 if list then
 	local done = redis.pcall('ZADD', list, last, ARGV[4])
-	if type(done) == 'table' then -- no index: what it stood for counts as gone
+	if type(done) == 'table' then -- no index: the user has to be able to sign in
 		if not string.find(done.err, 'WRONGTYPE', 1, true) then return done end
 		redis.call('DEL', list)
 		redis.call('ZADD', list, last, ARGV[4])
@@ -135,6 +135,15 @@ if later then redis.call('SETRANGE', key, 22, ARGV[1] .. new) end
 return 0
 `)
 
+// rememberScript notes when a key was used last, unless a later time is known.
+//
+// KEYS registry; ARGV id, time
+var rememberScript = newScript("", `
+local known = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')
+if not known or known < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+return 0
+`)
+
 // heads is the part that the scripts below share. head reads the beginning of a
 // record. Its second value ends the script: a number for what is no live record,
 // a table for an error of the server.
@@ -184,7 +193,6 @@ return 0
 var endUserScript = newScript(allowOOM, heads+`
 local user, most = ARGV[3], tonumber(ARGV[6])
 local list = redis.pcall('ZRANGE', KEYS[1], 0, most)
-if wrongtype(list) then return {0, 0} end
 if list.err then return list end
 local answers, done = {0, 0}, 0
 for _, id in ipairs(list) do
@@ -220,7 +228,6 @@ if ARGV[3] then
 	for i = 3, #ARGV do list[#list + 1] = ARGV[i] end
 else
 	list = redis.pcall('ZRANGE', KEYS[1], 0, -1)
-	if wrongtype(list) then return {} end
 	if list.err then return list end
 end
 local answers = {}

@@ -2,14 +2,14 @@ package redisstore
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
+
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 )
 
 // target is what a URL says.
@@ -21,12 +21,35 @@ type target struct {
 	tls            *tls.Config // nil for plaintext
 }
 
+// resolve reads a URL together with options, and tells what is wrong with both in
+// one line. The prefix of the URL stands in the options that it returns.
+func resolve(raw string, opts *Options) (*target, *Options, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	var faults []string
+	t, err := parse(raw, o.AllowPlaintext)
+	switch {
+	case err != nil:
+		faults = append(faults, err.Error())
+	case t.prefix != "" && o.Prefix != "" && t.prefix != o.Prefix:
+		faults = append(faults, "the prefix in the URL is not that of the options")
+	case t.prefix != "":
+		o.Prefix = t.prefix
+	}
+	if err := link.Join(append(faults, o.faults()...)); err != nil {
+		return nil, nil, fmt.Errorf("redisstore: %w", err)
+	}
+	return t, &o, nil
+}
+
 // parse reads a URL. Its errors name no part of it that may be a password, and so
 // never quote what cannot be parsed.
 func parse(raw string, plaintext bool) (*target, error) {
-	u, err := url.Parse(raw)
+	u, err := link.Parse(raw)
 	if err != nil {
-		return nil, errors.New("the URL cannot be parsed: write special characters of user and password as %XX")
+		return nil, err
 	}
 	t := &target{network: "tcp"}
 	if u.User != nil {
@@ -39,11 +62,8 @@ func parse(raw string, plaintext bool) (*target, error) {
 	if u.Opaque != "" || u.Fragment != "" {
 		return nil, errors.New("the URL has an unexpected part: write redis://user:password@host:port/0")
 	}
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil || u.User == nil && strings.Contains(u.RawQuery, "@") { // a password with a question mark
-		return nil, errors.New("the query of the URL cannot be parsed: write special characters of user and password as %XX")
-	}
-	if err := checkQuery(query); err != nil {
+	query, err := link.Query(u.RawQuery, append([]string{"db", "prefix"}, link.Parameters...)...)
+	if err != nil {
 		return nil, err
 	}
 	t.prefix = query.Get("prefix")
@@ -61,20 +81,14 @@ func parse(raw string, plaintext bool) (*target, error) {
 	return t, nil
 }
 
-// checkQuery refuses what nobody would look at, and what is there twice.
-func checkQuery(query url.Values) error {
-	for name, values := range query {
-		switch name {
-		case "ca", "cert", "key", "server-name", "db", "prefix":
-		default:
-			// Unnamed: in a URL that is written wrongly it may be a piece of the password.
-			return errors.New("unknown parameter in the URL: it takes ca, cert, key, server-name, db and prefix")
-		}
-		if len(values) != 1 || values[0] == "" {
-			return fmt.Errorf("parameter %q in the URL: write it once, with a value", name)
-		}
+// login is how the server is reached and what is shown there.
+func (t *target) login() link.Login {
+	host, _, _ := net.SplitHostPort(t.addr)
+	return link.Login{
+		User: t.user, Password: t.password,
+		Certificate: t.tls != nil && len(t.tls.Certificates) > 0,
+		Local:       t.network == "unix" || link.Local(host),
 	}
-	return nil
 }
 
 // socket reads unix:///path?db=0.
@@ -82,7 +96,7 @@ func (t *target) socket(u *url.URL, query url.Values) error {
 	if u.Host != "" || !strings.HasPrefix(u.Path, "/") {
 		return errors.New("a Unix socket in the URL needs an absolute path: unix:///run/redis.sock")
 	}
-	if query.Has("ca") || query.Has("cert") || query.Has("key") || query.Has("server-name") {
+	if link.HasTLS(query) {
 		return errors.New("a Unix socket has no TLS: leave out ca, cert, key and server-name")
 	}
 	t.network, t.addr = "unix", u.Path
@@ -113,21 +127,17 @@ func (t *target) host(u *url.URL, query url.Values, plaintext bool) error {
 		return err
 	}
 	if u.Scheme == "rediss" {
-		return t.encrypt(host, query)
+		var err error
+		t.tls, err = link.TLS(query, host)
+		return err
 	}
-	if query.Has("ca") || query.Has("cert") || query.Has("key") || query.Has("server-name") {
+	if link.HasTLS(query) {
 		return errors.New("ca, cert, key and server-name need TLS: use rediss://")
 	}
-	if !plaintext && !loopback(host) {
-		return errors.New("a link to another host needs TLS: use rediss://, or a Unix socket (ASVS 12.3.1)")
+	if !plaintext && !link.Local(host) {
+		return errors.New("a link to another host needs TLS: use rediss://, or a Unix socket")
 	}
 	return nil
-}
-
-// loopback reports whether a host is this machine.
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 func (t *target) number(db string) error {
@@ -139,37 +149,5 @@ func (t *target) number(db string) error {
 		return errors.New("the database number in the URL is none")
 	}
 	t.db = int(n)
-	return nil
-}
-
-// encrypt reads what TLS needs. The server's certificate is verified, and for
-// its host; there is no parameter that says otherwise.
-func (t *target) encrypt(host string, query url.Values) error {
-	t.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	if name := query.Get("server-name"); name != "" {
-		t.tls.ServerName = name
-	}
-	if file := query.Get("ca"); file != "" {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("parameter ca: %w", err)
-		}
-		t.tls.RootCAs = x509.NewCertPool()
-		if !t.tls.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("parameter ca: there is no certificate in %s", file)
-		}
-	}
-	cert, key := query.Get("cert"), query.Get("key")
-	if cert == "" && key == "" {
-		return nil
-	}
-	if cert == "" || key == "" {
-		return errors.New("a client certificate needs both cert and key")
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return fmt.Errorf("parameters cert and key: %w", err)
-	}
-	t.tls.Certificates = []tls.Certificate{pair}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"time"
@@ -39,7 +40,7 @@ func (s *Store) ListUser(ctx context.Context, userID string) ([]store.Record, er
 			pairs, err = m.ToArray()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("redisstore: list sessions of a user: %w", err)
+			return nil, s.userError(ctx, "list sessions of a user", err)
 		}
 		for pair := range slices.Chunk(pairs, 2) {
 			r, later, err := s.listed(ctx, userID, pair)
@@ -114,7 +115,7 @@ func (s *Store) EndUser(ctx context.Context, userID string, except store.ID, why
 			err = errors.New("the answer of the server is short")
 		}
 		if err != nil {
-			return ended, fmt.Errorf("redisstore: end sessions of a user: %w", err)
+			return ended, s.userError(ctx, "end sessions of a user", err)
 		}
 		n, err1 := answers[0].AsInt64()
 		more, err2 := answers[1].AsInt64()
@@ -133,6 +134,17 @@ func (s *Store) EndUser(ctx context.Context, userID string, except store.ID, why
 			return ended, nil
 		}
 	}
+}
+
+// userError says what the error of a script about a user's sessions means. An
+// index that cannot be read is a log line beside: nobody knows whom it named, so
+// nothing may be said of them. The next sign-in begins a new one.
+func (s *Store) userError(ctx context.Context, what string, err error) error {
+	if isWrongType(err) {
+		err = errors.New("the index of the user's sessions cannot be read")
+		s.log.LogAttrs(ctx, slog.LevelError, "record_unreadable", slog.String("err", "redisstore: "+err.Error()))
+	}
+	return fmt.Errorf("redisstore: %s: %w", what, err)
 }
 
 // userConn returns the connection for calls about a user. Which one does not

@@ -78,7 +78,7 @@ func (b *Backend) openStore(ctx context.Context, users database, create bool, lo
 		if err != nil {
 			return inPlace("store", p, err)
 		}
-		b.Store, b.closers = s, append(b.closers, closer(s.Close))
+		b.Store, b.closers = s, append(b.closers, s)
 	case config.Memcache:
 		s, err := memcachestore.Open(ctx, p.URL, &memcachestore.Options{MaxConns: b.cfg.MaxConnections, AllowPlaintext: b.cfg.AllowPlaintext, Logger: log})
 		if err != nil {
@@ -102,11 +102,6 @@ func (b *Backend) openStore(ctx context.Context, users database, create bool, lo
 	}
 	return nil
 }
-
-// closer is a Close that cannot fail.
-type closer func()
-
-func (c closer) Close() error { c(); return nil }
 
 // inPlace says where an error comes from.
 func inPlace(setting string, p config.Place, err error) error {

@@ -167,7 +167,7 @@ func (c *Config) checkPlace(setting string, p Place, faults *Faults) {
 	case MySQL:
 		err = mariadb.CheckURL(p.URL, &mariadb.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
 	case Redis:
-		err = redisstore.CheckURL(p.URL, &redisstore.Options{AllowPlaintext: c.AllowPlaintext})
+		_, err = redisstore.CheckURL(p.URL, &redisstore.Options{AllowPlaintext: c.AllowPlaintext})
 	case Memcache:
 		err = memcachestore.CheckURL(p.URL, &memcachestore.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
 	}
