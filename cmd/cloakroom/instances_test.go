@@ -346,3 +346,36 @@ func freePort(t *testing.T) string {
 	t.Fatal("no port is free")
 	return ""
 }
+
+// TestGracefulStop_WhoWasLetInIsAnswered: a connection that was taken before the
+// end, and says what it wants right after nobody else is let in, gets its answer.
+func TestGracefulStop_WhoWasLetInIsAnswered(t *testing.T) {
+	var got string
+	for range 5 { // a test that is stopped for long enough finds the door closed
+		s := start(t, t.TempDir())
+		addr := strings.TrimPrefix(s.URL, "http://")
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		s.client().page("/auth/login") // connections are taken in their order
+		if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			another, err := net.Dial("tcp", addr)
+			if err != nil {
+				break
+			}
+			another.Close()
+		}
+		_, _ = io.WriteString(conn, "GET /auth/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		b, _ := io.ReadAll(conn)
+		<-s.exited
+		if got = string(b); strings.HasPrefix(got, "HTTP/1.1 200") {
+			return
+		}
+	}
+	t.Errorf("the answer is %.100q", got)
+}

@@ -98,6 +98,8 @@ var page = []string{"Accept", "text/html,application/xhtml+xml,*/*;q=0.8"}
 func (o *outage) during() {
 	o.t.Helper()
 	k := o.ticket.cookie
+	// First of all on a connection that was good a moment ago.
+	o.within(o.c, 303, "GET", "/", "", "", "", page...)
 	// Every guarded page, for browsers and for programs, and every change, all at
 	// once: the first open the circuit.
 	for range 2 {
