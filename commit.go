@@ -66,6 +66,16 @@ func (s *Session) save(ctx context.Context) error {
 	}
 	call := withDeadline(context.WithoutCancel(ctx), commitFactor*s.m.opts.StoreTimeout)
 	defer call.release()
+	if len(s.refused) > 0 && (a.rec.Version == 0 || a.renewal == renewLogin) {
+		by := byNewCookie
+		if a.renewal == renewLogin {
+			by = byLogin
+		}
+		// That one of them was renewed a moment ago is no fault of a new one.
+		if err := s.endRefused(call, by, store.Renewed); err != nil && !errors.Is(err, ErrRenewed) {
+			return err
+		}
+	}
 	switch {
 	case a.renewal != renewNone:
 		return s.m.renewSession(call, s)
@@ -94,6 +104,10 @@ func (s *Session) revert(err error) {
 	gone := errors.Is(err, ErrRenewed) || errors.Is(err, ErrEnded)
 	if gone || a.rec.Version == 0 {
 		s.late = s.late || errors.Is(err, ErrRenewed)
+		if s.m.sealed != nil && a.rec.Version > 0 {
+			// Its time may be over here alone: see load.
+			s.refused = append(s.refused, ending{a.rec.ID, a.rec.Deadline, byNewCookie})
+		}
 		s.at = nil
 		if s.cookie == cookieSet {
 			s.cookie = cookieNone // it was of this session

@@ -114,18 +114,28 @@ type presented struct {
 	ends  []ending // of the valid ones, if there are several
 }
 
-// ending is what is known of a session that a cookie named, and that is to end.
+// ending is what is known of a session that a valid cookie named, and that made none.
 type ending struct {
 	id       store.ID
 	deadline time.Time // zero if nobody here knows
+	by       endedBy
 }
 
+// endedBy says what ends such a session. Whatever comes later ends it as well.
+type endedBy uint8
+
+const (
+	byNewCookie endedBy = iota // any that takes the cookie's place: nobody could end it any more
+	byLogin
+	byEnd // nothing else: perhaps the next request can use it
+)
+
 // ending returns that of the session which a valid cookie names.
-func (b *bearer) ending() ending {
+func (b *bearer) ending(by endedBy) ending {
 	if b.carried != nil {
-		return ending{b.carried.rec.ID, b.carried.rec.Deadline}
+		return ending{b.carried.rec.ID, b.carried.rec.Deadline, by}
 	}
-	return ending{id: b.token.id()}
+	return ending{id: b.token.id(), by: by}
 }
 
 // readCookie looks at every cookie of our name. A valid one beside others that
@@ -150,10 +160,10 @@ func (m *Manager) readCookie(lines []string) (p presented) {
 				continue
 			}
 			if p.valid++; p.valid == 2 {
-				p.ends = append(p.ends, p.ending())
+				p.ends = append(p.ends, p.ending(byEnd))
 			}
 			if p.valid > 1 {
-				p.ends = append(p.ends, b.ending())
+				p.ends = append(p.ends, b.ending(byEnd))
 			}
 			p.bearer = b
 		}

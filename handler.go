@@ -150,14 +150,18 @@ func (m *Manager) load(s *Session, lines []string) error {
 	if p.carried != nil {
 		m.sealed.readSeen(lines, &p.carried.rec)
 		if expired(&p.carried.rec, a.loaded) {
-			return nil // and nobody needs to be asked
+			// Nobody needs to be asked. But that it was idle is what the cookies of this
+			// browser say: somebody with a copy may have it in use until its deadline.
+			if a.loaded.Before(p.carried.rec.Deadline) {
+				s.refused = []ending{p.ending(byNewCookie)}
+			}
+			return nil
 		}
 	}
 	rec, err := m.get(ctx, a.id)
 	switch {
 	case errors.Is(err, store.ErrEnded):
-		// A tombstone from far ahead was left by a clock that has been set back.
-		s.late = rec.Ended.Reason == store.Renewed && a.loaded.Sub(rec.Ended.At).Abs() < lateWindow
+		s.late = lately(rec.Ended, a.loaded)
 		return nil
 	case errors.Is(err, store.ErrNotFound):
 		return nil
@@ -173,12 +177,18 @@ func (m *Manager) load(s *Session, lines []string) error {
 		a.stored = p.carried.content
 	} else if a.stored, err = m.seal.openData(&a.token, &a.rec); err != nil {
 		m.event(ctx, slog.LevelError, event.RecordUnreadable, event.Session(a.id), event.Addr(m.ClientAddr(s.r)), event.Err(err))
-		s.refused = []ending{{a.id, a.rec.Deadline}}
+		s.refused = []ending{{a.id, a.rec.Deadline, byEnd}}
 		return nil
 	}
 	a.now, a.user = a.stored, rec.UserID
 	s.at = a
 	return nil
+}
+
+// lately reports whether a session was renewed a moment ago. A tombstone from far
+// ahead was left by a clock that has been set back.
+func lately(why store.Ended, now time.Time) bool {
+	return why.Reason == store.Renewed && now.Sub(why.At).Abs() < lateWindow
 }
 
 // refuse logs a cookie that was no session's.

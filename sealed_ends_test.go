@@ -1,7 +1,10 @@
 package cloakroom_test
 
 import (
+	"context"
+	"errors"
 	"log/slog"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,5 +45,113 @@ func TestPromise01_EachTombstoneOutlastsItsSession(t *testing.T) {
 		if _, err := long.spy.Sweep(t.Context(), time.Now()); err != nil || long.spy.Len() != 0 {
 			t.Errorf("%d tombstones stay (%v), of sessions whose deadlines were known", long.spy.Len(), err)
 		}
+	})
+}
+
+// A10: whoever keeps a copy of a sealed session in use keeps it alive, with a newer
+// second cookie than its owner has. The owner comes back after the idle time and is
+// a stranger; what ends the session is that they sign out, sign in again, or get a
+// cookie that takes the old one's place.
+func TestAttack_A10_AThiefKeepsASealedSessionInUse(t *testing.T) {
+	for name, ends := range map[string]func(*cloakroom.Session){
+		"logout": func(s *cloakroom.Session) {
+			if err := s.End(t.Context()); err != nil {
+				t.Error(err)
+			}
+		},
+		"login":            login,
+		"login as another": func(s *cloakroom.Session) { s.Login(cloakroom.Identity{UserID: "u2"}) },
+		"first value":      func(s *cloakroom.Session) { word.Set(s, "x") },
+		"after a value":    func(s *cloakroom.Session) { word.Set(s, "x"); _ = s.End(t.Context()) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSealedSite(t, nil)
+			victim := s.signedIn(t, "u1")
+			thief := *victim
+			for range 4 {
+				time.Sleep(idle / 2)
+				if thief.user() != "u1" {
+					t.Fatal("the copy is not in use")
+				}
+			}
+			s.spy.take()
+			if victim.user() != "" {
+				t.Error("beyond the idle time its owner is signed in")
+			}
+			s.wantCalls(t, "what has expired")
+			cookie := victim.cookie
+			victim.visit(ends)
+			s.wantCalls(t, name, "end")
+			if victim.cookie == cookie {
+				t.Errorf("%s leaves the cookie", name)
+			}
+			if user := thief.user(); user != "" {
+				t.Errorf("after %s the thief is %q", name, user)
+			}
+		})
+	}
+}
+
+// A session whose idle time passes in a slow handler is refused there, and the
+// handler that then signs the visitor out ends it for whoever else has it in use.
+func TestAttack_A10_ASealedSessionThatExpiresBeforeItsLogout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSealedSite(t, nil)
+		victim := s.signedIn(t, "u1")
+		thief := *victim
+		victim.visit(func(at *cloakroom.Session) {
+			for range 4 {
+				time.Sleep(idle / 2)
+				thief.user()
+			}
+			word.Set(at, "late")
+			if err := at.Commit(t.Context()); !errors.Is(err, cloakroom.ErrEnded) {
+				t.Errorf("commit says %v", err)
+			}
+			if err := at.End(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		if user := thief.user(); user != "" {
+			t.Errorf("after the logout the thief is %q", user)
+		}
+	})
+}
+
+// A cookie that has expired costs no call of the tombstones until something ends it,
+// none once its deadline has passed, and no visitor a refusal for having been renewed
+// long ago.
+func TestPromise08_ExpiredSealedCookies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSealedSite(t, nil)
+		v := s.signedIn(t, "u1")
+		renewed := *v
+		v.visit(func(s *cloakroom.Session) { s.Renew() })
+		time.Sleep(idle)
+		s.spy.take()
+		if renewed.user() != "" || v.user() != "" {
+			t.Error("a session outlives its idle time")
+		}
+		s.wantCalls(t, "expired")
+		renewed.visit(func(s *cloakroom.Session) {
+			if err := s.End(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		s.spy.on(func(context.Context, string) error { return errors.New("down") })
+		kept := *v
+		kept.do(func(w http.ResponseWriter, r *http.Request) {
+			if err := cloakroom.FromContext(r.Context()).End(r.Context()); !errors.Is(err, cloakroom.ErrUnavailable) {
+				t.Errorf("without the tombstones a logout says %v", err)
+			}
+		})
+		if kept.cookie != v.cookie {
+			t.Error("a logout that did not happen takes the cookie back")
+		}
+		s.spy.on(nil)
+		time.Sleep(lifetime)
+		s.spy.take()
+		v.visit(func(s *cloakroom.Session) { _ = s.End(t.Context()) })
+		s.wantCalls(t, "a logout after the deadline")
 	})
 }

@@ -2,7 +2,9 @@ package cloakroom
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,7 +34,10 @@ type Session struct {
 	mu sync.Mutex
 	at *state // nil while nobody has a session here: nothing loaded, nothing changed
 
-	refused []ending // of valid cookies that made no session; nil as a rule
+	// refused are those of valid cookies that made no session: several, one whose
+	// record does not open, or a sealed one that is idle as far as is known. Nil as a
+	// rule.
+	refused []ending
 
 	// cookie says what the response's header must carry. It is kept when a
 	// commit has gone well and used when the header leaves.
@@ -290,7 +295,8 @@ func (s *Session) fail(err error) {
 // belong to a new session.
 //
 // Of a request that is anonymous because it carries two valid cookies, or one whose
-// record cannot be opened here, it ends the sessions of all that it carries.
+// record cannot be opened here, or a sealed one whose idle time is over, it ends the
+// sessions of all that it carries.
 //
 // It returns ErrUnavailable if the store did not answer, and then the session may
 // have ended or not; ErrRenewed if another request has just renewed the token, and
@@ -308,24 +314,47 @@ func (s *Session) End(ctx context.Context) error {
 	case s.late:
 		return fmt.Errorf("cloakroom: end session: %w", ErrRenewed)
 	}
-	ends := s.refused
+	call := context.WithoutCancel(outside{ctx, s})
+	err := s.endRefused(call, byEnd, store.Logout)
 	if a := s.at; a != nil {
 		rec := a.rec
 		if a.renewal != renewNone {
 			rec = a.old.rec
 		}
 		if rec.Version > 0 {
-			ends = append(ends, ending{rec.ID, rec.Deadline})
+			_, endErr := s.m.endNow(call, rec.ID, rec.Deadline, store.Logout)
+			err = cmp.Or(err, endErr)
 		}
 	}
-	for _, e := range ends {
-		if _, err := s.m.endNow(context.WithoutCancel(outside{ctx, s}), e.id, e.deadline, store.Logout); err != nil {
-			return fmt.Errorf("cloakroom: end session: %w", err)
-		}
+	if err != nil {
+		return fmt.Errorf("cloakroom: end session: %w", err)
 	}
-	s.at, s.err, s.refused = nil, nil, nil
+	s.at, s.err = nil, nil
 	s.expireCookie()
 	return nil
+}
+
+// endRefused ends the sessions of the cookies that made none, those that this ends. It
+// tries all of them, and returns the first error. That one has been renewed is an
+// error for as long as it would be late, as of a cookie that load has asked the store
+// about.
+func (s *Session) endRefused(ctx context.Context, by endedBy, why store.Reason) (first error) {
+	for _, e := range s.refused {
+		if e.by > by {
+			continue
+		}
+		_, err := s.m.endNow(ctx, e.id, e.deadline, why)
+		if errors.Is(err, ErrRenewed) {
+			if old, _ := s.m.get(ctx, e.id); !lately(old.Ended, time.Now()) {
+				err = nil
+			}
+		}
+		first = cmp.Or(first, err)
+	}
+	if first == nil {
+		s.refused = slices.DeleteFunc(s.refused, func(e ending) bool { return e.by <= by })
+	}
+	return first
 }
 
 func (s *Session) expireCookie() {
