@@ -1,7 +1,6 @@
 package cloakroom
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -101,15 +100,15 @@ func (m *Manager) decode(value string) (b bearer, ok bool) {
 	return b, ok
 }
 
-// same reports whether two valid cookies say the same.
-func (b *bearer) same(o *bearer) bool {
-	return b.token == o.token && (b.carried == nil || bytes.Equal(b.carried.rec.Data, o.carried.rec.Data))
+// newer reports whether b is the state of a sealed session that was written after o.
+func (b *bearer) newer(o *bearer) bool {
+	return b.carried != nil && b.carried.rec.Seen.After(o.carried.rec.Seen)
 }
 
 // presented is what a request's Cookie header holds under our name.
 type presented struct {
 	bearer
-	valid int // different valid cookies; exactly one is a session
+	valid int // sessions that valid cookies name; exactly one is a session
 	seen  int
 	ends  []ending // of the valid ones, if there are several
 }
@@ -140,7 +139,8 @@ func (b *bearer) ending(by endedBy) ending {
 
 // readCookie looks at every cookie of our name. A valid one beside others that
 // are not is taken, so that a planted one locks nobody out; of two valid ones
-// none is, since the order says nothing about who set them. It reads the header
+// none is, since the order says nothing about who set them, unless they are two
+// states of one sealed session: there it is the one written last. It reads the header
 // by itself: net/http would take other spellings of the name for ours and
 // allocates (RFC 6265bis §5.7 says what a browser sends).
 func (m *Manager) readCookie(lines []string) (p presented) {
@@ -156,14 +156,20 @@ func (m *Manager) readCookie(lines []string) (p presented) {
 				return p
 			}
 			b, ok := m.decode(value)
-			if !ok || p.valid > 0 && b.same(&p.bearer) {
+			if !ok {
+				continue
+			}
+			if p.valid > 0 && b.token == p.token {
+				if b.newer(&p.bearer) {
+					p.bearer = b
+				}
 				continue
 			}
 			if p.valid++; p.valid == 2 {
-				p.ends = append(p.ends, p.ending(byEnd))
+				p.ends = append(p.ends, p.ending(byLogin))
 			}
 			if p.valid > 1 {
-				p.ends = append(p.ends, b.ending(byEnd))
+				p.ends = append(p.ends, b.ending(byLogin))
 			}
 			p.bearer = b
 		}

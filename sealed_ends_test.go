@@ -155,3 +155,62 @@ func TestPromise08_ExpiredSealedCookies(t *testing.T) {
 		s.wantCalls(t, "a logout after the deadline")
 	})
 }
+
+// Two states of one sealed session are one session: the one that was written last.
+func TestPromise01_TwoStatesOfASealedSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSealedSite(t, nil)
+		v := s.signedIn(t, "u1")
+		first := v.cookie
+		time.Sleep(time.Second)
+		v.visit(func(s *cloakroom.Session) { word.Set(s, "newer") })
+		for _, lines := range []string{first + "; " + v.cookie, v.cookie + "; " + first, first + "; " + v.cookie + "; " + first} {
+			both := &visitor{tb: t, m: s.Manager, cookie: lines}
+			both.visit(func(s *cloakroom.Session) {
+				if s.UserID() != "u1" || word.GetOr(s, "") != "newer" {
+					t.Errorf("two states are %q's with %q", s.UserID(), word.GetOr(s, ""))
+				}
+			})
+		}
+		if n := len(s.log.events(t, "two_cookies")); n != 0 {
+			t.Errorf("%d log lines of two cookies", n)
+		}
+		both := &visitor{tb: t, m: s.Manager, cookie: first + "; " + v.cookie}
+		both.login("u1")
+		if v.user() != "" || both.user() != "u1" {
+			t.Errorf("after the login the session of before is %q's", v.user())
+		}
+		both.cookie += "; " + both.cookie
+		both.visit(func(s *cloakroom.Session) {
+			if err := s.End(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		if both.cookie != "" {
+			t.Error("the logout left a cookie")
+		}
+	})
+}
+
+// A login with two valid cookies leaves neither of their sessions behind; a value
+// does, as one of them may be somebody else's doing.
+func TestAttack_A38_LoginEndsBoth(t *testing.T) { both(t, testAttack_A38_LoginEndsBoth) }
+
+func testAttack_A38_LoginEndsBoth(t *testing.T, newSite siteMaker) {
+	s := newSite(t, nil)
+	a, b := s.signedIn(t, "u1"), s.signedIn(t, "u2")
+	v := s.visitor(t)
+	v.cookie = a.cookie + "; " + b.cookie
+	probe := *v
+	probe.visit(func(s *cloakroom.Session) { word.Set(s, "x") })
+	if a.user() != "u1" || b.user() != "u2" {
+		t.Error("a value ended a session")
+	}
+	v.login("u1")
+	if a.user() != "" || b.user() != "" {
+		t.Errorf("after the login %q and %q are signed in", a.user(), b.user())
+	}
+	if v.user() != "u1" {
+		t.Error("the login is nobody")
+	}
+}

@@ -302,33 +302,6 @@ func TestPromise10_AnEndedSealedSessionIsNotSealedAnew(t *testing.T) {
 	}
 }
 
-// Of a session in two states, as of two sessions, none is taken.
-func TestAttack_A38_TwoStatesOfASealedSession(t *testing.T) {
-	s := newSealedSite(t, nil)
-	v := s.signedIn(t, "u1")
-	first := v.cookie
-	v.visit(func(s *cloakroom.Session) { word.Set(s, "x") })
-	s.spy.take()
-	both := &visitor{tb: t, m: s.Manager, cookie: first + "; " + v.cookie}
-	if user := both.user(); user != "" {
-		t.Errorf("two states are %q's", user)
-	}
-	s.wantCalls(t, "two states")
-	s.log.wantEvent(t, "two_cookies")
-	twice := &visitor{tb: t, m: s.Manager, cookie: first + "; " + first}
-	if user := twice.user(); user != "u1" {
-		t.Errorf("the same cookie twice is %q's", user)
-	}
-	both.visit(func(s *cloakroom.Session) {
-		if err := s.End(t.Context()); err != nil {
-			t.Error(err)
-		}
-	})
-	if v.user() != "" || both.cookie != "" {
-		t.Error("the logout left a session")
-	}
-}
-
 // Both cookies have the attributes and the prefix of the first.
 func TestASVS_3_3_3_BothSealedCookies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
