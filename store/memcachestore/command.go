@@ -141,10 +141,15 @@ func expiration(now, until time.Time) int32 {
 	return 0
 }
 
-// wrap says what was being done.
+// wrap says what was being done; what package store and unreadableError say is
+// returned as it is.
 func wrap(doing string, err error) error {
-	if err == nil {
-		return nil
+	switch err {
+	case nil, store.ErrNotFound, store.ErrEnded, store.ErrConflict, store.ErrImmutable:
+		return err
+	}
+	if _, ok := err.(*unreadableError); ok {
+		return err
 	}
 	return fmt.Errorf("memcachestore: %s: %w", doing, err)
 }

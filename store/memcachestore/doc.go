@@ -98,9 +98,9 @@
 // its Deadline, for who still has its token. A server has no accounts with
 // rights of their own. The most there is: a Unix socket with the rights of its
 // file; TLS with client certificates (memcached -Z -o ssl_verify_mode=2); or a
-// user and a password (memcached -Y), which the URL may carry. [Store.Anonymous]
-// tells a program that insists on one of them (ASVS 13.2.1). Without TLS only
-// servers on this machine are used, unless Options.AllowPlaintext is set.
+// user and a password (memcached -Y), which the URL may carry. [CheckURL] tells a
+// program that insists on one of them which there is (ASVS 13.2.1). Without TLS
+// only servers on this machine are used, unless Options.AllowPlaintext is set.
 //
 // # Calls and connections
 //

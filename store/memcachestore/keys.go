@@ -3,7 +3,6 @@ package memcachestore
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -78,9 +77,5 @@ func (s *Store) RememberKey(ctx context.Context, id string, now time.Time) error
 // ForgetKeys implements [store.KeyRegistry]. It also forgets a registry that
 // cannot be read, for which the others return an error.
 func (s *Store) ForgetKeys(ctx context.Context) error {
-	err := s.remove(ctx, s.registryKey())
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	return wrap("forget keys", err)
+	return wrap("forget keys", s.remove(ctx, s.registryKey()))
 }

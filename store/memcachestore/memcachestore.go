@@ -3,14 +3,13 @@ package memcachestore
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"strings"
 
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/store"
 )
 
@@ -20,26 +19,26 @@ var (
 	// ErrTooLarge says that a record is larger than the largest item of the
 	// server, which memcached -I sets and which is 1 MiB by default, keys and
 	// bookkeeping included. What was stored before is untouched.
-	ErrTooLarge = errors.New("memcachestore: the record is larger than the server's largest item (memcached -I)")
+	ErrTooLarge = errors.New("the record is larger than the server's largest item (memcached -I)")
 
 	// ErrFull says that the server has no memory left and may not evict, as it
 	// runs with -M. What was stored before is untouched.
-	ErrFull = errors.New("memcachestore: the server is out of memory (memcached -M)")
+	ErrFull = errors.New("the server is out of memory (memcached -M)")
 
 	// ErrTooManySessions says that the list of a user's sessions has no room for
 	// another one. All others can be used, listed and ended.
-	ErrTooManySessions = errors.New("memcachestore: the user has too many sessions")
-
-	// ErrClosed says that Close has been called.
-	ErrClosed = errors.New("memcachestore: store is closed")
+	ErrTooManySessions = errors.New("the user has too many sessions")
 )
+
+// errClosed says that Close has been called.
+var errClosed = errors.New("store is closed")
 
 // Options of a store. Nil and the zero value are fine.
 type Options struct {
 	// MaxConns is how many connections the store has to each server at most;
-	// a call beyond them waits for one until its context ends. Zero or less
-	// means 32. memcached itself takes 1,024 from all its clients together
-	// (memcached -c).
+	// a call beyond them waits for one until its context ends. Zero is 32, the
+	// most is 1024, which is what memcached itself takes from all its clients
+	// together (memcached -c).
 	MaxConns int
 
 	// AllowPlaintext permits links without TLS to a server that is neither on a
@@ -47,27 +46,23 @@ type Options struct {
 	// below, and for nothing else (ASVS 12.3.1).
 	AllowPlaintext bool
 
-	// TLS is where the configuration of memcaches:// starts from; ca, cert, key
-	// and server-name of the URL are set on a copy. Nil trusts the system's
-	// certificate authorities. TLS 1.2 is the least, whatever it says. A
-	// configuration that does not verify the server is refused (ASVS 12.3.2).
-	TLS *tls.Config
-
 	// Logger gets a line for each item that cannot be read. Nil means
 	// slog.Default.
 	Logger *slog.Logger
 }
 
-const defaultMaxConns = 32
+const (
+	defaultMaxConns = 32
+	maxConns        = 1024
+)
 
 // Store keeps sessions in one or several Memcached servers. Use [Open]. Its
 // methods may be called by many goroutines at once, and many instances of a
 // program may share the servers: all of them with the same list.
 type Store struct {
-	servers   []*server
-	prefix    string // of all keys, with the colon behind it
-	anonymous bool
-	log       *slog.Logger
+	servers []*server
+	prefix  string // of all keys, with the colon behind it
+	log     *slog.Logger
 }
 
 var (
@@ -91,23 +86,13 @@ var (
 // Every fault of the URL is told at once, and no password is in the error. Then
 // each server must answer under ctx; one that does not fails the call.
 func Open(ctx context.Context, url string, opts *Options) (*Store, error) {
-	if opts == nil {
-		opts = new(Options)
-	}
-	c, err := parseURL(url, opts)
+	c, err := resolve(url, opts)
 	if err != nil {
-		return nil, fmt.Errorf("memcachestore: %w", err)
+		return nil, err
 	}
-	s := &Store{prefix: c.prefix + ":", anonymous: c.anonymous(), log: opts.Logger}
-	if s.log == nil {
-		s.log = slog.Default()
-	}
-	conns := opts.MaxConns
-	if conns <= 0 {
-		conns = defaultMaxConns
-	}
+	s := &Store{prefix: c.prefix + ":", log: c.log}
 	for _, addr := range c.addrs {
-		s.servers = append(s.servers, newServer(addr, c.dialer(addr), conns))
+		s.servers = append(s.servers, newServer(addr, c.dialer(addr), c.conns))
 	}
 	for _, srv := range s.servers {
 		if err := srv.probe(ctx, s.prefix+"k:probe"); err != nil {
@@ -118,28 +103,24 @@ func Open(ctx context.Context, url string, opts *Options) (*Store, error) {
 	return s, nil
 }
 
+// CheckURL returns what Open would refuse of a URL and options before it
+// connects, for a program that lists all faults of its configuration at once; and,
+// for one that has rules of its own about it, how the servers are reached.
+func CheckURL(url string, opts *Options) (link.Login, error) {
+	c, err := resolve(url, opts)
+	if err != nil {
+		return link.Login{}, err
+	}
+	return c.login(), nil
+}
+
 // Close ends the calls that are under way, with an error, and closes all
-// connections. It returns when they have gone. Every later call returns
-// ErrClosed.
+// connections. It returns nil, when they have gone. Every later call fails.
 func (s *Store) Close() error {
 	for _, srv := range s.servers {
 		srv.close()
 	}
 	return nil
-}
-
-// Anonymous reports whether the store has nothing to show to the servers: no user
-// and password, no client certificate, and no Unix socket whose file has rights.
-// Then whoever reaches them may do what the store does (ASVS 13.2.1).
-func (s *Store) Anonymous() bool { return s.anonymous }
-
-// String names the servers and the prefix, and no password.
-func (s *Store) String() string {
-	var names []string
-	for _, srv := range s.servers {
-		names = append(names, srv.name)
-	}
-	return "memcached at " + strings.Join(names, ",") + ", keys " + s.prefix + "…"
 }
 
 // The keys. Between the last two colons stands what a key is for, and behind the

@@ -17,10 +17,23 @@ import (
 // the list. It costs one more command.
 const mendEvery = 5 * time.Minute
 
-// load reads what stands under an ID. An item that cannot be read is nothing that
-// is known, and a log line: so its visitor goes on as nobody and can sign in,
-// rather than meet an outage for ever. The item comes back all the same, for End
-// to write over it.
+// unreadableError says that under a session's key there is something that is not
+// a session: garbage, or the format of a later version. It is a [store.ErrEnded],
+// so that the visitor signs in anew rather than being refused for ever, and so
+// that nothing brings the session back: an End replaces it with a tombstone, and
+// nothing else is stored over it.
+type unreadableError struct{ id store.ID }
+
+// Error names the session by its handle.
+func (e *unreadableError) Error() string {
+	return "memcachestore: session " + e.id.Handle() + " cannot be read: " + errUnreadable.Error()
+}
+
+// Unwrap returns [store.ErrEnded] and what was wrong.
+func (e *unreadableError) Unwrap() []error { return []error{store.ErrEnded, errUnreadable} }
+
+// load reads what stands under an ID. The item comes back beside an
+// unreadableError too, for End to write over it.
 func (s *Store) load(ctx context.Context, id store.ID) (*memcache.Item, session, error) {
 	item, err := s.get(ctx, s.sessionKey(id))
 	if err != nil {
@@ -31,16 +44,17 @@ func (s *Store) load(ctx context.Context, id store.ID) (*memcache.Item, session,
 }
 
 // read says what an item is: a live record; a tombstone, beside store.ErrEnded;
-// or nothing.
+// nothing; or, beside an unreadableError and a log line, what cannot be read.
 func (s *Store) read(ctx context.Context, id store.ID, item *memcache.Item) (session, error) {
 	if item == nil {
 		return session{}, store.ErrNotFound
 	}
 	e, err := decodeSession(id, item.Value)
 	if err != nil {
+		err := &unreadableError{id}
 		s.log.LogAttrs(ctx, slog.LevelError, "record_unreadable",
-			slog.String("session", id.Handle()), slog.String("err", "memcachestore: "+err.Error()))
-		return session{}, store.ErrNotFound
+			slog.String("session", id.Handle()), slog.String("err", err.Error()))
+		return session{}, err
 	}
 	if e.ended() {
 		return e, store.ErrEnded
@@ -194,7 +208,7 @@ func (s *Store) End(ctx context.Context, id store.ID, version uint64, why store.
 func (s *Store) end(ctx context.Context, id store.ID, version uint64, why store.Ended, until time.Time) error {
 	for {
 		item, e, err := s.load(ctx, id)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+		if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, errUnreadable) {
 			return err
 		}
 		if err == nil && version != 0 && version != e.Version {

@@ -1,16 +1,18 @@
 package memcachestore
 
 import (
+	"cmp"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 )
 
 const (
@@ -28,13 +30,18 @@ type config struct {
 	addrs          []address
 	prefix         string
 	user, password string
-	tls            *tls.Config // nil: none
+	tls            *tls.Config // nil: none; without a server name that of each host
+	conns          int         // to each server
+	log            *slog.Logger
 }
 
-// anonymous tells of a store that shows nothing to its servers.
-func (c *config) anonymous() bool {
-	certificate := c.tls != nil && (len(c.tls.Certificates) > 0 || c.tls.GetClientCertificate != nil)
-	return c.user == "" && !certificate && c.addrs[0].network != "unix"
+// login is how the servers are reached and what is shown there.
+func (c *config) login() link.Login {
+	return link.Login{
+		User: c.user, Password: c.password,
+		Certificate: c.tls != nil && len(c.tls.Certificates) > 0,
+		Local:       !slices.ContainsFunc(c.addrs, func(a address) bool { return !a.local() }),
+	}
 }
 
 // An address is where a server listens.
@@ -44,76 +51,78 @@ type address struct {
 	host    string
 }
 
-// faults gathers what is wrong with a URL, to tell it in one line.
+// faults gathers what is wrong with a URL, to tell it in one line. None of them
+// repeats what was not understood, as it may be a piece of the password.
 type faults []string
 
 func (f *faults) add(format string, args ...any) { *f = append(*f, fmt.Sprintf(format, args...)) }
 
-func (f faults) err() error {
-	if len(f) == 0 {
-		return nil
+// resolve reads a URL together with options, and tells what is wrong with both in
+// one line. Package net/url does not take several hosts with ports.
+func resolve(s string, opts *Options) (*config, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
 	}
-	return errors.New(strings.Join(f, "; "))
+	c := &config{conns: cmp.Or(o.MaxConns, defaultMaxConns), log: o.Logger}
+	if c.log == nil {
+		c.log = slog.Default()
+	}
+	var f faults
+	if o.MaxConns < 0 || o.MaxConns > maxConns {
+		f.add("MaxConns is %d, want 0 to %d", o.MaxConns, maxConns)
+	}
+	if err := link.Check(s); err != nil {
+		f.add("%v", err)
+	} else {
+		c.parse(s, o.AllowPlaintext, &f)
+	}
+	if err := link.Join(f); err != nil {
+		return nil, fmt.Errorf("memcachestore: %w", err)
+	}
+	return c, nil
 }
 
-// parseURL reads a URL. Package net/url does not take several hosts with ports,
-// and its errors quote the whole URL, password and all.
-func parseURL(s string, opts *Options) (config, error) {
-	var (
-		c config
-		f faults
-	)
+// parse reads a URL.
+func (c *config) parse(s string, plaintext bool, f *faults) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	secure := scheme == "memcaches"
 	if !ok || scheme != "memcache" && !secure {
-		return c, errors.New("a URL like memcache://host:11211/prefix is wanted")
+		f.add("a URL like memcache://host:11211/prefix is wanted")
+		return
 	}
 	if strings.Contains(rest, "#") {
 		f.add("a URL with a # in it: write %%23")
 	}
 	rest, rawQuery, _ := strings.Cut(rest, "?")
 	authority, prefix, _ := strings.Cut(rest, "/")
-	query := parseQuery(rawQuery, secure, &f)
-
+	known := []string{"socket"}
+	if secure {
+		known = link.Parameters
+	}
+	query, err := link.Query(rawQuery, known...)
+	if err != nil {
+		f.add("%v", err)
+	}
 	hosts := authority
 	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
-		c.user, c.password = parseUser(authority[:i], &f)
+		c.user, c.password = parseUser(authority[:i], f)
 		hosts = authority[i+1:]
 	}
-	c.addrs = parseHosts(hosts, query.Get("socket"), &f)
-	c.prefix = parsePrefix(prefix, &f)
+	c.addrs = parseHosts(hosts, query.Get("socket"), f)
+	c.prefix = parsePrefix(prefix, f)
 	if secure {
-		c.tls = tlsConfig(query, opts.TLS, &f)
-	} else if !opts.AllowPlaintext {
+		// The name in the certificate is that of each host; see dialer.
+		if c.tls, err = link.TLS(query, ""); err != nil {
+			f.add("%v", err)
+		}
+	} else if !plaintext {
 		for _, a := range c.addrs {
 			if !a.local() {
 				f.add("%s is not this machine and the link would not be encrypted: use memcaches://, or allow plaintext", a.addr)
 			}
 		}
 	}
-	return c, f.err()
-}
-
-// parseQuery reads the query, in which nothing unknown may stand.
-func parseQuery(raw string, secure bool, f *faults) url.Values {
-	query, err := url.ParseQuery(raw)
-	if err != nil {
-		f.add("the query is malformed")
-		return nil
-	}
-	known := []string{"socket"}
-	if secure {
-		known = []string{"ca", "cert", "key", "server-name"}
-	}
-	for name, values := range query {
-		switch {
-		case !slices.Contains(known, name):
-			f.add("unknown parameter %q, known are %s", name, strings.Join(known, ", "))
-		case len(values) != 1 || values[0] == "":
-			f.add("parameter %q wants one value", name)
-		}
-	}
-	return query
 }
 
 // parseUser reads user:password. memcached takes the two in one line, a space
@@ -151,10 +160,10 @@ func parseHosts(list, socket string, f *faults) []address {
 		return nil
 	}
 	var addrs []address
-	for h := range strings.SplitSeq(list, ",") {
+	for i, h := range strings.Split(list, ",") {
 		host, port, err := splitHost(h)
 		if err != nil {
-			f.add("host %q: %v", h, err)
+			f.add("host %d of the list: %v", i+1, err)
 			continue
 		}
 		a := address{"tcp", net.JoinHostPort(host, port), host}
@@ -206,46 +215,5 @@ func parsePrefix(s string, f *faults) string {
 	return prefix
 }
 
-// tlsConfig makes the configuration of a link from the caller's and the query.
-func tlsConfig(query url.Values, base *tls.Config, f *faults) *tls.Config {
-	t := &tls.Config{}
-	if base != nil {
-		t = base.Clone()
-	}
-	t.MinVersion = max(t.MinVersion, tls.VersionTLS12)
-	if t.InsecureSkipVerify {
-		f.add("a TLS configuration that does not verify the server is refused")
-	}
-	if ca := query.Get("ca"); ca != "" {
-		t.RootCAs = x509.NewCertPool()
-		if pem, err := os.ReadFile(ca); err != nil {
-			f.add("ca: %v", err)
-		} else if !t.RootCAs.AppendCertsFromPEM(pem) {
-			f.add("ca: %s has no certificate", ca)
-		}
-	}
-	cert, key := query.Get("cert"), query.Get("key")
-	switch {
-	case (cert == "") != (key == ""):
-		f.add("cert and key go together")
-	case cert != "":
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			f.add("cert and key: %v", err)
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
-	if name := query.Get("server-name"); name != "" {
-		t.ServerName = name
-	}
-	return t
-}
-
 // local tells whether nobody is on the way to a server.
-func (a address) local() bool {
-	if a.network == "unix" || a.host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(a.host)
-	return ip != nil && ip.IsLoopback()
-}
+func (a address) local() bool { return a.network == "unix" || link.Local(a.host) }

@@ -94,7 +94,8 @@ func (e entry) over(now time.Time) bool {
 }
 
 // each reads the records of entries, some at a time, and calls f with what stands
-// under each ID: its item, nil where there is none, and what load says of it.
+// under each ID: its item, nil where there is none, and what load says of it. What
+// cannot be read is no tombstone, and stays on the list for EndUser.
 func (s *Store) each(ctx context.Context, list []entry, f func(e entry, item *memcache.Item, rec session, err error) error) error {
 	byServer := map[*server][]entry{}
 	for _, e := range list {
@@ -130,9 +131,9 @@ func (s *Store) each(ctx context.Context, list []entry, f func(e entry, item *me
 func (s *Store) tidy(ctx context.Context, list []entry, now time.Time) ([]entry, error) {
 	gone := map[store.ID]bool{}
 	why := store.Ended{Reason: store.Revoked, At: now}
-	err := s.each(ctx, list, func(e entry, item *memcache.Item, _ session, err error) error {
+	err := s.each(ctx, list, func(e entry, item *memcache.Item, rec session, err error) error {
 		switch {
-		case errors.Is(err, store.ErrEnded):
+		case rec.ended():
 			gone[e.id] = true
 		case item == nil && now.Sub(time.UnixMilli(e.added)) > oldEntry:
 			until := time.UnixMilli(e.deadline)
@@ -164,7 +165,7 @@ func (s *Store) ListUser(ctx context.Context, userID string) ([]store.Record, er
 	gone := map[store.ID]bool{}
 	err = s.each(ctx, list, func(e entry, _ *memcache.Item, rec session, err error) error {
 		switch {
-		case errors.Is(err, store.ErrEnded):
+		case rec.ended():
 			gone[e.id] = true
 		case err == nil && rec.UserID == userID:
 			rec.Info, rec.Data = bytes.Clone(rec.Info), nil // not to keep Data with it
@@ -202,7 +203,7 @@ func (s *Store) EndUser(ctx context.Context, userID string, except store.ID, why
 		before := n
 		err = s.each(ctx, list, func(e entry, item *memcache.Item, rec session, err error) error {
 			switch {
-			case errors.Is(err, store.ErrEnded):
+			case rec.ended():
 				gone[e.id] = true
 				return nil
 			case e.id == except, item == nil, err == nil && rec.UserID != userID:

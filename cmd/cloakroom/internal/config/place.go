@@ -169,7 +169,7 @@ func (c *Config) checkPlace(setting string, p Place, faults *Faults) {
 	case Redis:
 		_, err = redisstore.CheckURL(p.URL, &redisstore.Options{AllowPlaintext: c.AllowPlaintext})
 	case Memcache:
-		err = memcachestore.CheckURL(p.URL, &memcachestore.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
+		_, err = memcachestore.CheckURL(p.URL, &memcachestore.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
 	}
 	if err != nil {
 		faults.add("%s: %s", setting, strings.ReplaceAll(err.Error(), "\n", "; "))

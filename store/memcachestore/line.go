@@ -2,7 +2,6 @@ package memcachestore
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
+
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 )
 
 // gomemcache knows no contexts, and has one timeout for all calls. So each
@@ -23,11 +24,11 @@ import (
 type server struct {
 	name  string // as the URL has it; decides which keys are its own
 	dial  func(ctx context.Context) (net.Conn, error)
-	slots chan struct{} // one for each call that holds a link
+	slots chan struct{} // one for each call that holds a line
 
 	mu      sync.Mutex
-	idle    []*link // the one used last is the last
-	busy    map[*link]struct{}
+	idle    []*line // the one used last is the last
+	busy    map[*line]struct{}
 	once    sync.Once
 	closing chan struct{} // closed by close
 }
@@ -35,7 +36,7 @@ type server struct {
 func newServer(a address, dial func(context.Context) (net.Conn, error), conns int) *server {
 	return &server{
 		name: a.addr, dial: dial,
-		slots: make(chan struct{}, conns), busy: map[*link]struct{}{}, closing: make(chan struct{}),
+		slots: make(chan struct{}, conns), busy: map[*line]struct{}{}, closing: make(chan struct{}),
 	}
 }
 
@@ -82,33 +83,33 @@ func (s *server) wait(ctx context.Context) error {
 	case s.slots <- struct{}{}:
 		return nil
 	case <-s.closing:
-		return ErrClosed
+		return errClosed
 	case <-ctx.Done():
 		return fmt.Errorf("wait for a connection, %d are in use: %w", cap(s.slots), ctx.Err())
 	}
 }
 
-// take returns the link that was used last, or a new one.
-func (s *server) take() (*link, error) {
+// take returns the line that was used last, or a new one.
+func (s *server) take() (*line, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
 	case <-s.closing:
-		return nil, ErrClosed
+		return nil, errClosed
 	default:
 	}
-	var l *link
+	var l *line
 	if n := len(s.idle); n > 0 {
 		l, s.idle = s.idle[n-1], s.idle[:n-1]
 	} else {
-		l = newLink(s)
+		l = newLine(s)
 	}
 	s.busy[l] = struct{}{}
 	return l, nil
 }
 
-// give takes a link back.
-func (s *server) give(l *link) {
+// give takes a line back.
+func (s *server) give(l *line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.busy, l)
@@ -194,12 +195,12 @@ func explain(ctx context.Context, err error) error {
 	return err
 }
 
-// A link is one connection, or none yet, and the library's client that speaks
+// A line is one connection, or none yet, and the library's client that speaks
 // on it.
-type link struct {
+type line struct {
 	server *server
 	client *memcache.Client
-	ctx    context.Context // of the call that holds the link
+	ctx    context.Context // of the call that holds the line
 
 	mu      sync.Mutex
 	conn    *conn              // nil: none
@@ -207,8 +208,8 @@ type link struct {
 	aborted bool               // the call has to end now
 }
 
-func newLink(s *server) *link {
-	l := &link{server: s}
+func newLine(s *server) *line {
+	l := &line{server: s}
 	l.client = memcache.NewFromSelector(only{s})
 	l.client.MaxIdleConns = 1
 	// The client sets deadlines by its timeout. Those of the contexts are what
@@ -223,16 +224,19 @@ func newLink(s *server) *link {
 // of it; and as the server mostly answers at once, nobody needs to give up.
 const grace = 50 * time.Millisecond
 
-// run lets f use the link under ctx, and tells whether its connection had been
+// run lets f use the line under ctx, and tells whether its connection had been
 // there before.
-func (l *link) run(ctx context.Context, reading bool, f func(c *memcache.Client) error) (reused bool, err error) {
+func (l *line) run(ctx context.Context, reading bool, f func(c *memcache.Client) error) (reused bool, err error) {
 	l.ctx = ctx
 	patience := grace
 	if reading {
 		patience = 0
 	}
-	if l.conn != nil && !l.conn.quiet() {
-		l.drop()
+	if l.conn != nil {
+		// What an idle connection has to say is no answer to what comes next.
+		if quiet, known := link.Quiet(l.conn.Conn); known && !quiet {
+			l.drop()
+		}
 	}
 	reused = l.conn != nil
 	var stop func() bool
@@ -244,14 +248,14 @@ func (l *link) run(ctx context.Context, reading bool, f func(c *memcache.Client)
 		// What abort does may come late, and must not hit the next call.
 		l.drop()
 		if err != nil && ctx.Err() == nil {
-			err = ErrClosed
+			err = errClosed
 		}
 	}
 	return reused, err
 }
 
 // connect dials under the context of the call.
-func (l *link) connect() (net.Conn, error) {
+func (l *line) connect() (net.Conn, error) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
 	l.mu.Lock()
@@ -270,13 +274,13 @@ func (l *link) connect() (net.Conn, error) {
 		nc.Close()
 		return nil, context.Canceled
 	}
-	l.conn = &conn{Conn: nc, link: l}
+	l.conn = &conn{Conn: nc, line: l}
 	return l.conn, nil
 }
 
-// abort makes the call that holds the link fail, unless the server answers within
+// abort makes the call that holds the line fail, unless the server answers within
 // a time. Nothing more is sent.
-func (l *link) abort(within time.Duration) {
+func (l *line) abort(within time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.aborted = true
@@ -289,7 +293,7 @@ func (l *link) abort(within time.Duration) {
 	}
 }
 
-func (l *link) isAborted() bool {
+func (l *line) isAborted() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.aborted
@@ -297,7 +301,7 @@ func (l *link) isAborted() bool {
 
 // drop closes the connection. What the server still had to say on it is heard by
 // nobody.
-func (l *link) drop() {
+func (l *line) drop() {
 	l.client.Close()
 }
 
@@ -312,7 +316,7 @@ func (o only) String() string                      { return o.s.name }
 // conn is a connection that ends with the context of the call.
 type conn struct {
 	net.Conn
-	link *link
+	line *line
 }
 
 // past is a deadline that is over.
@@ -322,27 +326,14 @@ var past = time.Unix(1, 0)
 // counts is the context, for which see abort.
 func (c *conn) SetDeadline(time.Time) error { return nil }
 
-// Close takes the connection from its link, which dials anew when it is used
+// Close takes the connection from its line, which dials anew when it is used
 // again.
 func (c *conn) Close() error {
-	l := c.link
+	l := c.line
 	l.mu.Lock()
 	if l.conn == c {
 		l.conn = nil
 	}
 	l.mu.Unlock()
 	return c.Conn.Close()
-}
-
-// quiet tells whether an idle connection may be used: the server has not closed
-// it, and has said nothing. What it would have said is no answer to what comes
-// next.
-func (c *conn) quiet() bool {
-	nc := c.Conn
-	encrypted := false
-	if t, ok := nc.(*tls.Conn); ok {
-		nc, encrypted = t.NetConn(), true
-	}
-	n, closed := pending(nc)
-	return !closed && (n == 0 || encrypted) // TLS has messages of its own
 }
