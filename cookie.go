@@ -152,6 +152,9 @@ func (m *Manager) readCookie(lines []string) (p presented) {
 				continue
 			}
 			if p.seen++; p.seen > maxCandidates {
+				if p.valid == 1 {
+					p.ends = append(p.ends, p.ending(byLogin))
+				}
 				p.valid = 2 // whoever sent so many wanted one of them not to be seen
 				return p
 			}

@@ -141,7 +141,7 @@ func (m *Manager) load(s *Session, lines []string) error {
 	p := m.readCookie(lines)
 	s.brought = p.seen > 0
 	if p.valid != 1 {
-		s.refused = p.ends
+		s.refused, s.crowded = p.ends, p.seen > maxCandidates
 		m.refuse(s, p)
 		return nil
 	}

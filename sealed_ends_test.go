@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,4 +214,49 @@ func testAttack_A38_LoginEndsBoth(t *testing.T, newSite siteMaker) {
 	if v.user() != "u1" {
 		t.Error("the login is nobody")
 	}
+}
+
+// A logout with more cookies of our name than are looked at ends the sessions that
+// it has found, and says that it does not know of the rest.
+func TestAttack_A39_LogoutWithTooManyCookies(t *testing.T) {
+	both(t, testAttack_A39_LogoutWithTooManyCookies)
+}
+
+func testAttack_A39_LogoutWithTooManyCookies(t *testing.T, newSite siteMaker) {
+	s := newSite(t, nil)
+	for name, lines := range map[string]func(own string) string{
+		"first":  func(own string) string { return own + strings.Repeat("; "+cookieName+"=x", 8) },
+		"eighth": func(own string) string { return strings.Repeat(cookieName+"=x; ", 7) + own + "; " + cookieName + "=x" },
+		"ninth":  func(own string) string { return strings.Repeat(cookieName+"=x; ", 8) + own },
+	} {
+		v := s.signedIn(t, "u1")
+		many := &visitor{tb: t, m: s.Manager, cookie: lines(v.cookie)}
+		many.visit(func(at *cloakroom.Session) {
+			if at.UserID() != "" {
+				t.Errorf("%s of nine is a session", name)
+			}
+			if err := at.End(t.Context()); err == nil || cloakroom.Status(err) != http.StatusInternalServerError {
+				t.Errorf("%s of nine: logout says %v", name, err)
+			}
+		})
+		if user := v.user(); (user == "u1") != (name == "ninth") {
+			t.Errorf("%s of nine: afterwards the session is %q's", name, user)
+		}
+		if many.cookie != "" {
+			t.Errorf("%s of nine: the cookie stays", name)
+		}
+		v = s.signedIn(t, "u1")
+		many.cookie = lines(v.cookie)
+		many.login("u1")
+		if user := v.user(); (user == "u1") != (name == "ninth") {
+			t.Errorf("%s of nine: after a login the session of before is %q's", name, user)
+		}
+	}
+	// Eight are looked at, and there is nothing to end.
+	stranger := &visitor{tb: t, m: s.Manager, cookie: strings.Repeat(cookieName+"=x; ", 8)}
+	stranger.visit(func(at *cloakroom.Session) {
+		if err := at.End(t.Context()); err != nil {
+			t.Errorf("of eight: logout says %v", err)
+		}
+	})
 }

@@ -47,6 +47,7 @@ type Session struct {
 
 	read     bool // somebody looked: the response depends on the cookie
 	brought  bool // the request carried a cookie of our name
+	crowded  bool // and more of them than are looked at
 	late     bool // it came with a token renewed a moment ago
 	skipped  bool // the request is to be anonymous
 	sent     bool // the header has left
@@ -296,7 +297,9 @@ func (s *Session) fail(err error) {
 //
 // Of a request that is anonymous because it carries two valid cookies, or one whose
 // record cannot be opened here, or a sealed one whose idle time is over, it ends the
-// sessions of all that it carries.
+// sessions of all that it carries. If it carries more than eight cookies of the
+// session's name, it ends those of the first eight, takes the cookie back, and
+// returns an error, as nobody knows of the others.
 //
 // It returns ErrUnavailable if the store did not answer, and then the session may
 // have ended or not; ErrRenewed if another request has just renewed the token, and
@@ -331,8 +334,13 @@ func (s *Session) End(ctx context.Context) error {
 	}
 	s.at, s.err = nil, nil
 	s.expireCookie()
+	if s.crowded {
+		return errCrowded
+	}
 	return nil
 }
+
+var errCrowded = fmt.Errorf("cloakroom: end session: the request carries more than %d cookies of the session's name, and those behind were not looked at", maxCandidates)
 
 // endRefused ends the sessions of the cookies that made none, those that this ends. It
 // tries all of them, and returns the first error. That one has been renewed is an
