@@ -215,7 +215,7 @@ type standing struct {
 
 // explain says what stands under an ID.
 func (s *Store) explain(ctx context.Context, id store.ID) (there standing, err error) {
-	var reason uint8
+	var reason int64
 	err = s.db.Reader().QueryRowContext(ctx, s.sql.explain, id[:]).
 		Scan(&there.version, &there.created, &there.deadline, &reason, &there.user)
 	if errors.Is(err, sql.ErrNoRows) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/store"
@@ -96,7 +97,11 @@ func (r *scanned) fields() []any {
 // record returns what a row says: of a tombstone ID and Ended only.
 func (r *scanned) record(id store.ID) store.Record {
 	if r.ended != 0 {
-		return store.Record{ID: id, Ended: store.Ended{Reason: store.Reason(r.ended), At: at(r.endedAt)}}
+		reason := store.Reason(math.MaxUint8) // of a number that nobody here has written
+		if r.ended > 0 && r.ended < math.MaxUint8 {
+			reason = store.Reason(r.ended)
+		}
+		return store.Record{ID: id, Ended: store.Ended{Reason: reason, At: at(r.endedAt)}}
 	}
 	return store.Record{
 		ID: id, Version: uint64(r.version), UserID: r.user,
