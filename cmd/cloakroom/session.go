@@ -47,7 +47,7 @@ func newSessionList(env *environment) *cobra.Command {
 		}
 		defer b.Close()
 		if !b.Lists() {
-			return wrong(cmd, "store is %s: sessions that are kept there cannot be listed from here", cfg.Store)
+			return wrong(cmd, "sessions in %s cannot be listed from here; end those of a user with \"cloakroom session end --user\"", cfg.Store)
 		}
 		manager, err := newManager(cmd.Context(), cfg, b, env)
 		if err != nil {
@@ -139,7 +139,7 @@ func newSessionEnd(env *environment) *cobra.Command {
 		Short: "End one session, those of a user, or all",
 	}
 	user := cmd.Flags().String("user", "", "end all sessions of this user")
-	all := cmd.Flags().Bool("all", false, "end all sessions of everybody, and forget which keys were in use")
+	all := cmd.Flags().Bool("all", false, "end all sessions of everybody; if the key file has been lost, let go of its key")
 	settings(cmd, everywhere...)
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		n := len(args)
@@ -167,7 +167,7 @@ func newSessionEnd(env *environment) *cobra.Command {
 		case len(args) == 0:
 			n, err = endUser(cmd.Context(), b, *user)
 		case !b.Lists():
-			return wrong(cmd, "store is %s: one session can be ended by its own visitor alone; --user and --all work from here", cfg.Store)
+			return wrong(cmd, "of the sessions in %s one alone can be ended by its visitor only; --user and --all work from here", cfg.Store)
 		default:
 			n, err = 1, endHandle(cmd.Context(), b, args[0])
 		}

@@ -35,7 +35,7 @@ func newSetupLink(env *environment) *cobra.Command {
 		if _, port, _ := net.SplitHostPort(cfg.Listen); port == "0" && cfg.PublicURL == nil {
 			return wrong(cmd, "listen has port 0, so where the service listens is not known here: give --listen or --public-url")
 		}
-		b, err := backend.Open(cmd.Context(), cfg, false, env.log(cfg))
+		b, err := backend.OpenAccounts(cmd.Context(), cfg, false)
 		if err != nil {
 			return err
 		}

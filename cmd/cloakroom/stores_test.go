@@ -169,20 +169,29 @@ func TestPromise10_InstancesNeedACommonKey(t *testing.T) {
 				t.Errorf("another key: exit code %d, %s", code, msg)
 			}
 			_, msg, code = runCommand(t, serve...)
-			if code != 2 || !strings.Contains(msg, "lacks the key") {
+			if code != 2 || !strings.Contains(msg, "is not there, and with it the key") {
 				t.Errorf("no key: exit code %d, %s", code, msg)
 			}
 			a.end(syscall.SIGTERM)
 			a = start(t, dir, append([]string{keys}, d.flags...)...)
 			c.at(a).session()
 
-			// An operator who means it ends all sessions first.
-			if _, msg, code := runCommand(t, append([]string{"session", "end", "--all", keys}, d.flags...)...); code != 0 {
-				t.Fatalf("session end --all: exit code %d, %s", code, msg)
+			// To end all sessions lets go of the key only where it has been lost.
+			other := keyFile(t)
+			for _, with := range []string{keys, other} {
+				if _, msg, code := runCommand(t, append([]string{"session", "end", "--all", with}, d.flags...)...); code != 0 {
+					t.Fatalf("session end --all: exit code %d, %s", code, msg)
+				}
+				c.at(a).want(c.at(a).do("GET", "/auth/session", ""), 401)
+				if with == keys {
+					_, msg, code := runCommand(t, append(serve, other)...)
+					if code != 2 || !strings.Contains(msg, "lacks the key") {
+						t.Errorf("another key after the end of all: exit code %d, %s", code, msg)
+					}
+				}
 			}
-			c.at(a).want(c.at(a).do("GET", "/auth/session", ""), 401)
 			a.end(syscall.SIGTERM)
-			start(t, t.TempDir(), append([]string{keyFile(t)}, d.flags...)...)
+			start(t, t.TempDir(), append([]string{other}, d.flags...)...)
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -50,7 +51,7 @@ func newUserAdd(env *environment) *cobra.Command {
 		if err := web.CheckPassword(pw); err != nil {
 			return err
 		}
-		b, err := backend.Open(cmd.Context(), cfg, true, env.log(cfg))
+		b, err := backend.OpenAccounts(cmd.Context(), cfg, true)
 		if err != nil {
 			return err
 		}
@@ -111,7 +112,7 @@ func newUserList(env *environment) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		b, err := backend.Open(cmd.Context(), cfg, false, env.log(cfg))
+		b, err := backend.OpenAccounts(cmd.Context(), cfg, false)
 		if err != nil {
 			return err
 		}
@@ -181,9 +182,15 @@ func newUserSwitch(env *environment, use, short string, disabled bool) *cobra.Co
 			if err := b.Users.SetDisabled(ctx, u.ID, disabled); err != nil || !disabled {
 				return "enabled", err
 			}
-			// No guard lets their sessions pass any more; this tidies up.
-			_, err := b.EndRecords(ctx, u.ID)
-			return "disabled, and signed out everywhere", err
+			// No guard lets their sessions pass any more; the rest tidies up.
+			err := b.OpenStore(ctx, false, slog.New(slog.DiscardHandler))
+			if err == nil {
+				_, err = b.EndRecords(ctx, u.ID)
+			}
+			if err != nil {
+				fmt.Fprintf(env.stderr, "cloakroom: records of sessions are left, which nobody lets in: %v\n", err)
+			}
+			return "disabled, and signed out everywhere", nil
 		})
 	}
 	return cmd
@@ -226,7 +233,7 @@ func changeUser(cmd *cobra.Command, env *environment, name string, change func(c
 	if err != nil {
 		return err
 	}
-	b, err := backend.Open(cmd.Context(), cfg, false, env.log(cfg))
+	b, err := backend.OpenAccounts(cmd.Context(), cfg, false)
 	if err != nil {
 		return err
 	}

@@ -35,13 +35,15 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 
 // Backend is what has been opened. Close it.
 type Backend struct {
-	// Store keeps the sessions; sealed ones' tombstones.
+	// Store keeps the sessions; sealed ones' tombstones. It is nil where only the
+	// accounts have been opened.
 	Store store.Store
 
 	// Users keeps the accounts.
 	Users *sqlusers.Users
 
 	cfg        *config.Config
+	accounts   database            // of Users
 	circuit    *breaker.Breaker    // nil before Guard, and for sessions in memory
 	registries []store.KeyRegistry // where used keys are remembered; none in memory
 	closers    []io.Closer
@@ -51,10 +53,30 @@ type Backend struct {
 // command for each of its steps.
 const Patience = 30 * time.Second
 
-// Open opens store and accounts, which write into the log what they find
+// Open opens accounts and store, which write into the log what they find
 // unreadable. With create it makes what is missing, the data directory included;
-// without, it returns ErrNoData. It takes at most [Patience].
-func Open(ctx context.Context, cfg *config.Config, create bool, log *slog.Logger) (_ *Backend, err error) {
+// without, it returns ErrNoData. It takes at most [Patience] for each.
+func Open(ctx context.Context, cfg *config.Config, create bool, log *slog.Logger) (*Backend, error) {
+	b, err := OpenAccounts(ctx, cfg, create)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.OpenStore(ctx, create, log); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// OpenStore opens the store of sessions beside accounts that are open.
+func (b *Backend) OpenStore(ctx context.Context, create bool, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	return b.openStore(ctx, b.accounts, create, log)
+}
+
+// OpenAccounts is Open for the accounts alone: what is done to these must not fail
+// because the sessions are away.
+func OpenAccounts(ctx context.Context, cfg *config.Config, create bool) (_ *Backend, err error) {
 	b := &Backend{cfg: cfg}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
@@ -68,15 +90,11 @@ func Open(ctx context.Context, cfg *config.Config, create bool, log *slog.Logger
 			return nil, &ConfigError{err}
 		}
 	}
-	users, err := b.openSQL(ctx, "users", cfg.Users, create)
-	if err != nil {
+	if b.accounts, err = b.openSQL(ctx, "users", cfg.Users, create); err != nil {
 		return nil, err
 	}
-	if b.Users, err = sqlusers.New(ctx, users); err != nil {
+	if b.Users, err = sqlusers.New(ctx, b.accounts); err != nil {
 		return nil, inPlace("users", cfg.Users, err)
-	}
-	if err := b.openStore(ctx, users, create, log); err != nil {
-		return nil, err
 	}
 	return b, nil
 }
@@ -136,8 +154,8 @@ func (b *Backend) Manager(keys *keyring.Ring, opts *cloakroom.Options) (*cloakro
 }
 
 // EndAll ends every session there is, where a store cannot be walked that of every
-// account, and forgets the keys, so that the next start takes the ones it is given.
-// The accounts' epoch goes first: from then on no guard lets an old session pass,
+// account. If the key file lacks the key that was used last, it forgets that key, so
+// that the next start takes the file as it is. The accounts' epoch goes first: from then on no guard lets an old session pass,
 // whatever becomes of the records.
 func (b *Backend) EndAll(ctx context.Context) (int, error) {
 	if err := b.raiseEpochAll(ctx); err != nil {
@@ -157,6 +175,9 @@ func (b *Backend) EndAll(ctx context.Context) (int, error) {
 				return total, err
 			}
 		}
+	}
+	if _, err := b.Keys(ctx, false); err == nil {
+		return total, nil // running instances, and the next, go on with it
 	}
 	for _, r := range b.registries {
 		if err := r.ForgetKeys(ctx); err != nil {

@@ -28,7 +28,7 @@ func (b *Backend) Keys(ctx context.Context, create bool) (*keyring.Ring, error) 
 	ring, err := read(b.cfg.Keys)
 	missing := errors.Is(err, fs.ErrNotExist)
 	if len(known) > 0 && (missing || err == nil && !has(ring, known[0].ID)) {
-		return nil, b.lacks(known[0])
+		return nil, b.lacks(known[0], missing)
 	}
 	if missing && create && b.shared() {
 		return nil, &ConfigError{fmt.Errorf("keys: there is no %s: instances that share a store need the same keys: make them once with \"cloakroom key new >%[1]s\", mode 0600, and give the file to each", b.cfg.Keys)}
@@ -84,7 +84,7 @@ func (b *Backend) remember(ctx context.Context, ring *keyring.Ring, before []sto
 			if err := r.RememberKey(ctx, k.ID, time.Now().Add(time.Millisecond)); err != nil {
 				return err
 			}
-			return b.lacks(k)
+			return b.lacks(k, false)
 		}
 	}
 	return nil
@@ -100,8 +100,13 @@ func seen(before []store.KnownKey, k store.KnownKey) bool {
 	return false
 }
 
-func (b *Backend) lacks(k store.KnownKey) error {
-	return &ConfigError{fmt.Errorf("keys: %s lacks the key %s that the sessions were signed with: restore the key file, or give this instance that of the others, or end all sessions with \"cloakroom session end --all\"", b.cfg.Keys, k.ID)}
+// lacks says which key an instance needs.
+func (b *Backend) lacks(k store.KnownKey, missing bool) error {
+	lacks := "lacks"
+	if missing {
+		lacks = "is not there, and with it"
+	}
+	return &ConfigError{fmt.Errorf("keys: %s %s the key %s that the sessions were signed with: name or restore the key file that has it, as the other instances do; if it is lost, stop them all and run \"cloakroom session end --all\" with these settings, which signs everybody out", b.cfg.Keys, lacks, k.ID)}
 }
 
 func has(ring *keyring.Ring, id string) bool {

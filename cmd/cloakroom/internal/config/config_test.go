@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -74,8 +75,7 @@ func TestSameNamesEverywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := map[string]string{
-		"listen": "127.0.0.1:1", "data": "d", "prefix": "/p/q", "store": "", "store-file": store,
-		"users": "sqlite:u.db", "users-file": "", "allow-plaintext": "true", "allow-anonymous": "true", "store-timeout": "1s", "max-connections": "7",
+		"listen": "127.0.0.1:1", "data": "d", "prefix": "/p/q", "store-file": store, "users": "sqlite:u.db", "allow-plaintext": "true", "allow-anonymous": "true", "store-timeout": "1s", "max-connections": "7",
 		"keys": "file:k", "public-url": "https://a.example", "trusted-proxies": "10.0.0.1,fd00::/8",
 		"tls-cert": "c", "tls-key": "k", "idle-timeout": "1m", "lifetime": "2m", "log-format": "json",
 		"log-level": "debug", "admin-listen": "[::1]:9",
@@ -84,13 +84,16 @@ func TestSameNamesEverywhere(t *testing.T) {
 	var environ []string
 	for _, s := range config.Settings() {
 		v, ok := good[s.Name]
+		if !ok && (s.Name == "store" || s.Name == "users-file") {
+			continue // the other one of the two is here: see TestPlacesByTextAndFile
+		}
 		if !ok {
 			t.Fatalf("setting %s has no case here", s.Name)
 		}
 		file.WriteString(s.Name + " = \"" + v + "\"\n")
 		environ = append(environ, "CLOAKROOM_"+strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))+"="+v)
 	}
-	if len(good) != len(config.Settings()) {
+	if len(good)+2 != len(config.Settings()) {
 		t.Fatalf("%d settings, %d cases", len(config.Settings()), len(good))
 	}
 	check := func(from string, c *config.Config, err error) {
@@ -114,6 +117,28 @@ func TestSameNamesEverywhere(t *testing.T) {
 	c, err = load(t, "trusted-proxies = [\"10.0.0.1\", \"fd00::/8\"]\nallow-plaintext = true\nallow-anonymous = true\nmax-connections = 7", nil)
 	if err != nil || len(c.TrustedProxies) != 2 || !c.AllowPlaintext || !c.AllowAnonymous || c.MaxConnections != 7 {
 		t.Errorf("a list: %v, %v", c, err)
+	}
+}
+
+// TestPlacesByTextAndFile: a place as text and from a file, from each source.
+func TestPlacesByTextAndFile(t *testing.T) {
+	users := filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(users, []byte("sqlite:u.db"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	given := map[string]string{"store": "memory:", "users-file": users}
+	for _, c := range []func() (*config.Config, error){
+		func() (*config.Config, error) { return load(t, "", given) },
+		func() (*config.Config, error) {
+			return load(t, "", nil, "CLOAKROOM_STORE=memory:", "CLOAKROOM_USERS_FILE="+users)
+		},
+		func() (*config.Config, error) {
+			return load(t, fmt.Sprintf("store = %q\nusers-file = %q", "memory:", users), nil)
+		},
+	} {
+		if c, err := c(); err != nil || c.Store.Scheme != "memory" || c.Users.Path != "u.db" {
+			t.Errorf("%+v, %v", c, err)
+		}
 	}
 }
 
@@ -178,6 +203,7 @@ func TestPromise12_EveryFaultIsNamed(t *testing.T) {
 		{name: "timeout without unit", flags: map[string]string{"store-timeout": "250"}, want: []string{"--store-timeout: not a duration"}},
 		{name: "connections", flags: map[string]string{"max-connections": "0"}, want: []string{"--max-connections: not a number from 1"}},
 		{name: "plaintext", flags: map[string]string{"allow-plaintext": "yes"}, want: []string{"--allow-plaintext: neither true nor false"}},
+		{name: "no store", flags: map[string]string{"store": ""}, env: []string{"CLOAKROOM_USERS="}, want: []string{"--store: empty", "CLOAKROOM_USERS: empty"}},
 		{name: "store twice", flags: map[string]string{"store": "memory:", "store-file": "/x"}, want: []string{"--store-file: store is set as well"}},
 		{name: "store file", flags: map[string]string{"store-file": "/nowhere/x"}, want: []string{"--store-file: /nowhere/x: no such file"}},
 		{name: "sealed path", flags: map[string]string{"store": "sealed:x"}, want: []string{"--store: something behind the colon"}},
@@ -233,7 +259,7 @@ func TestGoodValues(t *testing.T) {
 		{"listen": "0.0.0.0:80", "public-url": "https://login.example.org"},
 		{"public-url": "http://localhost:8080"}, {"public-url": "http://[::1]:8080/"}, {"public-url": "http://127.0.0.1:1"},
 		{"trusted-proxies": ""}, {"trusted-proxies": " 127.0.0.1 , ::1 "}, {"admin-listen": "127.0.0.1:0"},
-		{"tls-cert": "", "tls-key": "", "public-url": "", "store": "", "users": "", "keys": "", "idle-timeout": ""},
+		{"tls-cert": "", "tls-key": "", "public-url": "", "keys": "", "idle-timeout": ""},
 	} {
 		if _, err := load(t, "", flags); err != nil {
 			t.Errorf("%v: %v", flags, err)

@@ -53,6 +53,11 @@ func Load(flags map[string]string, environ []string) (*Config, error) {
 		if v, ok := flags[s.name]; ok {
 			text, from = v, "--"+s.name
 		}
+		if text == "" && from != "" && (s.name == "store" || s.name == "users") {
+			// What a script meant to fill in: the default would be another place.
+			faults.add("%s: empty: name a place, or unset it for the default", from)
+			continue
+		}
 		if err := s.set(c, text); err != nil {
 			faults.add("%s: %v", from, err)
 		}
