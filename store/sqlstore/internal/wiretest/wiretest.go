@@ -63,13 +63,21 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	p.mu.Lock()
-	p.opened++
 	p.conns[client], p.conns[server] = true, true
 	p.mu.Unlock()
-	answered := true // under mu: the next that is asked begins a round trip
+	// Under mu: whether this is a connection that counts, and whether the next that
+	// is asked begins a round trip.
+	counted, answered := false, true
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		p.carry(server, client, func() bool {
+		p.carry(server, client, func(b []byte) bool {
+			if !counted && isCancel(b) {
+				return true
+			}
+			if !counted {
+				counted = true
+				p.opened++
+			}
 			if answered {
 				p.trips++
 			}
@@ -78,7 +86,7 @@ func (p *Proxy) serve(client net.Conn) {
 		})
 	})
 	wg.Go(func() {
-		p.carry(client, server, func() bool {
+		p.carry(client, server, func([]byte) bool {
 			answered = true
 			return !p.swallow
 		})
@@ -90,8 +98,16 @@ func (p *Proxy) serve(client net.Conn) {
 	p.mu.Unlock()
 }
 
+// isCancel tells whether a connection begins as those do that ask PostgreSQL to
+// stop what another connection runs. A driver sends one after an answer that did
+// not come: it asks for nothing to be done, be it once more or for the first time
+// (https://www.postgresql.org/docs/current/protocol-message-formats.html).
+func isCancel(b []byte) bool {
+	return len(b) == 16 && string(b[:8]) == "\x00\x00\x00\x10\x04\xd2\x16\x2e"
+}
+
 // carry copies until an end, or until note forbids it, and then closes both.
-func (p *Proxy) carry(to, from net.Conn, note func() bool) {
+func (p *Proxy) carry(to, from net.Conn, note func(b []byte) bool) {
 	defer to.Close()
 	defer from.Close()
 	b := make([]byte, 64<<10)
@@ -99,7 +115,7 @@ func (p *Proxy) carry(to, from net.Conn, note func() bool) {
 		n, err := from.Read(b)
 		if n > 0 {
 			p.mu.Lock()
-			pass := note()
+			pass := note(b[:n])
 			p.mu.Unlock()
 			if !pass {
 				return
