@@ -144,11 +144,14 @@ func (m *Manager) update(ctx context.Context, s *Session) error {
 		rec.Seen = milli(time.Now())
 		rec.Expires = m.idleEnd(rec.Seen, rec.Deadline)
 		m.sealRecord(a, &rec, &next)
+		if m.sealed != nil && !m.accepts(a.key) {
+			return ErrEnded // as of a renewal: what was just sealed is a cookie under the next key
+		}
 		newest, err := m.put(ctx, &rec)
 		if err == nil {
 			a.saved(rec, next)
 			if m.sealed != nil {
-				s.cookie = cookieSet
+				a.key, s.cookie = keyring.KeyID{}, cookieSet
 			}
 			return nil
 		}
@@ -334,12 +337,13 @@ func (m *Manager) reseal(ctx context.Context, s *Session, saved bool) {
 	s.cookie = cookieSet
 }
 
-// retires reports whether the key is a retiring one. What a next key has sealed is
-// left alone: instances where it is active already would only seal it anew again.
+// retires reports whether the key is a retiring one whose time has not passed: what it
+// signed ends with it, also within a request. What a next key has sealed is left
+// alone: instances where it is active already would only seal it anew again.
 func (m *Manager) retires(id keyring.KeyID) bool {
 	// Asking for the active one first spares the copy that Keys makes.
 	return id != m.keys.Active() && slices.ContainsFunc(m.keys.Keys(), func(k keyring.KeyInfo) bool {
-		return k.ID == id && k.State == keyring.Retiring
+		return k.ID == id && k.State == keyring.Retiring && time.Now().Before(k.Until)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/store"
 )
 
@@ -154,7 +155,7 @@ func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 	done = true
 	renewed := old.Version > 0
 	a.saved(rec, next)
-	s.cookie = cookieSet
+	a.key, s.cookie = keyring.KeyID{}, cookieSet
 	if renewed {
 		m.event(ctx, slog.LevelInfo, event.SessionRenewed, event.User(rec.UserID), event.Session(rec.ID), event.Reason(reason))
 	}

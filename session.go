@@ -67,7 +67,7 @@ const (
 type state struct {
 	token token
 	id    store.ID
-	key   keyring.KeyID // that signed the cookie which came
+	key   keyring.KeyID // that signed the cookie which came; zero once this request gives another
 
 	rec    store.Record // as loaded or last saved; Version 0: nothing is stored
 	stored content      // its opened Data

@@ -1,0 +1,91 @@
+package cloakroom_test
+
+import (
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+// A key that is taken away while a request runs takes its sealed sessions with it:
+// no write brings one under the next key.
+func TestPromise10_NoSealedWriteUnderAKeyThatIsGone(t *testing.T) {
+	for name, change := range map[string]func(*cloakroom.Session){
+		"write":  func(s *cloakroom.Session) { word.Set(s, "late") },
+		"delete": func(s *cloakroom.Session) { s.Clear() },
+		"renew":  func(s *cloakroom.Session) { s.Renew() },
+		"roles":  func(s *cloakroom.Session) { s.SetRoles([]string{"clerk"}) },
+	} {
+		s := newSealedSite(t, nil)
+		v := s.signedIn(t, "u1")
+		v.visit(func(s *cloakroom.Session) { word.Set(s, "x") })
+		w := v.do(func(w http.ResponseWriter, r *http.Request) {
+			s.replace(t, keyring.Generate())
+			change(cloakroom.FromContext(r.Context()))
+		})
+		if c := setCookie(t, w); w.Code != http.StatusConflict || c != "" {
+			t.Errorf("%s: answer is %d and sets %q", name, w.Code, c)
+		}
+		if user := v.user(); user != "" {
+			t.Errorf("%s: the session of %q lives on", name, user)
+		}
+	}
+}
+
+// What this request itself has brought under another key no longer needs the first.
+func TestPromise10_ASealedSessionLeavesItsKeyWithinARequest(t *testing.T) {
+	for name, change := range map[string]func(*cloakroom.Session){
+		"write": func(s *cloakroom.Session) { word.Set(s, "x") },
+		"renew": func(s *cloakroom.Session) { s.Renew() },
+	} {
+		s := newSealedSite(t, nil)
+		v := s.signedIn(t, "u1")
+		next := keyring.Generate()
+		v.visit(func(at *cloakroom.Session) {
+			s.replace(t, next, retiring(s.key))
+			change(at)
+			if err := at.Commit(t.Context()); err != nil {
+				t.Error(err)
+			}
+			s.replace(t, next)
+			word.Set(at, "y")
+			at.Renew()
+		})
+		if v.user() != "u1" {
+			t.Errorf("%s: the session has ended", name)
+		}
+	}
+}
+
+// A retiring key whose time passes while a request runs is as good as gone: what it
+// signed is neither read nor written on under the next key.
+func TestPromise10_ARetiringKeyEndsWhileARequestRuns(t *testing.T) {
+	both(t, testPromise10_ARetiringKeyEndsWhileARequestRuns)
+}
+
+func testPromise10_ARetiringKeyEndsWhileARequestRuns(t *testing.T, newSite siteMaker) {
+	for name, change := range map[string]func(*cloakroom.Session){
+		"read":  func(s *cloakroom.Session) { s.UserID() },
+		"write": func(s *cloakroom.Session) { word.Set(s, "late") },
+		"renew": func(s *cloakroom.Session) { s.Renew() },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSite(t, nil)
+			v := s.signedIn(t, "u1")
+			s.replace(t, keyring.Generate(), s.key.AsRetiring(time.Now().Add(time.Minute)))
+			w := v.do(func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(2 * time.Minute)
+				change(cloakroom.FromContext(r.Context()))
+			})
+			if c := setCookie(t, w); c != "" || name == "renew" && w.Code != http.StatusConflict {
+				t.Errorf("%s: answer is %d and sets %q", name, w.Code, c)
+			}
+			if user := v.user(); user != "" {
+				t.Errorf("%s: the session of %q lives on", name, user)
+			}
+		})
+	}
+}
