@@ -327,7 +327,10 @@ func (m *Manager) idleEnd(now, deadline time.Time) time.Time {
 // may hold addresses and names, and is nothing for an answer.
 func (m *Manager) failed(ctx context.Context, op string, id store.ID, err error) error {
 	level := slog.LevelError
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, store.ErrNotAsked):
+		level = slog.LevelDebug // who did not ask has said why, once
+	case errors.Is(err, context.Canceled):
 		level = slog.LevelInfo // the client went away
 	}
 	m.event(ctx, level, event.StoreFailed, slog.String("op", op), event.Session(id), event.Err(err))

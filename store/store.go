@@ -36,6 +36,11 @@ var (
 	// ErrConflict says that the stored version is another one.
 	ErrConflict = errors.New("store: session was changed by another request")
 
+	// ErrNotAsked says that a store was not asked, since it has stopped answering:
+	// see package breaker. Nothing of the call has reached it. It is for callers
+	// that would otherwise tell of an outage once for each request.
+	ErrNotAsked = errors.New("store: not asked, as it has stopped answering")
+
 	// ErrImmutable says that a Put would have changed what is fixed at create:
 	// UserID, Created or Deadline. It is a fault of the caller.
 	ErrImmutable = errors.New("store: user, created and deadline of a session are fixed")

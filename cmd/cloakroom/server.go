@@ -16,6 +16,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/store"
 )
 
 // Bounds of a connection. A login waits a few seconds at most for its hash, so an
@@ -180,7 +181,11 @@ func health(b *backend.Backend, log *slog.Logger) http.Handler {
 		defer cancel()
 		err := b.Ready(ctx)
 		if err != nil {
-			event.Log(ctx, log, slog.LevelError, event.StoreFailed, slog.String("op", "readiness"), event.Err(err))
+			level := slog.LevelError
+			if errors.Is(err, store.ErrNotAsked) {
+				level = slog.LevelDebug
+			}
+			event.Log(ctx, log, level, event.StoreFailed, slog.String("op", "readiness"), event.Err(err))
 		}
 		answerHealth(w, err)
 	})

@@ -56,7 +56,8 @@ const (
 	ValueUnreadable = "value_unreadable"
 
 	// StoreFailed: the store did not answer. A request that needed it got 503. Error,
-	// or Info where it was the client that went away: op, session where known, err.
+	// Info where it was the client that went away, or Debug where the store was not
+	// asked: op, session where known, err.
 	StoreFailed = "store_failed"
 
 	// StoreDown: the store has stopped answering, and requests no longer wait for

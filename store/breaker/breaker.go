@@ -56,9 +56,9 @@ import (
 )
 
 // ErrOpen is the error of calls that are not made since the store has stopped
-// answering. It comes wrapped, beside the error that opened the circuit. Nothing
-// of such a call has reached the store.
-var ErrOpen = errors.New("store: circuit is open")
+// answering. It comes wrapped, beside the error that opened the circuit, and is a
+// store.ErrNotAsked: nothing of such a call has reached the store.
+var ErrOpen = fmt.Errorf("circuit is open: %w", store.ErrNotAsked)
 
 // What the zero value of an option means.
 const (
