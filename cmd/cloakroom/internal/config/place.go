@@ -48,7 +48,7 @@ var schemes = map[string]string{
 
 // What the settings take, for messages.
 const (
-	storePlaces = "sqlite:PATH, memory:, sealed:, postgres://…, mysql://…, redis://…, rediss://… and memcache://…"
+	storePlaces = "sqlite:PATH, memory:, sealed:, postgres://…, mysql://…, redis://…, rediss://…, redis+unix:///…, memcache://… and memcaches://…"
 	userPlaces  = "sqlite:PATH, postgres://… and mysql://…"
 )
 
