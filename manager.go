@@ -70,6 +70,10 @@ func (m *Manager) Purpose(label string, context ...string) *keyring.Purpose {
 // Logger returns where the Manager writes its events.
 func (m *Manager) Logger() *slog.Logger { return m.opts.Logger }
 
+// Sealed reports whether the sessions are in their cookies, as [NewSealed] has them.
+// Then nobody can list them, and what ends all of a user's is another epoch alone.
+func (m *Manager) Sealed() bool { return m.sealed != nil }
+
 // ClientAddr returns where a request comes from, as Options.ClientAddr says.
 func (m *Manager) ClientAddr(r *http.Request) string { return m.opts.ClientAddr(r) }
 

@@ -45,6 +45,11 @@ type Decision struct {
 // does not depend on whether that succeeds: the next request finds the same. If
 // the user's roles are others than the session's, the session takes them and
 // renews its token (ASVS 7.2.4).
+//
+// A sealed session of another epoch is refused and not ended: epochs only grow, and
+// whoever has raised this one to end all others may be about to give it to this very
+// session. It still says whose it was: a login page that sends on who is signed in
+// asks Decide, not the session, or sends them in a circle.
 func (a *Auth) Decide(ctx context.Context, rule Rule) Decision {
 	s := a.m.FromContext(ctx)
 	who := s.Identity()
@@ -98,6 +103,10 @@ func (a *Auth) current(ctx context.Context, s *cloakroom.Session, who cloakroom.
 		reason = "disabled"
 	case user.Epoch != who.Epoch:
 		reason = "epoch"
+	}
+	if reason == "epoch" && a.m.Sealed() {
+		a.event(ctx, slog.LevelInfo, event.AccessRefused, event.User(who.UserID), event.Session(s.ID()), event.Reason(reason))
+		return User{}, ErrUnauthenticated
 	}
 	if reason != "" {
 		id := s.ID()
