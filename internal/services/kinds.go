@@ -140,7 +140,7 @@ func initMariaDB(s *Server) error {
 func serveMariaDB(s *Server) (string, []string) {
 	args := []string{"--no-defaults", "--datadir=" + filepath.Join(s.Dir, "data"), "--socket=" + s.socket(),
 		"--pid-file=" + filepath.Join(s.Dir, "pid"), "--tmpdir=" + s.Dir, "--bind-address=127.0.0.1", "--port=" + strconv.Itoa(s.Port),
-		"--skip-name-resolve", "--max-connections=300", "--innodb-flush-log-at-trx-commit=0",
+		"--skip-name-resolve", "--max-connections=300", "--innodb-flush-log-at-trx-commit=2",
 		"--innodb-buffer-pool-size=64M"}
 	if s.tlsDir != "" {
 		args = append(args, "--ssl-cert="+s.pem("cert.pem"), "--ssl-key="+s.pem("key.pem"))
