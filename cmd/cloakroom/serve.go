@@ -92,7 +92,11 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 		fmt.Fprintf(env.stdout, "no administrator yet; within 30 minutes, make one at %s\n", link)
 		event.Log(ctx, log, slog.LevelInfo, event.Setup, event.Outcome("link issued"))
 	}
-	event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(ln.Addr().String()), slog.String("version", version()), event.Text("data", absolute(cfg.Data)))
+	event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(ln.Addr().String()), slog.String("version", version()),
+		event.Text("data", absolute(cfg.Data)), event.Text("store", cfg.Store.String()), event.Text("users", cfg.Users.String()))
+	for _, reason := range b.Risks(ctx) {
+		event.Log(ctx, log, slog.LevelWarn, event.RiskySetting, event.Reason(reason))
+	}
 	defer event.Log(context.WithoutCancel(ctx), log, slog.LevelInfo, event.Stop, event.Addr(ln.Addr().String()))
 
 	handler := audit.Middleware(log, cfg.TrustedProxies, site.Fail, site)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -367,3 +368,23 @@ type keptJar struct{ cookies []*http.Cookie }
 
 func (j *keptJar) SetCookies(*url.URL, []*http.Cookie) {}
 func (j *keptJar) Cookies(*url.URL) []*http.Cookie     { return j.cookies }
+
+// TestRisksAreTold: what is allowed and may sign people out is a line at the start.
+func TestRisksAreTold(t *testing.T) {
+	redis := services.Redis(t) + "?prefix=" + services.Prefix(t)
+	s := start(t, t.TempDir(), keyFile(t), "--store="+redis)
+	if line := s.logged(riskLine); !strings.Contains(line, "accounts are not") {
+		t.Error(line)
+	}
+	// The tests' own PostgreSQL runs without fsync.
+	pg := services.Postgres(t)
+	s = start(t, t.TempDir(), keyFile(t), "--store="+pg, "--users="+pg)
+	if line := s.logged(riskLine); !strings.Contains(line, "fsync is off") {
+		t.Error(line)
+	}
+	if n := len(riskLine.FindAllString(s.stderr.String(), -1)); n != 1 {
+		t.Errorf("%d risks of one database", n)
+	}
+}
+
+var riskLine = regexp.MustCompile(`(?m)^.*"msg":"risky_setting".*"reason":"([^"]*)".*$`)

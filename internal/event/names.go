@@ -103,6 +103,10 @@ const (
 	// Panic: a handler panicked; the session was not saved. Error: err, stack.
 	Panic = "panic"
 
+	// RiskySetting: what is configured works, and may sign people out or lose what was
+	// acknowledged. Warn, once at the start: reason.
+	RiskySetting = "risky_setting"
+
 	// Start and Stop: the program began and ceased to serve. Info: addr,
 	// version.
 	Start = "start"
