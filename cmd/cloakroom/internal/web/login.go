@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 
-	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/csrf"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
@@ -43,7 +42,7 @@ func (s *Site) loginPage(w http.ResponseWriter, r *http.Request) {
 		s.unavailable(w, r, "look for users", err)
 	case st == empty:
 		s.beforeSetup(w, r)
-	case cloakroom.FromContext(r.Context()).UserID() != "":
+	case s.auth.Decide(r.Context(), auth.Rule{}).Allowed: // and not whoever the guards send here
 		redirect(w, s.next(next))
 	default:
 		s.showLogin(w, r, http.StatusOK, view{Next: next, NoAdmin: st == leaderless})

@@ -43,7 +43,8 @@ type world struct {
 // accounts is a database of accounts in front of which something may go wrong.
 type accounts struct {
 	*sqlusers.Users
-	fault func() error // nil: none
+	fault  func() error // nil: none
+	raised func()       // runs when an epoch has been raised
 }
 
 func (a *accounts) ByName(ctx context.Context, name string) (auth.User, error) {
@@ -96,6 +97,12 @@ func (s *faulty) Put(ctx context.Context, r store.Record) error {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOver(t, false)
+}
+
+// newWorldOver is newWorld with sessions in a store, or sealed into their cookies.
+func newWorldOver(t *testing.T, sealed bool) *world {
+	t.Helper()
 	db, err := sqlite.Open(filepath.Join(t.TempDir(), "users.db"), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -124,8 +131,14 @@ func newWorld(t *testing.T) *world {
 	log := audit.NewLogger(w.log, "json", "debug")
 	site, err := web.New(web.Options{
 		Prefix: "/auth", Accounts: w.users, Hasher: hasher, Logger: log,
-		Manager: func(o *cloakroom.Options) (*cloakroom.Manager, error) { return cloakroom.New(w.store, ring, o) },
-		Session: cloakroom.Options{IdleTimeout: time.Hour, Lifetime: 24 * time.Hour, ClientAddr: audit.ClientAddr},
+		Manager: func(o *cloakroom.Options) (*cloakroom.Manager, error) {
+			if sealed {
+				return cloakroom.NewSealed(ring, w.store, o)
+			}
+			return cloakroom.New(w.store, ring, o)
+		},
+		Unlisted: sealed,
+		Session:  cloakroom.Options{IdleTimeout: time.Hour, Lifetime: 24 * time.Hour, ClientAddr: audit.ClientAddr},
 	})
 	if err != nil {
 		t.Fatal(err)
