@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/store"
@@ -36,7 +37,7 @@ func (s *Store) KnownKeys(ctx context.Context) ([]store.KnownKey, error) {
 }
 
 // RememberKey notes that the key with this id, of 1 to 32 bytes, is used at the
-// time now.
+// time now. A later time that is remembered stays: clocks differ.
 func (s *Store) RememberKey(ctx context.Context, id string, now time.Time) error {
 	if id == "" || len(id) > 32 {
 		return fmt.Errorf("sqlstore: remember a key: an id of %d bytes, want 1 to 32", len(id))
@@ -53,4 +54,11 @@ func (s *Store) ForgetKeys(ctx context.Context) error {
 		return fmt.Errorf("sqlstore: forget keys: %w", err)
 	}
 	return nil
+}
+
+// later is an Upsert of one column that sets it to the later of both values.
+func later(d *Dialect, table, key, column string) string {
+	set := column + " = "
+	head, inserted, _ := strings.Cut(d.Upsert(key, column), set)
+	return head + set + "{greatest}(" + table + "." + column + ", " + inserted + ")"
 }

@@ -59,7 +59,7 @@ func newStatements(d *Dialect) statements {
 		sweepDelete: d.DeleteFew("cloakroom_session", "id", oldest, "expires < ?"),
 		sweepDefer:  d.UpdateFew("cloakroom_session", "id", oldest, "due = expires"),
 		keys:        `SELECT id, last_used FROM cloakroom_key ORDER BY last_used DESC, id`,
-		rememberKey: `INSERT INTO cloakroom_key (id, last_used) VALUES (?, ?) ` + d.Upsert("id", "last_used"),
+		rememberKey: `INSERT INTO cloakroom_key (id, last_used) VALUES (?, ?) ` + later(d, "cloakroom_key", "id", "last_used"),
 		forgetKeys:  `DELETE FROM cloakroom_key`,
 	}
 	for _, p := range []*string{

@@ -222,6 +222,10 @@ func proveKnownKeys(t *testing.T, db database) {
 			t.Fatal(err)
 		}
 	}
+	// An instance whose clock is behind does not take a key back.
+	if err := s.RememberKey(ctx, "00000001", now); err != nil {
+		t.Fatal(err)
+	}
 	list, err := s.KnownKeys(ctx)
 	if err != nil || len(list) != 2 || list[0].ID != "00000001" || list[1].ID != "00000002" ||
 		!list[0].LastUsed.Equal(now.Add(2*time.Hour).Truncate(time.Millisecond)) {

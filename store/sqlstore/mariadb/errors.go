@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/internal/server"
 )
@@ -109,13 +110,13 @@ func rules(password string) server.Rules {
 func describe(err error, secrets ...string) error {
 	my, isMy := errors.AsType[*mysql.MySQLError](err)
 	patience := server.Patience(err)
-	link := isLink(err)
-	if !isMy && !link && patience == nil {
+	broken := isLink(err)
+	if !isMy && !broken && patience == nil {
 		return err // not of the server: a SchemaError, an error of whoever wrote
 	}
-	e := &server.Error{Text: "mariadb: " + server.OneLine(err, secrets...)}
+	e := &server.Error{Text: "mariadb: " + link.Redact(err.Error(), secrets...)}
 	if hint := hints[number(err)]; hint != "" {
-		e.Text = "mariadb: " + hint + ": " + server.OneLine(err, secrets...)
+		e.Text = "mariadb: " + hint + ": " + link.Redact(err.Error(), secrets...)
 	}
 	if e.Cause = patience; isMy {
 		e.Cause = my

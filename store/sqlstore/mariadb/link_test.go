@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/internal/services"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/mariadb"
 )
@@ -85,7 +86,7 @@ func TestASVS_12_3_2_ServerIsVerified(t *testing.T) {
 	refused(t, url("127.0.0.1", "other-ca.pem"), s.Password, "certificate", nil)
 	refused(t, url("127.0.0.2", "ca.pem"), s.Password, "certificate is valid for", nil)
 	refused(t, url("127.0.0.1", "ca.pem")+"&server-name=elsewhere.example", s.Password, "certificate is valid for", nil)
-	refused(t, url("127.0.0.1", "nowhere.pem"), s.Password, "read the CA", nil)
+	refused(t, url("127.0.0.1", "nowhere.pem"), s.Password, "parameter ca", nil)
 	refused(t, services.MariaDB(t)+"?tls=true", "no password", "TLS", nil) // a server that has none
 }
 
@@ -102,6 +103,16 @@ func TestPromise11_NoPasswordInErrors(t *testing.T) {
 		"mysql:app:" + secret:                 "not a URL",
 		"mysql://app:" + secret + "@h:1/d":    "not a URL",
 		at("h:port/d"):                        "not a URL",
+		"mysql://app:hunter2/@h/d":            "not a URL",
+		"mysql://app:12?hunter2@h/d":          "not a URL",
+		"mysql://app:12/hunter2@h/d":          "not a URL",
+		"mysql://app:12#hunter2@h/d":          "not a URL",
+		at("127.0.0.1:0/d"):                   "port",
+		at("127.0.0.1:99999/d"):               "port",
+		at("127.0.0.1:1/d?hunter2"):           "unknown parameter",
+		at("h:0?x=1"):                         "name one database behind the host, as in mysql://user:password@host:3306/database?tls=true; unknown",
+		at("[::1%25lo]/d"):                    "add tls=true",
+		at("2130706433/d"):                    "add tls=true",
 		at("127.0.0.1:1/"):                    "name one database",
 		at("127.0.0.1:1/a/b"):                 "name one database",
 		at("/d"):                              "name a host",
@@ -109,12 +120,12 @@ func TestPromise11_NoPasswordInErrors(t *testing.T) {
 		at("127.0.0.1:1/d"):                   "connection refused",
 		at("127.0.0.1:1/d?tls=nonsense"):      "tls is true or false",
 		at("127.0.0.1:1/d?tls=false&ca=/no"):  "contradicts",
-		at("127.0.0.1:1/d?ca=/no"):            "read the CA",
+		at("127.0.0.1:1/d?ca=/no"):            "parameter ca",
 		at("127.0.0.1:1/d?cert=/no"):          "both cert and key",
-		at("127.0.0.1:1/d?cert=/no&key=/no"):  "client certificate",
-		at("127.0.0.1:1/d?charset=gbk"):       "is no parameter",
-		at("127.0.0.1:1/d?tls=true&tls=true"): "twice",
-		at("127.0.0.1:1/d?" + escaped):        "is no parameter",
+		at("127.0.0.1:1/d?cert=/no&key=/no"):  "parameters cert and key",
+		at("127.0.0.1:1/d?charset=gbk"):       "unknown parameter",
+		at("127.0.0.1:1/d?tls=true&tls=true"): "write it once",
+		at("127.0.0.1:1/d?" + escaped):        "unknown parameter",
 		at("no-such-host.invalid/d"):          "add tls=true",
 		at("no-such-host.invalid/d?tls=true"): "no-such-host.invalid",
 		at("d?socket=/no/such/socket"):        "name one database",
@@ -125,9 +136,46 @@ func TestPromise11_NoPasswordInErrors(t *testing.T) {
 		refused(t, url, "hunter2", says, nil)
 	}
 	refused(t, real, "hunter2", "MaxConns", &mariadb.Options{MaxConns: -1})
-	db := open(t, real, nil)
-	if user, proof := db.Login(); user != "cloakroom" || !proof {
-		t.Errorf("signs in as %q, with proof: %t", user, proof)
+}
+
+// TestCheckURL: it refuses what Open refuses, all of it, in the same line, and says
+// how the server is reached.
+func TestCheckURL(t *testing.T) {
+	for _, c := range []struct {
+		url  string
+		opts mariadb.Options
+		want []string
+	}{
+		{"mysql://app:hunter2@127.0.0.1:0/d", mariadb.Options{}, []string{"port"}},
+		{"mysql://app:hunter2@127.0.0.1:99999/d", mariadb.Options{}, []string{"port"}},
+		{"mysql://app:hunter2@192.0.2.1", mariadb.Options{MaxConns: 1025, ConnLifetime: -1, ConnectTimeout: -1},
+			[]string{"MaxConns", "ConnLifetime", "ConnectTimeout", "one database", "tls=true"}},
+	} {
+		_, err := mariadb.CheckURL(c.url, &c.opts)
+		_, openErr := mariadb.Open(t.Context(), c.url, &c.opts)
+		if err == nil || openErr == nil || err.Error() != openErr.Error() {
+			t.Errorf("%s: CheckURL says %v, Open %v", c.url, err, openErr)
+			continue
+		}
+		for _, want := range append(c.want, "mariadb: ") {
+			if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%s: %v, want one line with %q in it", c.url, err, want)
+			}
+		}
+		if strings.Count(err.Error(), "; ") != len(c.want)-1 {
+			t.Errorf("%s: %v, want %d faults", c.url, err, len(c.want))
+		}
+	}
+	dir := services.TLS(t)
+	pair := "&cert=" + filepath.Join(dir, "cert.pem") + "&key=" + filepath.Join(dir, "key.pem")
+	for url, want := range map[string]link.Login{
+		"mysql://app@[::1]/d":                     {User: "app", Local: true},
+		"mysql://app:p%40w@/d?socket=/run/s":      {User: "app", Password: "p@w", Local: true},
+		"mysql://app@192.0.2.1/d?tls=true" + pair: {User: "app", Certificate: true},
+	} {
+		if got, err := mariadb.CheckURL(url, nil); err != nil || got != want {
+			t.Errorf("%s: %+v, %v, want %+v", url, got, err, want)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/internal/server"
 )
@@ -45,8 +46,6 @@ type DB struct {
 	pool  *server.Pool
 	store *sqlstore.Store
 	name  string
-	user  string
-	known bool // there is a password or a client certificate
 }
 
 var _ sqlstore.DB = (*DB)(nil)
@@ -60,31 +59,36 @@ const minPacket = 4 << 20
 // sessions where there are none. Errors are of one line, say what to do, and name
 // no password.
 func Open(ctx context.Context, url string, opts *Options) (*DB, error) {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	limits := server.Limits{MaxConns: o.MaxConns, ConnLifetime: o.ConnLifetime, ConnectTimeout: o.ConnectTimeout}
-	if err := limits.Check(); err != nil {
-		return nil, fmt.Errorf("mariadb: %w", err)
-	}
-	config, err := parse(url, o.AllowPlaintext)
+	config, limits, err := resolve(url, opts)
 	if err != nil {
 		return nil, err
 	}
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
-		return nil, errors.New("mariadb: " + server.OneLine(err, config.Passwd))
+		return nil, errors.New("mariadb: " + link.Redact(err.Error(), config.Passwd))
 	}
-	db := &DB{name: config.DBName, user: config.User, known: config.Passwd != "" || hasCertificate(config)}
+	db := &DB{name: config.DBName}
 	db.pool = server.Open(connector, limits, rules(config.Passwd))
 	if err := db.checkServer(ctx); err != nil {
-		return nil, errors.Join(err, db.pool.Close())
+		db.pool.Close()
+		return nil, err
 	}
 	if db.store, err = sqlstore.New(ctx, db); err != nil {
-		return nil, errors.Join(err, db.pool.Close())
+		db.pool.Close()
+		return nil, err
 	}
 	return db, nil
+}
+
+// CheckURL returns what Open would refuse of a URL and options before it
+// connects, for a program that lists all faults of its configuration at once; and,
+// for one that has rules of its own about it, how the server is reached.
+func CheckURL(url string, opts *Options) (link.Login, error) {
+	config, _, err := resolve(url, opts)
+	if err != nil {
+		return link.Login{}, err
+	}
+	return login(config), nil
 }
 
 // checkServer refuses a server that could not take the largest session.
@@ -101,10 +105,6 @@ func (db *DB) checkServer(ctx context.Context) error {
 
 // Store returns the session store that is kept in the database, always the same.
 func (db *DB) Store() *sqlstore.Store { return db.store }
-
-// Login returns the user that the database knows this program as, and whether
-// there is a password or a client certificate to prove it.
-func (db *DB) Login() (user string, proof bool) { return db.user, db.known }
 
 // Dialect returns [sqlstore.MariaDB].
 func (db *DB) Dialect() *sqlstore.Dialect { return sqlstore.MariaDB }
@@ -192,7 +192,3 @@ func (db *DB) Durable(ctx context.Context) error {
 // Close waits for the statements that run and closes all connections. What is
 // called afterwards fails.
 func (db *DB) Close() error { return db.pool.Close() }
-
-func hasCertificate(config *mysql.Config) bool {
-	return config.TLS != nil && len(config.TLS.Certificates) > 0
-}

@@ -1,18 +1,18 @@
 package mariadb
 
 import (
+	"cmp"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
-	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/internal/server"
 )
 
@@ -34,15 +34,41 @@ var session = map[string]string{
 	"innodb_lock_wait_timeout": "5",
 }
 
-// parse reads a URL, and refuses a link that others can read or answer.
-func parse(s string, allowPlaintext bool) (*mysql.Config, error) {
-	u, err := server.Parse(s, form, "mysql", "mariadb")
-	if err != nil {
-		return nil, fmt.Errorf("mariadb: %w", err)
+// resolve reads a URL together with options, and tells what is wrong with both in
+// one line.
+func resolve(raw string, opts *Options) (*mysql.Config, server.Limits, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
 	}
-	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	limits := server.Limits{MaxConns: o.MaxConns, ConnLifetime: o.ConnLifetime, ConnectTimeout: o.ConnectTimeout}
+	faults := limits.Check()
 	c := mysql.NewConfig()
+	if u, err := server.Parse(raw, form, "mysql", "mariadb"); err != nil {
+		faults = append(faults, err.Error())
+	} else {
+		faults = append(faults, configure(c, u, o.AllowPlaintext)...)
+	}
+	if err := link.Join(faults); err != nil {
+		return nil, limits, errors.New("mariadb: " + link.Redact(err.Error(), c.Passwd))
+	}
+	return c, limits, nil
+}
+
+// login is how the server is reached and what is shown there.
+func login(c *mysql.Config) link.Login {
+	host, _, _ := net.SplitHostPort(c.Addr)
+	return link.Login{
+		User: c.User, Password: c.Passwd,
+		Certificate: c.TLS != nil && len(c.TLS.Certificates) > 0,
+		Local:       c.Net == "unix" || link.Local(host),
+	}
+}
+
+// configure takes over what a URL says and returns its faults, a link that others
+// can read or answer among them.
+func configure(c *mysql.Config, u *url.URL, allowPlaintext bool) (faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	c.User = u.User.Username()
 	c.Passwd, _ = u.User.Password()
 	c.Params = session
@@ -55,54 +81,41 @@ func parse(s string, allowPlaintext bool) (*mysql.Config, error) {
 	if c.DBName == "" || strings.Contains(c.DBName, "/") {
 		fault("name one database behind the host, as in %s", form)
 	}
-	query, err := url.ParseQuery(u.RawQuery)
+	query, err := link.Query(u.RawQuery, append([]string{"tls", "socket"}, link.Parameters...)...)
 	if err != nil {
-		fault("what stands behind the ? cannot be read")
+		fault("%v", err)
 	}
-	for key, values := range query {
-		if !slices.Contains([]string{"tls", "ca", "cert", "key", "server-name", "socket"}, key) {
-			fault("%.40q is no parameter: there are tls, ca, cert, key, server-name and socket", key)
-		}
-		if len(values) > 1 {
-			fault("%.40q is there twice", key)
-		}
+	host, port := u.Hostname(), cmp.Or(u.Port(), "3306")
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		fault("the port is not within 1 to 65535")
 	}
-	host := u.Hostname()
-	c.Net, c.Addr = "tcp", net.JoinHostPort(host, u.Port())
-	if u.Port() == "" {
-		c.Addr = net.JoinHostPort(host, "3306")
-	}
-	if socket := query.Get("socket"); socket != "" {
-		if host != "" {
-			fault("name a host or a socket, not both")
-		}
-		c.Net, c.Addr, host = "unix", socket, "/"
-	} else if host == "" {
+	c.Net, c.Addr = "tcp", net.JoinHostPort(host, port)
+	switch socket := query.Get("socket"); {
+	case socket != "" && host != "":
+		fault("name a host or a socket, not both")
+	case socket != "":
+		c.Net, c.Addr = "unix", socket
+	case host == "":
 		fault("name a host, or a socket with ?socket=/path")
 	}
-	if c.TLS, err = tlsConfig(query, host); err != nil {
-		faults = append(faults, err)
-	} else if c.TLS == nil && host != "" && !allowPlaintext && !server.Near(host) {
+	if c.TLS, err = encryption(query, host); err != nil {
+		fault("%v", err)
+	} else if c.TLS == nil && host != "" && !allowPlaintext && !link.Local(host) {
 		fault("the link to %q would not be encrypted: add tls=true to the URL, and ca=/path/ca.pem for a CA of your own", host)
 	}
-	if err := errors.Join(faults...); err != nil {
-		return nil, errors.New("mariadb: " + server.OneLine(err, c.Passwd))
-	}
-	return c, nil
+	return faults
 }
 
-// tlsConfig returns how the link is encrypted, nil for not at all. There is no way
-// to ask for a link whose other end proves nothing (ASVS 12.3.2).
-func tlsConfig(query url.Values, host string) (*tls.Config, error) {
-	ca, cert, key, name := query.Get("ca"), query.Get("cert"), query.Get("key"), query.Get("server-name")
-	more := ca != "" || cert != "" || key != "" || name != ""
+// encryption returns how the link is encrypted, nil for not at all. There is no
+// way to ask for a link whose other end proves nothing (ASVS 12.3.2).
+func encryption(query url.Values, host string) (*tls.Config, error) {
 	switch query.Get("tls") {
 	case "":
-		if !more {
+		if !link.HasTLS(query) {
 			return nil, nil
 		}
 	case "false":
-		if more {
+		if link.HasTLS(query) {
 			return nil, errors.New("tls=false contradicts ca, cert, key and server-name")
 		}
 		return nil, nil
@@ -110,29 +123,5 @@ func tlsConfig(query url.Values, host string) (*tls.Config, error) {
 	default:
 		return nil, errors.New("tls is true or false")
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	if name != "" {
-		c.ServerName = name
-	}
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, fmt.Errorf("read the CA: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("the CA %q holds no certificate", ca)
-		}
-	}
-	if (cert == "") != (key == "") {
-		return nil, errors.New("a client certificate needs both cert and key")
-	}
-	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("read the client certificate: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
+	return link.TLS(query, host)
 }

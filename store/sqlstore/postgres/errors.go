@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/internal/server"
 )
 
@@ -56,9 +57,9 @@ func describe(err error, secrets ...string) error {
 	if !isPG && !connecting && patience == nil {
 		return err // not of the server: a SchemaError, an error of whoever wrote
 	}
-	e := &server.Error{Text: "postgres: " + server.OneLine(err, secrets...)}
+	e := &server.Error{Text: "postgres: " + link.Redact(err.Error(), secrets...)}
 	if hint := hints[state(err)]; hint != "" {
-		e.Text = "postgres: " + hint + ": " + server.OneLine(err, secrets...)
+		e.Text = "postgres: " + hint + ": " + link.Redact(err.Error(), secrets...)
 	}
 	if e.Cause = patience; isPG {
 		e.Cause = pg

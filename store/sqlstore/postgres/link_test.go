@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/internal/services"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/postgres"
 )
@@ -101,6 +102,16 @@ func TestPromise11_NoPasswordInErrors(t *testing.T) {
 		"postgres:app:" + secret:                         "not a URL",
 		"postgres://app:" + secret + "@h:1/d":            "not a URL",
 		at("h:port/d"):                                   "not a URL",
+		"postgres://app:hunter2/@h/d":                    "not a URL",
+		"postgres://app:12?hunter2@h/d":                  "not a URL",
+		"postgres://app:12/hunter2@h/d":                  "not a URL",
+		"postgres://app:12#hunter2@h/d":                  "not a URL",
+		at("127.0.0.1:99999/d"):                          "port",
+		at("127.0.0.1:0/d"):                              "port",
+		"postgres://h:1/d?sslmode=no&password=%68unter2": "sslmode",
+		at("[::1%25lo]/d?sslmode=disable"):               "sslmode=verify-full",
+		at("2130706433/d?sslmode=disable"):               "sslmode=verify-full",
+		"postgres://app@/d?host=%40x&sslmode=disable":    "sslmode=verify-full",
 		at("127.0.0.1:1/d?sslmode=disable"):              "failed to connect",
 		at("127.0.0.1:1/d?sslmode=nonsense"):             "sslmode",
 		at("127.0.0.1:1/d?sslrootcert=/no"):              "", // whichever it meets first
@@ -115,9 +126,49 @@ func TestPromise11_NoPasswordInErrors(t *testing.T) {
 		refused(t, url, "hunter2", says, nil)
 	}
 	refused(t, real, "hunter2", "MaxConns", &postgres.Options{MaxConns: -1})
-	db := open(t, real, nil)
-	if user, proof := db.Login(); user != "cloakroom" || !proof {
-		t.Errorf("signs in as %q, with proof: %t", user, proof)
+}
+
+// TestCheckURL: it refuses what Open refuses, all of it, in the same line, and says
+// how the servers are reached.
+func TestCheckURL(t *testing.T) {
+	t.Setenv("PGPASSFILE", "/nonexistent")
+	for _, c := range []struct {
+		url  string
+		opts postgres.Options
+		want []string
+	}{
+		{"postgres://app:hunter2@127.0.0.1:0/d", postgres.Options{}, []string{"port"}},
+		{"postgres://app:hunter2@127.0.0.1/d?sslmode=no", postgres.Options{MaxConns: -1}, []string{"MaxConns", "sslmode"}},
+		{"postgres://app:hunter2@192.0.2.1,127.0.0.1,192.0.2.2/d", postgres.Options{MaxConns: 1025, ConnLifetime: -1, ConnectTimeout: -1},
+			[]string{"MaxConns", "ConnLifetime", "ConnectTimeout", `"192.0.2.1"`, `"192.0.2.2"`}},
+	} {
+		_, err := postgres.CheckURL(c.url, &c.opts)
+		_, openErr := postgres.Open(t.Context(), c.url, &c.opts)
+		if err == nil || openErr == nil || err.Error() != openErr.Error() {
+			t.Errorf("%s: CheckURL says %v, Open %v", c.url, err, openErr)
+			continue
+		}
+		for _, want := range append(c.want, "postgres: ") {
+			if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%s: %v, want one line with %q in it", c.url, err, want)
+			}
+		}
+		if strings.Count(err.Error(), "; ") != len(c.want)-1 {
+			t.Errorf("%s: %v, want %d faults", c.url, err, len(c.want))
+		}
+	}
+	dir := services.TLS(t)
+	verified := "?sslmode=verify-full&sslrootcert=" + filepath.Join(dir, "ca.pem")
+	pair := "&sslcert=" + filepath.Join(dir, "cert.pem") + "&sslkey=" + filepath.Join(dir, "key.pem")
+	for url, want := range map[string]link.Login{
+		"postgres://app@127.0.0.1,localhost/d":              {User: "app", Local: true},
+		"postgres:///d?host=/run/p&user=app&password=p%40w": {User: "app", Password: "p@w", Local: true},
+		"postgres://app@127.0.0.1,192.0.2.1/d" + verified:   {User: "app"},
+		"postgres://app@192.0.2.1/d" + verified + pair:      {User: "app", Certificate: true},
+	} {
+		if got, err := postgres.CheckURL(url, nil); err != nil || got != want {
+			t.Errorf("%s: %+v, %v, want %+v", url, got, err, want)
+		}
 	}
 }
 

@@ -2,14 +2,13 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/internal/server"
 )
@@ -42,8 +41,6 @@ type Options struct {
 type DB struct {
 	pool  *server.Pool
 	store *sqlstore.Store
-	user  string
-	known bool // there is a password or a client certificate
 }
 
 var _ sqlstore.DB = (*DB)(nil)
@@ -52,44 +49,47 @@ var _ sqlstore.DB = (*DB)(nil)
 // sessions where there are none. Errors are of one line, say what to do, and name
 // no password.
 func Open(ctx context.Context, url string, opts *Options) (*DB, error) {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	limits := server.Limits{MaxConns: o.MaxConns, ConnLifetime: o.ConnLifetime, ConnectTimeout: o.ConnectTimeout}
-	if err := limits.Check(); err != nil {
-		return nil, fmt.Errorf("postgres: %w", err)
-	}
-	config, err := parse(url, o.AllowPlaintext, limits.ConnectTimeout)
+	config, limits, err := resolve(url, opts)
 	if err != nil {
 		return nil, err
 	}
-	limits.ConnectTimeout = config.ConnectTimeout * time.Duration(1+len(config.Fallbacks))
 	connector := stdlib.GetConnector(*config, stdlib.OptionShouldPing(stale))
-	db := &DB{user: config.User, known: config.Password != "" || hasCertificate(config)}
-	db.pool = server.Open(connector, limits, rules(config.Password))
+	db := &DB{pool: server.Open(connector, limits, rules(config.Password))}
 	if err := db.pool.DB().PingContext(ctx); err != nil {
-		return nil, errors.Join(db.pool.Describe(err), db.pool.Close())
+		db.pool.Close()
+		return nil, db.pool.Describe(err)
 	}
 	if db.store, err = sqlstore.New(ctx, db); err != nil {
-		return nil, errors.Join(err, db.pool.Close())
+		db.pool.Close()
+		return nil, err
 	}
 	return db, nil
+}
+
+// CheckURL returns what Open would refuse of a URL and options before it
+// connects, for a program that lists all faults of its configuration at once; and,
+// for one that has rules of its own about it, how the server is reached.
+func CheckURL(url string, opts *Options) (link.Login, error) {
+	config, _, err := resolve(url, opts)
+	if err != nil {
+		return link.Login{}, err
+	}
+	return login(config), nil
 }
 
 // stale asks for a ping where a connection that lay idle has something to say, or
 // may have. To ask every one would be a second round trip for each visitor of a
 // site that has few.
 func stale(_ context.Context, p stdlib.ShouldPingParams) bool {
-	return p.IdleDuration > time.Second && !server.Quiet(p.Conn.PgConn().Conn())
+	if p.IdleDuration <= time.Second {
+		return false
+	}
+	quiet, _ := link.Quiet(p.Conn.PgConn().Conn())
+	return !quiet
 }
 
 // Store returns the session store that is kept in the database, always the same.
 func (db *DB) Store() *sqlstore.Store { return db.store }
-
-// Login returns the user that the database knows this program as, and whether
-// there is a password or a client certificate to prove it.
-func (db *DB) Login() (user string, proof bool) { return db.user, db.known }
 
 // Dialect returns [sqlstore.PostgreSQL].
 func (db *DB) Dialect() *sqlstore.Dialect { return sqlstore.PostgreSQL }
@@ -130,27 +130,25 @@ func (db *DB) Migrate(ctx context.Context, f func(ctx context.Context, tx sqlsto
 // Durable returns an error if the server may lose an acknowledged write when it
 // or its machine crashes, which says what to set.
 func (db *DB) Durable(ctx context.Context) error {
-	var faults []error
-	for setting, fault := range map[string]string{"synchronous_commit": "off", "fsync": "off", "full_page_writes": "off"} {
-		var is string
-		if err := db.pool.DB().QueryRowContext(ctx, "SELECT current_setting($1)", setting).Scan(&is); err != nil {
-			return fmt.Errorf("postgres: read the server's settings: %w", db.pool.Describe(err))
-		}
-		if is == fault {
-			faults = append(faults, fmt.Errorf("%s is %s", setting, is))
+	names := []string{"synchronous_commit", "fsync", "full_page_writes"}
+	are := make([]string, len(names))
+	err := db.pool.DB().QueryRowContext(ctx, "SELECT current_setting($1), current_setting($2), current_setting($3)",
+		names[0], names[1], names[2]).Scan(&are[0], &are[1], &are[2])
+	if err != nil {
+		return fmt.Errorf("postgres: read the server's settings: %w", db.pool.Describe(err))
+	}
+	var faults []string
+	for i, is := range are {
+		if is == "off" {
+			faults = append(faults, names[i]+" is off")
 		}
 	}
 	if len(faults) == 0 {
 		return nil
 	}
-	text := strings.ReplaceAll(errors.Join(faults...).Error(), "\n", ", ")
-	return fmt.Errorf("postgres: a crash of the server may bring ended sessions back: %s: set it to on", text)
+	return fmt.Errorf("postgres: a crash of the server may bring ended sessions back: %s: set it to on", strings.Join(faults, ", "))
 }
 
 // Close waits for the statements that run and closes all connections. What is
 // called afterwards fails.
 func (db *DB) Close() error { return db.pool.Close() }
-
-func hasCertificate(config *pgx.ConnConfig) bool {
-	return config.TLSConfig != nil && (len(config.TLSConfig.Certificates) > 0 || config.TLSConfig.GetClientCertificate != nil)
-}

@@ -230,11 +230,16 @@ func TestReadOnlyServer(t *testing.T) {
 
 // TestDurable: settings with which a crash loses what was acknowledged are named.
 func TestDurable(t *testing.T) {
+	risky := services.Start(t, services.PostgresKind, "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
+	err := open(t, risky.URL(), nil).Durable(t.Context())
+	if err == nil || !strings.HasSuffix(err.Error(), ": synchronous_commit is off, fsync is off, full_page_writes is off: set it to on") {
+		t.Errorf("got %v, want all settings in their order", err)
+	}
 	s := services.Start(t, services.PostgresKind, "-c", "fsync=on")
 	if err := open(t, s.URL(), nil).Durable(t.Context()); err != nil {
 		t.Errorf("a durable server: %v", err)
 	}
-	err := open(t, with(t, s.URL(), "synchronous_commit", "off"), nil).Durable(t.Context())
+	err = open(t, with(t, s.URL(), "synchronous_commit", "off"), nil).Durable(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "synchronous_commit is off") {
 		t.Errorf("got %v, want the setting named", err)
 	}

@@ -163,9 +163,9 @@ func (c *Config) checkPlace(setting string, p Place, faults *Faults) {
 	var err error
 	switch p.Scheme {
 	case Postgres:
-		err = postgres.CheckURL(p.URL, &postgres.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
+		_, err = postgres.CheckURL(p.URL, &postgres.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
 	case MySQL:
-		err = mariadb.CheckURL(p.URL, &mariadb.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
+		_, err = mariadb.CheckURL(p.URL, &mariadb.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
 	case Redis:
 		_, err = redisstore.CheckURL(p.URL, &redisstore.Options{AllowPlaintext: c.AllowPlaintext})
 	case Memcache:

@@ -4,6 +4,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -25,35 +26,29 @@ type Limits struct {
 
 // The defaults, and the most connections that may be asked for.
 const (
-	DefaultConns    = 16
-	MaxConns        = 1024
-	DefaultLifetime = 30 * time.Minute
-	DefaultConnect  = 5 * time.Second
+	defaultConns    = 16
+	maxConns        = 1024
+	defaultLifetime = 30 * time.Minute
+	defaultConnect  = 5 * time.Second
 	idleTime        = 5 * time.Minute
 )
 
-// Check fills in the defaults.
-func (l *Limits) Check() error {
-	var faults []error
-	if l.MaxConns < 0 || l.MaxConns > MaxConns {
-		faults = append(faults, fmt.Errorf("MaxConns %d is not within 0 to %d", l.MaxConns, MaxConns))
+// Check fills in the defaults and returns every fault.
+func (l *Limits) Check() []string {
+	var faults []string
+	if l.MaxConns < 0 || l.MaxConns > maxConns {
+		faults = append(faults, fmt.Sprintf("MaxConns is %d, want 0 to %d", l.MaxConns, maxConns))
 	}
 	if l.ConnLifetime < 0 {
-		faults = append(faults, fmt.Errorf("ConnLifetime %v is negative", l.ConnLifetime))
+		faults = append(faults, fmt.Sprintf("ConnLifetime %v is negative", l.ConnLifetime))
 	}
 	if l.ConnectTimeout < 0 {
-		faults = append(faults, fmt.Errorf("ConnectTimeout %v is negative", l.ConnectTimeout))
+		faults = append(faults, fmt.Sprintf("ConnectTimeout %v is negative", l.ConnectTimeout))
 	}
-	if l.MaxConns == 0 {
-		l.MaxConns = DefaultConns
-	}
-	if l.ConnLifetime == 0 {
-		l.ConnLifetime = DefaultLifetime
-	}
-	if l.ConnectTimeout == 0 {
-		l.ConnectTimeout = DefaultConnect
-	}
-	return errors.Join(faults...)
+	l.MaxConns = cmp.Or(l.MaxConns, defaultConns)
+	l.ConnLifetime = cmp.Or(l.ConnLifetime, defaultLifetime)
+	l.ConnectTimeout = cmp.Or(l.ConnectTimeout, defaultConnect)
+	return faults
 }
 
 // Pool is a pool of connections to one database.
