@@ -39,6 +39,10 @@ const (
 	// plainSize is that of a session without user, identity and values.
 	plainSize = tokenSize + 4*8 + 1 + 10
 
+	// identityRoom is kept free of values, for the user's ID, method, epoch and roles:
+	// whoever has filled a session can still sign in, and be given a role.
+	identityRoom = 512
+
 	seenSize     = 2 * 8
 	seenCharsLen = ((sealedOverhead+seenSize)*8 + 5) / 6
 )

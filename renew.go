@@ -31,7 +31,8 @@ type oldSession struct {
 // Login signs a user in, after they have proven who they are. The session goes
 // on under a new token, the old one stops working at once, and both deadlines
 // start anew (ASVS 7.2.4). An anonymous visitor keeps the values, and so does the same
-// user; another user starts with none.
+// user; another user starts with none, and so does whoever would not fit beside them
+// in a sealed session.
 //
 // It is saved with the other changes, before the header leaves; [Session.Commit]
 // says at once whether it was. An Identity without a UserID, or with one of over
@@ -134,6 +135,10 @@ func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 			return err
 		}
 	}
+	level := slog.LevelInfo
+	if a.renewal == renewLogin && m.makeRoom(a, &next) {
+		level, reason = slog.LevelWarn, "login without values"
+	}
 	rec := m.newRecord(s, &next)
 	done := false
 	defer func() {
@@ -157,9 +162,24 @@ func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 	a.saved(rec, next)
 	a.key, s.cookie = keyring.KeyID{}, cookieSet
 	if renewed {
-		m.event(ctx, slog.LevelInfo, event.SessionRenewed, event.User(rec.UserID), event.Session(rec.ID), event.Reason(reason))
+		m.event(ctx, level, event.SessionRenewed, event.User(rec.UserID), event.Session(rec.ID), event.Reason(reason))
 	}
 	return nil
+}
+
+// makeRoom drops the values of before where a sealed session would not fit with them
+// beside who signs in, and reports whether it did: else nobody with that much in their
+// session could sign in. What this request has stored stays.
+func (m *Manager) makeRoom(a *state, next *content) bool {
+	if m.sealed == nil || m.sealed.size(a.user, next, next.values) <= m.sealed.room {
+		return false
+	}
+	own, err := m.apply(nil, a.journal)
+	if err != nil || len(own) >= len(next.values) {
+		return false
+	}
+	next.values = own
+	return true
 }
 
 // endOld ends the session under its old token, at the version that rec holds a

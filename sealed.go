@@ -39,9 +39,12 @@ import (
 //
 // A cookie is small. Name, value and attributes have 4096 bytes together, which is
 // what browsers keep at least (RFC 6265 §6.1; RFC 6265bis §5.6 refuses more): about
-// 2,900 bytes of values as JSON with their names. Options.MaxBytes lowers that,
-// zero means all of it. A session that would be larger is [ErrTooLarge], and no
-// cookie leaves. Values are not compressed, since the length of what is
+// 2,400 bytes of values as JSON with their names, and beside them 512 for the
+// [Identity]. Options.MaxBytes lowers the former, zero means all of it. A session that
+// would be larger is [ErrTooLarge], and no cookie leaves. An Identity of more than 512
+// bytes, for its roles, takes from the room of the values: a login drops values of
+// before that do not fit beside it, with a log line, and is ErrTooLarge only if it
+// does not fit alone, beyond about 2,900 bytes. Values are not compressed, since the length of what is
 // compressed together with something secret tells what it is (as in CRIME and
 // BREACH); the length of the cookie shows the length of its values. A change needs
 // a new cookie: once the header has left it is [ErrHeaderSent].
@@ -111,7 +114,7 @@ func (o *Options) resolveSealed() (Options, int, error) {
 	if r.Persistent {
 		room -= len(maxAge) + len("34560000") // 400 days
 	}
-	most := room*6/8 - sealedOverhead - plainSize
+	most := room*6/8 - sealedOverhead - plainSize - identityRoom
 	if r.MaxBytes = asked; asked == 0 {
 		r.MaxBytes = most
 	} else if asked > most {

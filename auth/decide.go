@@ -49,7 +49,8 @@ type Decision struct {
 // A sealed session of another epoch is refused and not ended: epochs only grow, and
 // whoever has raised this one to end all others may be about to give it to this very
 // session. It still says whose it was: a login page that sends on who is signed in
-// asks Decide, not the session, or sends them in a circle.
+// asks Decide, not the session, or sends them in a circle. One whose cookie has no
+// room for the user's new roles is ended.
 func (a *Auth) Decide(ctx context.Context, rule Rule) Decision {
 	s := a.m.FromContext(ctx)
 	who := s.Identity()
@@ -109,23 +110,31 @@ func (a *Auth) current(ctx context.Context, s *cloakroom.Session, who cloakroom.
 		return User{}, ErrUnauthenticated
 	}
 	if reason != "" {
-		id := s.ID()
-		// The Manager logs a store that does not answer.
-		if err := s.End(ctx); err == nil {
-			a.event(ctx, slog.LevelInfo, event.SessionEnded, event.User(who.UserID), event.Session(id), event.Reason(reason))
-		}
-		return User{}, ErrUnauthenticated
+		return User{}, a.end(ctx, s, reason)
 	}
 	// A login through this package keeps them sorted; others may not.
 	if !slices.Equal(user.Roles, who.Roles) && !slices.Equal(user.Roles, roleSet(who.Roles)) {
 		s.SetRoles(user.Roles)
 		// At once, so that the session is stored under the ID that it has from here on.
-		if err := s.Commit(ctx); err != nil {
+		switch err := s.Commit(ctx); {
+		case errors.Is(err, cloakroom.ErrTooLarge):
+			return User{}, a.end(ctx, s, "roles") // else every page is an error; a login makes room
+		case err != nil:
 			return User{}, err
 		}
 		a.event(ctx, slog.LevelInfo, event.RolesChanged, event.User(who.UserID), event.Session(s.ID()))
 	}
 	return shown(user), nil
+}
+
+// end ends a session that holds no longer.
+func (a *Auth) end(ctx context.Context, s *cloakroom.Session, reason string) error {
+	user, id := s.UserID(), s.ID()
+	// The Manager logs a store that does not answer.
+	if err := s.End(ctx); err == nil {
+		a.event(ctx, slog.LevelInfo, event.SessionEnded, event.User(user), event.Session(id), event.Reason(reason))
+	}
+	return ErrUnauthenticated
 }
 
 // known is the user that a guard has read, in the context of the request.

@@ -163,3 +163,39 @@ func TestDecideOfARefusedSealedSession(t *testing.T) {
 		})
 	}
 }
+
+// Roles that do not fit a full sealed session are no error on every page from then
+// on: the session ends, and the user signs in anew.
+func TestPromise12_RolesThatDoNotFitASealedSession(t *testing.T) {
+	alice := auth.User{ID: "u1", Name: "alice"}
+	a := newSealedApp(t, alice)
+	b := &browser{app: a}
+	b.signIn(t, alice)
+	b.get(true, func(w http.ResponseWriter, r *http.Request) {
+		note.Set(cloakroom.FromContext(r.Context()), strings.Repeat("x", 2300))
+	})
+	cookie := b.cookie
+	a.users.change("u1", func(u *account) { u.Roles = []string{"clerk"} })
+	if w := b.get(true, serve); w.Code != http.StatusOK || b.cookie == cookie {
+		t.Errorf("a role more: %d", w.Code)
+	}
+	alice.Roles = nil
+	for i := range 30 {
+		alice.Roles = append(alice.Roles, strings.Repeat(string(rune('a'+i)), 62))
+	}
+	a.users.change("u1", func(u *account) { u.Roles = alice.Roles })
+	kept := *b
+	if w := b.get(true, serve); w.Code != http.StatusUnauthorized || b.cookie != "" {
+		t.Errorf("thirty roles more: %d %s", w.Code, w.Body)
+	}
+	if w := kept.get(true, serve); w.Code != http.StatusUnauthorized {
+		t.Errorf("a copy: %d", w.Code)
+	}
+	if !strings.Contains(a.log.String(), "msg=session_ended user=u1") || !strings.Contains(a.log.String(), "reason=roles") {
+		t.Errorf("log is %s", a.log.String())
+	}
+	b.signIn(t, alice)
+	if w := b.get(true, serve); w.Code != http.StatusOK {
+		t.Errorf("after a login: %d", w.Code)
+	}
+}
