@@ -43,6 +43,9 @@ const (
 	// whoever has filled a session can still sign in, and be given a role.
 	identityRoom = 512
 
+	// deadlineSlack is how far clocks may differ. Tombstones last as much longer.
+	deadlineSlack = time.Hour
+
 	seenSize     = 2 * 8
 	seenCharsLen = ((sealedOverhead+seenSize)*8 + 5) / 6
 )
@@ -79,7 +82,8 @@ func (c *carrier) size(user string, what *content, v values) int {
 	return encoding.EncodedLen(sealedOverhead + n)
 }
 
-// open refuses by shape first, then by key and seal.
+// open refuses by shape first, then by key and seal, and then what no tombstone would
+// outlast.
 func (c *carrier) open(value string) (b bearer, ok bool) {
 	if len(value) > maxCookie {
 		return b, false
@@ -93,6 +97,9 @@ func (c *carrier) open(value string) (b bearer, ok bool) {
 	rest := plain[copy(b.token[:], plain):]
 	for _, at := range []*time.Time{&r.Created, &r.Deadline, &r.Seen, &r.Expires} {
 		*at, rest = takeTime(rest)
+	}
+	if r.Deadline.After(time.Now().Add(maxLifetime+deadlineSlack)) || r.Expires.After(r.Deadline) {
+		return b, false // we never made it: whoever did has, or had, our keys
 	}
 	user, rest, err := takeBytes(rest)
 	if err != nil {

@@ -198,7 +198,7 @@ func (m *Manager) ended(why store.Reason, deadline time.Time) (store.Ended, time
 	case m.sealed != nil && deadline.IsZero():
 		until = now.Add(maxLifetime) // nobody but the cookie knows
 	}
-	return store.Ended{Reason: why, At: now}, until.Add(time.Hour)
+	return store.Ended{Reason: why, At: now}, until.Add(deadlineSlack)
 }
 
 // stamp returns the time, and never the same twice while there are no more than a

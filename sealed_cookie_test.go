@@ -3,6 +3,7 @@ package cloakroom_test
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -47,6 +48,13 @@ func seal(p *keyring.Purpose, plain, ad []byte) string {
 	return base64.RawURLEncoding.EncodeToString(slices.Concat([]byte{1}, salt, sealed))
 }
 
+// insideOf returns what is sealed into the cookie of a user's session of an hour, as
+// the format has it.
+func insideOf(user string) []byte {
+	at := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(time.Hour).UnixMilli()))
+	return slices.Concat(make([]byte, 32), bytes.Repeat(at, 4), []byte{byte(len(user))}, []byte(user), []byte{1}, make([]byte, 9))
+}
+
 func TestASVS_9_1_1_EveryFlippedBitOfASealedCookie(t *testing.T) {
 	s := refusalOf(t, newSealedSite(t, nil))
 	v := s.signedIn(t, "u1")
@@ -78,7 +86,7 @@ func TestAttack_A45_TruncatedSealedCookies(t *testing.T) {
 		s.refuse(t, "with "+more, v.cookie+more)
 	}
 	// What the keys made, and no browser keeps.
-	inside := slices.Concat(make([]byte, 32), bytes.Repeat([]byte{0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff}, 4), []byte("\x05admin\x01"), make([]byte, 9))
+	inside := insideOf("admin")
 	s.refuse(t, "a large one", cookieName+"="+s.SealPlain(slices.Concat(inside, []byte("\x04word\xa0\x1f"), bytes.Repeat([]byte{'1'}, 4000))))
 	// Halves of two sessions of one key do not make a third.
 	other := bytesOf(t, s.signedIn(t, "u1").cookie)
@@ -116,7 +124,7 @@ func TestAttack_A14_NoOtherDecoderOfSealedCookies(t *testing.T) {
 	plain, _ := json.Marshal(map[string]any{"user_id": "admin", "admin": true})
 	b64 := base64.RawURLEncoding.EncodeToString
 	// The inside of a session, as the format has it.
-	inside := slices.Concat(make([]byte, 32), bytes.Repeat([]byte{0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff}, 4), []byte("\x05admin\x01"), make([]byte, 9))
+	inside := insideOf("admin")
 	for what, value := range map[string]string{
 		"JSON":               string(plain),
 		"base64 of JSON":     base64.StdEncoding.EncodeToString(plain),
@@ -260,7 +268,7 @@ func FuzzSealedCookie(f *testing.F) {
 	seen := s.SealSeen(v.id(), time.Now(), time.Now().Add(time.Hour))
 	// VALUE and SEEN stand for our values: a corpus outlives keys.
 	insert := strings.NewReplacer("VALUE", value, "SEEN", seen)
-	inside := slices.Concat(make([]byte, 32), bytes.Repeat([]byte{0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff}, 4), []byte("\x02u1\x01"), make([]byte, 9))
+	inside := insideOf("u1")
 	for _, seed := range []struct {
 		session, seen string
 		plain         []byte

@@ -1,6 +1,7 @@
 package cloakroom_test
 
 import (
+	"encoding/binary"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -85,6 +86,42 @@ func testPromise10_ARetiringKeyEndsWhileARequestRuns(t *testing.T, newSite siteM
 			}
 			if user := v.user(); user != "" {
 				t.Errorf("%s: the session of %q lives on", name, user)
+			}
+		})
+	}
+}
+
+// Whoever has the keys makes sessions; but none that no tombstone would outlast, and
+// that would go on under the next key after theirs was taken away.
+func TestAttack_A14_ForgedSealedDeadlines(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, test := range map[string]struct {
+		deadline, expires time.Duration
+		opens             bool
+	}{
+		"a session's":            {lifetime, idle, true},
+		"the longest":            {400 * day, 400 * day, true},
+		"of a clock that is off": {400*day + 30*time.Minute, idle, true},
+		"longer":                 {401 * day, idle, false},
+		"of a hundred years":     {36500 * day, 36500 * day, false},
+		"idle beyond it":         {lifetime, lifetime + time.Millisecond, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSealedSite(t, nil)
+			now := time.Now()
+			plain := make([]byte, 32)
+			for _, at := range []time.Time{now, now.Add(test.deadline), now, now.Add(test.expires)} {
+				plain = binary.BigEndian.AppendUint64(plain, uint64(at.UnixMilli()))
+			}
+			plain = append(append(plain, "\x03ada\x01"...), make([]byte, 9)...)
+			v := s.visitor(t)
+			v.cookie = cookieName + "=" + s.SealPlain(plain)
+			s.replace(t, keyring.Generate(), retiring(s.key))
+			if user := v.user(); (user == "ada") != test.opens {
+				t.Errorf("a deadline %s makes a session of %q", name, user)
+			}
+			if !test.opens {
+				s.wantCalls(t, name)
 			}
 		})
 	}
