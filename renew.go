@@ -159,6 +159,7 @@ func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 	}
 	done = true
 	renewed := old.Version > 0
+	s.late = s.late && a.renewal != renewLogin // from here on the request has a session
 	a.saved(rec, next)
 	a.key, s.cookie = keyring.KeyID{}, cookieSet
 	if renewed {

@@ -260,3 +260,51 @@ func testAttack_A39_LogoutWithTooManyCookies(t *testing.T, newSite siteMaker) {
 		}
 	})
 }
+
+// A request that came late and has signed in anew is late no longer: it can sign out
+// again.
+func TestPromise03_ALateRequestThatSignsIn(t *testing.T) {
+	both(t, testPromise03_ALateRequestThatSignsIn)
+}
+
+func testPromise03_ALateRequestThatSignsIn(t *testing.T, newSite siteMaker) {
+	s := newSite(t, nil)
+	v := s.signedIn(t, "u1")
+	late := *v
+	v.visit(func(s *cloakroom.Session) { s.Renew() })
+	var in string
+	late.visit(func(at *cloakroom.Session) {
+		if !at.Late() {
+			t.Error("the request is not late")
+		}
+		login(at)
+		if err := at.Commit(t.Context()); err != nil || at.Late() || at.UserID() == "" {
+			t.Errorf("login says %v, late %v", err, at.Late())
+		}
+		in = at.ID().Handle()
+		if err := at.End(t.Context()); err != nil {
+			t.Errorf("logout says %v", err)
+		}
+	})
+	if late.cookie != "" || in == "" {
+		t.Errorf("after the logout the cookie is %q", late.cookie)
+	}
+	if v.user() != "u1" {
+		t.Error("the renewed session ended with it")
+	}
+	// Without a login it stays late, whatever it tries.
+	late.cookie = ""
+	other := s.signedIn(t, "u2")
+	late = *other
+	other.visit(func(s *cloakroom.Session) { s.Renew() })
+	late.do(func(w http.ResponseWriter, r *http.Request) {
+		at := cloakroom.FromContext(r.Context())
+		at.Login(cloakroom.Identity{})
+		if err := at.Commit(r.Context()); err == nil || !at.Late() {
+			t.Errorf("a login that failed says %v, late %v", err, at.Late())
+		}
+		if err := at.End(r.Context()); !errors.Is(err, cloakroom.ErrRenewed) {
+			t.Errorf("logout says %v", err)
+		}
+	})
+}

@@ -174,7 +174,7 @@ func (s *Session) New() bool {
 // Late reports that the request came with a token which was renewed a moment
 // ago, at most 30 seconds. It is anonymous and can store nothing: a guard answers
 // 409 Session renewed rather than 401, since the browser has the new token
-// already or is about to.
+// already or is about to. Once a login has been saved it is late no longer.
 func (s *Session) Late() bool {
 	s.look()
 	defer s.mu.Unlock()
