@@ -51,12 +51,17 @@ func Parse(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// Check refuses a URL with an @ behind its authority. It is mostly that of a
-// password with a /, ? or # in it, which would otherwise be taken for a host, a
-// path and a parameter, dialled and repeated in errors.
+// Check refuses a URL with an @ behind its authority, or with two in it. It is
+// mostly that of a password with an @, /, ? or # in it, pieces of which would be
+// taken for a host, a path or a parameter, dialled, and repeated in errors; and not
+// all who read URLs agree which of two @ counts.
 func Check(raw string) error {
 	_, rest, _ := strings.Cut(raw, "://")
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 && strings.Contains(rest[i:], "@") {
+	authority := rest
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		authority = rest[:i]
+	}
+	if n := strings.Count(rest, "@"); n > 1 || n == 1 && !strings.Contains(authority, "@") {
 		return errParse
 	}
 	return nil

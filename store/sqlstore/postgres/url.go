@@ -98,11 +98,14 @@ func login(config *pgx.ConnConfig) link.Login {
 }
 
 // why says what is wrong with a URL, without the URL, which the driver repeats in
-// front, and without its secrets.
+// front, without what it could not take apart, and without its secrets.
 func why(err error, raw string, u *url.URL) string {
 	text := err.Error()
 	if _, rest, ok := strings.Cut(text, "`: "); ok {
 		text = rest
+	}
+	if strings.HasPrefix(text, "failed to parse as URL") {
+		return "the URL cannot be parsed: write " + form
 	}
 	password, _ := u.User.Password()
 	return link.Redact(text, raw, password, u.Query().Get("password"), u.Query().Get("sslpassword"))

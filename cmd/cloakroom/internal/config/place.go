@@ -3,10 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"path/filepath"
 	"strings"
 
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/store/memcachestore"
 	"github.com/cloakroom-dev/cloakroom/store/redisstore"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/mariadb"
@@ -63,7 +63,8 @@ func (p Place) String() string {
 	case p.URL == "":
 		return p.Scheme + ":"
 	}
-	if u, err := url.Parse(p.URL); err == nil {
+	// Not of a URL whose host and path may be pieces of the password.
+	if u, err := link.Parse(p.URL); err == nil {
 		return p.Scheme + "://" + u.Host + u.EscapedPath()
 	}
 	return p.Scheme + "://"
@@ -160,22 +161,27 @@ func sqlitePlace(path string) (Place, error) {
 // checkPlace adds what the package of a place would refuse of its URL, and who
 // would be let in there. None of them repeats a password.
 func (c *Config) checkPlace(setting string, p Place, faults *Faults) {
-	var err error
+	var (
+		l   link.Login
+		err error
+	)
 	switch p.Scheme {
 	case Postgres:
-		_, err = postgres.CheckURL(p.URL, &postgres.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
+		l, err = postgres.CheckURL(p.URL, &postgres.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
 	case MySQL:
-		_, err = mariadb.CheckURL(p.URL, &mariadb.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
+		l, err = mariadb.CheckURL(p.URL, &mariadb.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
 	case Redis:
-		_, err = redisstore.CheckURL(p.URL, &redisstore.Options{AllowPlaintext: c.AllowPlaintext})
+		l, err = redisstore.CheckURL(p.URL, &redisstore.Options{AllowPlaintext: c.AllowPlaintext})
 	case Memcache:
-		_, err = memcachestore.CheckURL(p.URL, &memcachestore.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
+		l, err = memcachestore.CheckURL(p.URL, &memcachestore.Options{MaxConns: c.MaxConnections, AllowPlaintext: c.AllowPlaintext})
+	default:
+		return // of this machine
 	}
 	if err != nil {
-		faults.add("%s: %s", setting, strings.ReplaceAll(err.Error(), "\n", "; "))
+		faults.add("%s: %v", setting, err)
 		return
 	}
-	c.checkAccess(setting, p, faults)
+	c.checkAccess(setting, p, l, faults)
 }
 
 // UsesData tells whether anything is kept in the data directory.

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 )
 
 // setListen takes host:port. The port may be 0: the ready line says which one
@@ -52,15 +54,7 @@ func checkAddr(text string) error {
 // to may change behind our back.
 func loopbackAddr(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
-	return err == nil && loopbackHost(host)
-}
-
-func loopbackHost(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
+	return err == nil && link.Local(host)
 }
 
 func setData(c *Config, text string) error {
@@ -150,7 +144,7 @@ func setPublicURL(c *Config, text string) error {
 	switch u.Scheme {
 	case "https":
 	case "http":
-		if !loopbackHost(u.Hostname()) {
+		if !link.Local(u.Hostname()) {
 			return errors.New("http beyond loopback: a session over plain http is anybody's: write https://")
 		}
 	default:
