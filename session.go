@@ -410,7 +410,8 @@ func (s *Session) EndOthers(ctx context.Context) (int, error) {
 
 // Alive asks the store whether the session is still what it was: a long stream
 // ends when it no longer is. A visitor without a stored session is not alive, and
-// neither is one whose store does not answer: a client comes back when it can.
+// neither is one whose store does not answer: a client comes back when it can. It
+// does not know epochs, nor what became of a sealed session's idle time meanwhile.
 func (s *Session) Alive(ctx context.Context) bool {
 	s.look()
 	var rec store.Record
