@@ -147,6 +147,9 @@ func TestAttack_A51_Garbage(t *testing.T) {
 		want(t, name+": a create", st.Put(t.Context(), create), store.ErrEnded)
 		want(t, name+": End", st.End(t.Context(), r.ID, 0, why(), r.Deadline), store.ErrEnded)
 		want(t, name+": Get of the tombstone", second(st.Get(t.Context(), r.ID)), store.ErrEnded)
+		if got := stored(t, srv.Addr(), k); !strings.HasPrefix(got, "\x01\x02") {
+			t.Errorf("%s: End left %q, want a tombstone", name, got)
+		}
 		put(t, st, record("user")) // signs in anew
 	}
 }
