@@ -225,8 +225,12 @@ func TestPromise01_LostAnswer(t *testing.T) {
 				}
 			} else { // somebody does
 				answer := make(chan error, 1)
+				_, before := link.Bytes()
 				go func() { answer <- calls(s, r)[name](t.Context()) }()
-				until(t, "the script has run", func() bool { return ran() > 0 })
+				until(t, "the script has run and its answer was swallowed", func() bool {
+					_, down := link.Bytes()
+					return ran() > 0 && down > before
+				})
 				link.Heal()
 				if err := <-answer; err == nil || errors.Is(err, store.ErrConflict) {
 					t.Errorf("a call whose connection was cut: %v", err)
