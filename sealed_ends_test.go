@@ -149,6 +149,12 @@ func TestPromise08_ExpiredSealedCookies(t *testing.T) {
 		if kept.cookie != v.cookie {
 			t.Error("a logout that did not happen takes the cookie back")
 		}
+		for name, f := range map[string]func(*cloakroom.Session){"login": login, "value": func(s *cloakroom.Session) { word.Set(s, "x") }} {
+			w := kept.do(func(w http.ResponseWriter, r *http.Request) { f(cloakroom.FromContext(r.Context())) })
+			if w.Code != http.StatusServiceUnavailable || kept.cookie != v.cookie {
+				t.Errorf("without the tombstones a %s is answered %d", name, w.Code)
+			}
+		}
 		s.spy.on(nil)
 		time.Sleep(lifetime)
 		s.spy.take()
