@@ -44,6 +44,11 @@
 // server's stats should stay 0), and -M, with which a full server refuses what is
 // new, as [ErrFull], and forgets nothing.
 //
+// What the server keeps and nobody can read, garbage or the format of a later
+// version, is another matter: such a session has ended, and is a log line; an End
+// replaces it. A list of a user's sessions that cannot be read is an error of
+// ListUser and EndUser, until a create replaces it.
+//
 // # Several servers
 //
 // The keys are spread over the servers by the names that the URL gives them, so

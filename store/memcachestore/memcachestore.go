@@ -81,7 +81,7 @@ var (
 // without a space and at most 204 bytes long. User and password are those of
 // memcached -Y. A memcaches URL may give the files ca, cert and key (PEM) and the
 // server-name that the certificate must have in its query. Whatever needs it is
-// percent-encoded.
+// percent-encoded, an @ in any part of it.
 //
 // Every fault of the URL is told at once, and no password is in the error. Then
 // each server must answer under ctx; one that does not fails the call.

@@ -25,7 +25,7 @@ import (
 // The query takes prefix, which is Options.Prefix, and for TLS ca, a file of
 // certificates to trust in place of the system's, cert and key, files of a client
 // certificate, and server-name, the name in the server's certificate if it is not
-// the host. Any other parameter is refused.
+// the host. Any other parameter is refused. An @ in any of it is written %40.
 //
 // Open returns an error if the server does not answer before ctx ends. Afterwards
 // an outage needs nobody: calls fail, and work again when the server does. Errors

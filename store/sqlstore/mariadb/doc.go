@@ -20,6 +20,8 @@
 //	server-name=      the name in the server's certificate, if it is not the host
 //	socket=/path      a Unix socket in place of host and port
 //
+// An @ in any part of the URL, such as the password, is written %40.
+//
 // Another host than this machine needs TLS; [Options.AllowPlaintext] goes without.
 //
 // A read, and a write that succeeds, is one round trip: arguments are written into

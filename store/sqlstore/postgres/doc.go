@@ -14,8 +14,9 @@
 // It is libpq's: sslmode, sslrootcert, sslcert, sslkey, target_session_attrs,
 // several hosts, and for what it leaves out PGPASSFILE and the other variables
 // (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING).
-// Another host than this machine needs sslmode=verify-full, with which nobody on
-// the way can read or answer; [Options.AllowPlaintext] takes less.
+// An @ in any part of it, such as the password, is written %40. Another host than
+// this machine needs sslmode=verify-full, with which nobody on the way can read or
+// answer; [Options.AllowPlaintext] takes less.
 //
 // A read, and a write that succeeds, is one round trip. To that end statements are
 // prepared, once on each connection, which costs the first of them one more. A
