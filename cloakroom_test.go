@@ -68,6 +68,9 @@ func makeSite(tb testing.TB, opts *cloakroom.Options, make func(store.Store, *ke
 	if opts != nil {
 		o = *opts
 	}
+	if o.StoreTimeout == 0 {
+		o.StoreTimeout = 10 * time.Second // the tests are about it only where they say so
+	}
 	s := &site{spy: &spy{Store: memstore.New(nil)}, key: keyring.Generate(), log: new(logbook)}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -22,12 +22,14 @@ const (
 	Logout = "logout"
 
 	// SessionEnded: a session was ended by somebody else, by a limit, or because
-	// its user is gone, disabled or of another epoch. Info: user (the ID) where
+	// its user is gone, disabled or of another epoch, or has roles that it has no
+	// room for. Info: user (the ID) where
 	// known, session or count, reason.
 	SessionEnded = "session_ended"
 
 	// SessionRenewed: a session goes on under a new token. Info: user (the ID),
-	// session (the new one), reason.
+	// session (the new one), reason. Warn with reason "login without values" where
+	// those of before did not fit beside who signed in.
 	SessionRenewed = "session_renewed"
 
 	// RolesChanged: a guard found other roles at the user than in the session,
@@ -84,7 +86,8 @@ const (
 	SweepFailed = "sweep_failed"
 
 	// AccessRefused: a guard refused a signed-in user for want of a role or of a
-	// recent proof. Warn: user (the ID), addr, session, reason.
+	// recent proof. Warn: user (the ID), addr, session, reason. Info with reason epoch
+	// and without addr for a sealed session of another epoch.
 	AccessRefused = "access_refused"
 
 	// UsersFailed: the users could not be read, and the answer was 503. Error, or Info
