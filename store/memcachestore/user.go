@@ -131,13 +131,14 @@ func (s *Store) each(ctx context.Context, list []entry, f func(e entry, item *me
 func (s *Store) tidy(ctx context.Context, list []entry, now time.Time) ([]entry, error) {
 	gone := map[store.ID]bool{}
 	why := store.Ended{Reason: store.Revoked, At: now}
-	err := s.each(ctx, list, func(e entry, item *memcache.Item, rec session, err error) error {
+	err := s.each(ctx, list, func(e entry, item *memcache.Item, rec session, _ error) error {
 		switch {
 		case rec.ended():
 			gone[e.id] = true
 		case item == nil && now.Sub(time.UnixMilli(e.added)) > oldEntry:
 			until := time.UnixMilli(e.deadline)
-			gone[e.id], err = s.add(ctx, s.sessionKey(e.id), encodeTombstone(why, until), until)
+			added, err := s.add(ctx, s.sessionKey(e.id), encodeTombstone(why, until), until)
+			gone[e.id] = added
 			return err
 		}
 		return nil
