@@ -159,6 +159,7 @@ func (rec *record) outage(s *server) {
 	q.want(q.do("GET", "/auth/session", ""), 200)
 	s.sql("ALTER TABLE cloakroom_user RENAME TO gone")
 	q.want(q.page("/auth/profile"), 503)
+	q.want(q.do("GET", "/auth/session", ""), 503)
 	q.want(q.page("/auth/login"), 200) // the form: nobody can tell whether the session is let in
 	q.want(q.do("GET", "/auth/login", ""), 200)
 	q.want(s.client().page("/auth/login"), 200)
