@@ -30,7 +30,10 @@ var (
 	// ErrNotFound says that nothing is known under the ID.
 	ErrNotFound = errors.New("store: session not found")
 
-	// ErrEnded says that the session has ended and must never live again.
+	// ErrEnded says that the session has ended and must never live again. It is
+	// also the answer where something stands that cannot be read, as garbage that
+	// another program has written: an error for ever would lock the visitor out,
+	// and a session that is missing could be created.
 	ErrEnded = errors.New("store: session has ended")
 
 	// ErrConflict says that the stored version is another one.
@@ -158,10 +161,7 @@ type Record struct {
 type Store interface {
 	// Get returns the record under id, whatever its times say. It returns
 	// ErrNotFound where nothing is known, and for a tombstone a Record with ID
-	// and Ended beside ErrEnded. What is there and cannot be read, as garbage that
-	// another program has written, is a session that has ended, in each method:
-	// an error for ever would lock its visitor out, and a session that is missing
-	// could be created.
+	// and Ended beside ErrEnded.
 	Get(ctx context.Context, id ID) (Record, error)
 
 	// Put stores r if the stored version is r.Version; then the stored version
@@ -243,7 +243,7 @@ type KeyRegistry interface {
 	KnownKeys(ctx context.Context) ([]KnownKey, error)
 
 	// RememberKey notes that the key with this id, of 1 to 32 bytes, is used at
-	// the time now.
+	// the time now. A later time that is noted already stays.
 	RememberKey(ctx context.Context, id string, now time.Time) error
 
 	// ForgetKeys forgets all of them.
