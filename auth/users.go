@@ -13,6 +13,11 @@ type User struct {
 	Password string   // the password's hash in PHC form; "" lets no password in
 	Epoch    uint64   // raised whenever all sessions of the user must end
 	Disabled bool     // neither signs in nor passes a guard
+
+	// MustChange says that the password was set by somebody else, or may be known
+	// to somebody else: the user signs in to change it, and for nothing else
+	// (ASVS 6.4.1, NIST SP 800-63B §3.1.1.2).
+	MustChange bool
 }
 
 // ErrNoUser says that there is no such user. Users returns it, wrapped or not;

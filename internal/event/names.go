@@ -10,9 +10,10 @@ const (
 	// (the ID), addr, session.
 	Login = "login"
 
-	// LoginRefused: a login failed. Warn: user (the name as it was typed), addr,
-	// reason (unknown, disabled, password, no password, unusable hash, bad name,
-	// empty password, too long), or busy where too many hashes were waiting. Error:
+	// LoginRefused: a login failed. Warn: user (the name as it was typed), account
+	// (the ID, where there is one of this name), addr, reason (unknown, disabled,
+	// password, locked, no password, unusable hash, bad name, empty password, too
+	// long), or busy where too many hashes were waiting. Error:
 	// reason unavailable where the users or the hasher did not answer, and not saved
 	// where the session could not be; err.
 	LoginRefused = "login_refused"
@@ -97,6 +98,98 @@ const (
 	// RehashFailed: a login succeeded, but its password could not be stored
 	// under newer parameters. Warn: user (the ID), err.
 	RehashFailed = "rehash_failed"
+
+	// Throttled: a password was not looked at, as too many had been wrong before.
+	// Warn: user (the name as it was typed, or the ID of who is signed in), account
+	// (the ID, where there is one), addr, reason (account, network, device).
+	Throttled = "throttled"
+
+	// Locked: an account has had as many wrong passwords in a row as it may have,
+	// and takes none any more until somebody unlocks it. Warn: account or user, addr.
+	Locked = "locked"
+
+	// NewDevice: a user signed in from a browser that none of their logins has used
+	// before. Info: user (the ID), addr, session; Warn with reason "after failures"
+	// where wrong passwords came before.
+	NewDevice = "new_device"
+
+	// Reauthenticated: a user who is signed in proved their identity anew. Info:
+	// user (the ID), addr, session.
+	Reauthenticated = "reauthenticated"
+
+	// ReauthRefused: a user who is signed in gave a wrong password where theirs was
+	// asked for: to prove their identity anew, or to change it. Warn: user (the ID),
+	// addr, session, reason.
+	ReauthRefused = "reauth_refused"
+
+	// PasswordChanged: a user changed their password, and every other session of
+	// theirs ended. Info: user (the ID), addr, session.
+	PasswordChanged = "password_changed"
+
+	// PasswordRefused: a new password was refused by the policy. Info: user (the ID)
+	// where there is one, addr, reason (too_short, too_long, blocklisted, context).
+	PasswordRefused = "password_refused"
+
+	// LinkUsed: somebody set a password by an invite or reset link. Info: user (the
+	// ID), addr, reason (invite, reset).
+	LinkUsed = "link_used"
+
+	// LinkRefused: an invite or reset link was not valid, or no longer. Warn: addr.
+	LinkRefused = "link_refused"
+
+	// From here to EveryoneEnded, what administrators do, and who works on the machine
+	// itself, whose actor is "console". Each is Info with actor (the ID), user (the ID
+	// of the other), and what its comment says.
+
+	// UserAdded: an account was made. name, roles.
+	UserAdded = "user_added"
+
+	// UserRemoved: an account was removed. name.
+	UserRemoved = "user_removed"
+
+	// UserRenamed: an account has another name. name (the new one).
+	UserRenamed = "user_renamed"
+
+	// UserDisabled: an account was disabled, and its sessions ended.
+	UserDisabled = "user_disabled"
+
+	// UserEnabled: an account was enabled.
+	UserEnabled = "user_enabled"
+
+	// UserUnlocked: wrong passwords of an account were forgotten.
+	UserUnlocked = "user_unlocked"
+
+	// RolesSet: an account has other roles. roles (all of them).
+	RolesSet = "roles_set"
+
+	// ChangeRequired: a user must change their password at the next login.
+	ChangeRequired = "change_required"
+
+	// InviteMade: a link was made by which a user sets their first password.
+	InviteMade = "invite_made"
+
+	// ResetMade: a link was made by which a user sets a new password.
+	ResetMade = "reset_made"
+
+	// SessionsEnded: sessions of a user were ended. count, or session for one.
+	SessionsEnded = "sessions_ended"
+
+	// EveryoneEnded: the sessions of everybody were ended. No user; count where known.
+	EveryoneEnded = "everyone_ended"
+
+	// AuditExported: the audit log was exported. Info: actor, count.
+	AuditExported = "audit_exported"
+
+	// AuditPruned: entries of the audit log were removed as too old. Info: count.
+	AuditPruned = "audit_pruned"
+
+	// AuditFailed: an entry of the audit log could not be kept; it stands in the log
+	// alone. Error: op, count, err.
+	AuditFailed = "audit_failed"
+
+	// SpoofedHeader: a request carried a header that claims who somebody is or where
+	// they come from, and may not: it was ignored. Warn: addr, header.
+	SpoofedHeader = "spoofed_header"
 
 	// Setup: a setup link was issued, or the first administrator made. Info: outcome,
 	// user (the ID) where there is one. Warn with outcome refused where a link was not
