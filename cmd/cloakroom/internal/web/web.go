@@ -135,7 +135,7 @@ func (s *Site) routes() map[string]methods {
 	}
 	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
 	at := s.Prefix
-	return map[string]methods{
+	all := map[string]methods{
 		"/{$}":                        {get: public(s.home)},
 		at:                            {get: public(s.home)},
 		at + "/{$}":                   {get: public(s.home)},
@@ -150,6 +150,8 @@ func (s *Site) routes() map[string]methods {
 		at + "/sessions/end-others":   {post: user(s.endOthers)},
 		at + "/setup":                 {get: visitor(s.setupPage), post: visitor(s.setup)},
 	}
+	maps.Copy(all, s.adminRoutes())
+	return all
 }
 
 // methods are the handlers of an address by method. GET's answers HEAD as well,
