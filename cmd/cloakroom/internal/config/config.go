@@ -68,6 +68,23 @@ type Config struct {
 	// IdleTimeout and Lifetime are the two deadlines of a session.
 	IdleTimeout, Lifetime time.Duration
 
+	// MaxSessions is the most sessions that a user may have; 0 for no limit.
+	MaxSessions int
+
+	// ReauthAfter is how old a proof of identity may be for what does harm in the
+	// hands of whoever finds a screen unlocked.
+	ReauthAfter time.Duration
+
+	// BannedWords are words that are no passwords here, with what is easily made of
+	// them: the name of the organisation.
+	BannedWords []string
+
+	// Pepper says that new hashes of passwords are encrypted under the key ring.
+	Pepper bool
+
+	// AuditRetention is how long the audit log keeps an entry; 0 for ever.
+	AuditRetention time.Duration
+
 	// LogFormat is "text" or "json"; LogLevel one of debug, info, warn, error.
 	LogFormat, LogLevel string
 
@@ -164,6 +181,11 @@ var settings = []setting{
 	{"tls-key", "", "`file` with the certificate's key (PEM)", func(c *Config, s string) error { c.TLSKey = s; return nil }},
 	{"idle-timeout", "", "a session ends after this `time` without a request (default: 30m, at most lifetime)", setIdleTimeout},
 	{"lifetime", "24h", "a session ends after this `time` whatever happens", setLifetime},
+	{"max-sessions", "0", "most `sessions` that a user may have, the oldest goes (default: no limit)", setMaxSessions},
+	{"reauth-after", "15m", "changes that do harm ask for the password again after this `time`", setReauthAfter},
+	{"banned-words", "", "`words`, with commas, that are no passwords: the names of your organisation", setBannedWords},
+	{"pepper", "false", "`true` encrypts hashes of passwords under the keys", setPepper},
+	{"audit-retention", "400d", "the audit log keeps an entry for this `time`; 0 for ever", setAuditRetention},
 	{"log-format", "text", "`format` of the log: text or json", setLogFormat},
 	{"log-level", "info", "least `level` of the log: debug, info, warn or error", setLogLevel},
 	{"admin-listen", "", "loopback `host:port` of /healthz and /readyz (default: nowhere)", setAdminListen},

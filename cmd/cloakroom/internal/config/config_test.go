@@ -78,6 +78,7 @@ func TestSameNamesEverywhere(t *testing.T) {
 		"listen": "127.0.0.1:1", "data": "d", "prefix": "/p/q", "store-file": store, "users": "sqlite:u.db", "allow-plaintext": "true", "allow-anonymous": "true", "store-timeout": "1s", "max-connections": "7",
 		"keys": "file:k", "public-url": "https://a.example", "trusted-proxies": "10.0.0.1,fd00::/8",
 		"tls-cert": "c", "tls-key": "k", "idle-timeout": "1m", "lifetime": "2m", "log-format": "json",
+		"max-sessions": "5", "reauth-after": "7m", "banned-words": "acme, acme-labs", "pepper": "true", "audit-retention": "30d",
 		"log-level": "debug", "admin-listen": "[::1]:9",
 	}
 	var file strings.Builder
@@ -104,7 +105,8 @@ func TestSameNamesEverywhere(t *testing.T) {
 			!c.AllowPlaintext || !c.AllowAnonymous || c.StoreTimeout != time.Second || c.MaxConnections != 7 ||
 			c.Users.Path != "u.db" || c.Keys != "k" || c.Origin() != "https://a.example" ||
 			len(c.TrustedProxies) != 2 || c.TLSCert != "c" || c.TLSKey != "k" || c.IdleTimeout != time.Minute ||
-			c.Lifetime != 2*time.Minute || c.LogFormat != "json" || c.LogLevel != "debug" || c.AdminListen != "[::1]:9" {
+			c.Lifetime != 2*time.Minute || c.LogFormat != "json" || c.LogLevel != "debug" ||
+			c.MaxSessions != 5 || c.ReauthAfter != 7*time.Minute || !slices.Equal(c.BannedWords, []string{"acme", "acme-labs"}) || !c.Pepper || c.AuditRetention != 30*24*time.Hour || c.AdminListen != "[::1]:9" {
 			t.Errorf("%s: %+v", from, c)
 		}
 	}
@@ -114,8 +116,8 @@ func TestSameNamesEverywhere(t *testing.T) {
 	check("environment", c, err)
 	c, err = load(t, file.String(), nil)
 	check("file", c, err)
-	c, err = load(t, "trusted-proxies = [\"10.0.0.1\", \"fd00::/8\"]\nallow-plaintext = true\nallow-anonymous = true\nmax-connections = 7", nil)
-	if err != nil || len(c.TrustedProxies) != 2 || !c.AllowPlaintext || !c.AllowAnonymous || c.MaxConnections != 7 {
+	c, err = load(t, "trusted-proxies = [\"10.0.0.1\", \"fd00::/8\"]\nallow-plaintext = true\nallow-anonymous = true\nmax-connections = 7\nmax-sessions = 3\npepper = true\nbanned-words = [\"acme\", \"labs\"]", nil)
+	if err != nil || c.MaxSessions != 3 || !c.Pepper || len(c.BannedWords) != 2 || len(c.TrustedProxies) != 2 || !c.AllowPlaintext || !c.AllowAnonymous || c.MaxConnections != 7 {
 		t.Errorf("a list: %v, %v", c, err)
 	}
 }
@@ -193,6 +195,15 @@ func TestPromise12_EveryFaultIsNamed(t *testing.T) {
 		{name: "idle of nothing", flags: map[string]string{"idle-timeout": "0s"}, want: []string{"--idle-timeout: out of bounds"}},
 		{name: "lifetime too long", flags: map[string]string{"lifetime": "9601h"}, want: []string{"--lifetime: out of bounds"}},
 		{name: "idle over lifetime", flags: map[string]string{"idle-timeout": "2h", "lifetime": "1h"}, want: []string{"idle-timeout: longer than lifetime"}},
+		{name: "sessions", flags: map[string]string{"max-sessions": "-1"}, want: []string{"--max-sessions: not a number from 1"}},
+		{name: "sessions in cookies", flags: map[string]string{"max-sessions": "3", "store": "sealed:"}, want: []string{"max-sessions: sessions in cookies"}},
+		{name: "proof of seconds", flags: map[string]string{"reauth-after": "5s"}, want: []string{"--reauth-after: out of bounds"}},
+		{name: "proof without unit", flags: map[string]string{"reauth-after": "15"}, want: []string{"--reauth-after: not a duration"}},
+		{name: "retention", flags: map[string]string{"audit-retention": "1h"}, want: []string{"--audit-retention: out of bounds"}},
+		{name: "retention in years", flags: map[string]string{"audit-retention": "1y"}, want: []string{"--audit-retention: not a duration"}},
+		{name: "words", flags: map[string]string{"banned-words": "ok,a"}, want: []string{"--banned-words: a word of less than 3"}},
+		{name: "pepper", flags: map[string]string{"pepper": "salt"}, want: []string{"--pepper: neither true nor false"}},
+		{name: "a list of numbers", toml: "banned-words = [1]", want: []string{"c.toml: banned-words: neither a text nor a list"}},
 		{name: "format", flags: map[string]string{"log-format": "xml"}, want: []string{"--log-format: no such format"}},
 		{name: "level", flags: map[string]string{"log-level": "loud"}, want: []string{"--log-level: no such level"}},
 		{name: "admin beyond loopback", flags: map[string]string{"admin-listen": ":9090"}, want: []string{"--admin-listen: not a loopback"}},
@@ -214,7 +225,7 @@ func TestPromise12_EveryFaultIsNamed(t *testing.T) {
 		},
 		{name: "broken file", toml: "listen = " + secret + "\"", want: []string{"c.toml:1: not TOML"}},
 		{name: "twice", toml: "data = \"a\"\ndata = \"b\"", want: []string{"c.toml:2: data: given twice"}},
-		{name: "a list of numbers", toml: "trusted-proxies = [1]", want: []string{"trusted-proxies: entry 1"}},
+		{name: "a list of numbers", toml: "trusted-proxies = [1]", want: []string{"trusted-proxies: neither a text nor a list"}},
 		{name: "no such file", flags: map[string]string{"config": "/nowhere/c.toml"}, want: []string{"--config: /nowhere/c.toml: no such file"}},
 		{
 			name: "all at once", toml: "log-level = \"loud\"", env: []string{"CLOAKROOM_KEYS=k", "CLOAKROOM_X=1"},

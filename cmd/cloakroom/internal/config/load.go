@@ -134,10 +134,22 @@ type file struct {
 	TLSKey         any `toml:"tls-key"`
 	IdleTimeout    any `toml:"idle-timeout"`
 	Lifetime       any `toml:"lifetime"`
+	MaxSessions    any `toml:"max-sessions"` // a number, or as text
+	ReauthAfter    any `toml:"reauth-after"`
+	BannedWords    any `toml:"banned-words"` // a text, or a list of texts
+	Pepper         any `toml:"pepper"`       // true or false, or as text
+	AuditRetention any `toml:"audit-retention"`
 	LogFormat      any `toml:"log-format"`
 	LogLevel       any `toml:"log-level"`
 	AdminListen    any `toml:"admin-listen"`
 }
+
+// What a setting may be in the file beside text.
+var (
+	switches = []string{"allow-plaintext", "allow-anonymous", "pepper"}
+	numbers  = []string{"max-connections", "max-sessions"}
+	lists    = map[string]string{"trusted-proxies": `["10.0.0.0/8"]`, "banned-words": `["acme"]`}
+)
 
 // texts returns what the file sets, by name.
 func (f *file) texts(path string, faults *Faults) map[string]string {
@@ -148,52 +160,52 @@ func (f *file) texts(path string, faults *Faults) map[string]string {
 		"store-file": f.StoreFile, "users": f.Users, "users-file": f.UsersFile,
 		"allow-plaintext": f.AllowPlaintext, "allow-anonymous": f.AllowAnonymous, "store-timeout": f.StoreTimeout,
 		"max-connections": f.MaxConnections, "keys": f.Keys, "public-url": f.PublicURL,
-		"tls-cert": f.TLSCert, "tls-key": f.TLSKey, "idle-timeout": f.IdleTimeout,
-		"lifetime": f.Lifetime, "log-format": f.LogFormat, "log-level": f.LogLevel,
-		"admin-listen": f.AdminListen,
+		"trusted-proxies": f.TrustedProxies,
+		"tls-cert":        f.TLSCert, "tls-key": f.TLSKey, "idle-timeout": f.IdleTimeout,
+		"lifetime": f.Lifetime, "max-sessions": f.MaxSessions, "reauth-after": f.ReauthAfter,
+		"banned-words": f.BannedWords, "pepper": f.Pepper, "audit-retention": f.AuditRetention,
+		"log-format": f.LogFormat, "log-level": f.LogLevel, "admin-listen": f.AdminListen,
 	} {
-		switch v := value.(type) {
-		case nil:
-		case string:
-			out[name] = v
-		case bool:
-			if name != "allow-plaintext" && name != "allow-anonymous" {
-				wrong = append(wrong, name)
-				continue
-			}
-			out[name] = strconv.FormatBool(v)
-		case int64:
-			if name != "max-connections" {
-				wrong = append(wrong, name)
-				continue
-			}
-			out[name] = strconv.FormatInt(v, 10)
+		if value == nil {
+			continue
+		}
+		text, ok := valueText(name, value)
+		switch {
+		case ok:
+			out[name] = text
+		case lists[name] != "":
+			wrong = append(wrong, fmt.Sprintf("%s: %s: neither a text nor a list of texts: write %s", path, name, lists[name]))
 		default:
-			wrong = append(wrong, name)
+			wrong = append(wrong, fmt.Sprintf("%s: %s: a value of the wrong kind: write text in quotes", path, name))
 		}
 	}
 	slices.Sort(wrong)
-	for _, name := range wrong {
-		faults.add("%s: %s: a value of the wrong kind: write text in quotes", path, name)
-	}
-	switch v := f.TrustedProxies.(type) {
-	case nil:
+	*faults = append(*faults, wrong...)
+	return out
+}
+
+// valueText writes a value of the file as the flag of that name takes it. It is
+// false where the setting takes no such value.
+func valueText(name string, value any) (string, bool) {
+	switch v := value.(type) {
 	case string:
-		out["trusted-proxies"] = v
+		return v, true
+	case bool:
+		return strconv.FormatBool(v), slices.Contains(switches, name)
+	case int64:
+		return strconv.FormatInt(v, 10), slices.Contains(numbers, name)
 	case []any:
 		list := make([]string, len(v))
 		for i, e := range v {
-			s, ok := e.(string)
+			text, ok := e.(string)
 			if !ok {
-				faults.add("%s: trusted-proxies: entry %d is no text: write [\"10.0.0.0/8\"]", path, i+1)
+				return "", false
 			}
-			list[i] = s
+			list[i] = text
 		}
-		out["trusted-proxies"] = strings.Join(list, ",")
-	default:
-		faults.add("%s: trusted-proxies: neither a text nor a list: write [\"10.0.0.0/8\"]", path)
+		return strings.Join(list, ","), lists[name] != ""
 	}
-	return out
+	return "", false
 }
 
 // readFile reads the TOML file. The decoder's own messages quote the lines

@@ -301,6 +301,9 @@ func (c *Config) check(faults *Faults) {
 	if c.TLS() && c.PlainCookie() {
 		faults.add("public-url: http, but tls-cert is set: write https://, or remove one of them")
 	}
+	if c.MaxSessions > 0 && c.Store.Scheme == Sealed {
+		faults.add("max-sessions: sessions in cookies cannot be counted: leave it out, or choose another store")
+	}
 	c.checkPlace("store", c.Store, faults)
 	c.checkPlace("users", c.Users, faults)
 	loopback := loopbackAddr(c.Listen)
