@@ -76,6 +76,17 @@ type Options struct {
 
 	// Wait is how long one waits at most; the default is 5 seconds.
 	Wait time.Duration
+
+	// Pepper encrypts hashes; nil stores them as they are.
+	Pepper Pepper
+}
+
+// Pepper is a key that is not stored with the hashes, so that who has only them
+// cannot even try passwords (NIST SP 800-63B §3.1.1.2). A *keyring.Purpose is
+// one.
+type Pepper interface {
+	Seal(msg, ad []byte) []byte
+	Open(sealed, ad []byte) ([]byte, error)
 }
 
 // Hasher hashes and verifies passwords. Its methods may be called by many
