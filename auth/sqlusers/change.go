@@ -36,7 +36,7 @@ func (u *Users) Create(ctx context.Context, n NewUser) (auth.User, error) {
 type row struct {
 	id, name, canonical, password string
 	roles                         []byte
-	admin                         bool
+	admin, mustChange             bool
 }
 
 // row checks n and gives it an ID.
@@ -60,7 +60,7 @@ func (n NewUser) row() (row, error) {
 	rand.Read(id[:]) // never fails: crypto/rand
 	return row{
 		id: base64.RawURLEncoding.EncodeToString(id[:]), name: n.Name, canonical: canonical,
-		password: n.Password, roles: encoded, admin: slices.Contains(roles, Admin),
+		password: n.Password, roles: encoded, admin: slices.Contains(roles, Admin), mustChange: n.MustChange,
 	}, nil
 }
 
@@ -72,10 +72,18 @@ func checkHash(phc string) error {
 	return nil
 }
 
+// checkNew is checkHash for a password that somebody chooses: there has to be one.
+func checkNew(phc string) error {
+	if phc == "" {
+		return ErrNoHash
+	}
+	return checkHash(phc)
+}
+
 // insert stores a row and reads the user that it makes, with both epochs.
 func (u *Users) insert(ctx context.Context, tx sqlstore.Queryer, r row) (user auth.User, outcome, err error) {
 	n, err := changed(ctx, tx, u.sql.create, []byte(r.id), []byte(r.name), []byte(r.canonical), r.roles,
-		number(r.admin), []byte(r.password))
+		number(r.admin), []byte(r.password), number(r.mustChange))
 	if err != nil {
 		return auth.User{}, nil, err
 	}
@@ -86,13 +94,49 @@ func (u *Users) insert(ctx context.Context, tx sqlstore.Queryer, r row) (user au
 	return user, nil, err
 }
 
-// SetPassword stores a password's hash. raiseEpoch raises the user's epoch in the
-// same statement, which ends every session that was signed in before.
+// SetPassword stores a password's hash. With raiseEpoch it is a new password: the
+// same statement raises the user's epoch, which ends every session that was signed
+// in before, takes MustChange back and voids the user's link. Without, it is the
+// same password hashed anew, and nothing else changes.
+//
+// An empty hash lets no password in any more.
 func (u *Users) SetPassword(ctx context.Context, id, phc string, raiseEpoch bool) error {
 	if err := checkHash(phc); err != nil {
 		return fmt.Errorf("sqlusers: set a password: %w", err)
 	}
-	return u.update(ctx, "set a password", u.sql.setPassword, []byte(phc), number(raiseEpoch), []byte(id))
+	query := u.sql.setHash
+	if raiseEpoch {
+		query = u.sql.setPassword
+	}
+	return u.update(ctx, "set a password", query, []byte(phc), []byte(id))
+}
+
+// ChangePassword stores the hash of a new password, and tells whether it did: only
+// if the stored hash is still old, with which the password before was verified. So
+// of two changes at once one is made, and a password that was reset meanwhile
+// stays. The same statement does what it does in [Users.SetPassword] with
+// raiseEpoch.
+//
+// An account without a password has none to change: its first one comes with a
+// link. See [Users.NewLink].
+func (u *Users) ChangePassword(ctx context.Context, id, old, phc string) (bool, error) {
+	if err := checkNew(phc); err != nil {
+		return false, fmt.Errorf("sqlusers: change a password: %w", err)
+	}
+	if old == "" {
+		return false, nil
+	}
+	err := u.update(ctx, "change a password", u.sql.changePassword, []byte(phc), []byte(id), []byte(old))
+	if errors.Is(err, auth.ErrNoUser) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// RequireChange asks for a new password at the user's next login, and raises the
+// epoch in the same statement, which ends every session that was signed in before.
+func (u *Users) RequireChange(ctx context.Context, id string) error {
+	return u.update(ctx, "require a change of password", u.sql.requireChange, []byte(id))
 }
 
 // ReplaceHash stores a new hash of the same password, and tells whether it did:
@@ -129,8 +173,8 @@ func (u *Users) RaiseEpochAll(ctx context.Context) error {
 }
 
 // SetDisabled disables or enables an account. Disabling raises the epoch in the
-// same statement, so that enabling later brings no session back (ASVS 7.4.2). It
-// returns [ErrLastAdmin] rather than leave no enabled administrator.
+// same statement, so that enabling later brings no session back (ASVS 7.4.2), and
+// voids the user's link. It returns [ErrLastAdmin] rather than leave no enabled administrator.
 func (u *Users) SetDisabled(ctx context.Context, id string, disabled bool) error {
 	err := u.write(ctx, func(ctx context.Context, tx sqlstore.Queryer) (outcome, err error) {
 		if disabled {

@@ -2,9 +2,7 @@ package sqlusers
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -21,9 +19,7 @@ func (u *Users) NewSetupToken(ctx context.Context, now time.Time, validFor time.
 	if validFor <= 0 {
 		return "", errors.New("sqlusers: make a setup token: it must be valid for some time")
 	}
-	var secret [32]byte
-	rand.Read(secret[:]) // never fails: crypto/rand
-	token := base64.RawURLEncoding.EncodeToString(secret[:])
+	token := newToken()
 	until := now.Add(validFor).UnixMilli()
 	err := u.write(ctx, func(ctx context.Context, tx sqlstore.Queryer) (outcome, err error) {
 		if n, err := count(ctx, tx, u.sql.admins); err != nil {

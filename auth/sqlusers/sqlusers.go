@@ -24,7 +24,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
@@ -53,7 +52,7 @@ var (
 	ErrNoHash = errors.New("sqlusers: not a password's hash: make one with password.Hasher.Hash")
 
 	// ErrLastAdmin says that the change would leave no enabled administrator.
-	ErrLastAdmin = errors.New("sqlusers: the last enabled administrator cannot be disabled or lose the role")
+	ErrLastAdmin = errors.New("sqlusers: the last enabled administrator cannot be disabled, be removed or lose the role")
 
 	// ErrHasAdmin says that there is an administrator, so there is nothing to
 	// set up any more.
@@ -62,24 +61,27 @@ var (
 	// ErrSetupGone says that a setup token is used, replaced, expired, or void
 	// since there is an administrator. A page answers 410.
 	ErrSetupGone = errors.New("sqlusers: the setup link is no longer valid")
+
+	// ErrLinkGone says that a link is used, replaced, expired, or void since the
+	// password was changed or the account disabled or removed. A page answers 410.
+	ErrLinkGone = errors.New("sqlusers: the link is no longer valid")
+
+	// ErrDisabled says that the account is disabled, and gets no link.
+	ErrDisabled = errors.New("sqlusers: the account is disabled")
 )
 
 // MaxRoles is the largest number of roles of an account.
 const MaxRoles = 64
-
-// Account is a user as administration sees one.
-type Account struct {
-	auth.User        // Password is empty in a list: a page has no use for it
-	Canonical string // the name in the form that is unique
-	Created   time.Time
-	Updated   time.Time // last change of password, roles, epoch or state
-}
 
 // NewUser is an account to be made.
 type NewUser struct {
 	Name     string   // as it is shown; must have a canonical form
 	Roles    []string // in any order
 	Password string   // the hash of password.Hasher.Hash; "" lets no password in
+
+	// MustChange asks for a change of the password at the first login: somebody
+	// else has chosen it, and knows it.
+	MustChange bool
 }
 
 // Users keeps accounts in a database. Use [New].
@@ -131,48 +133,15 @@ func (u *Users) HasAdmin(ctx context.Context) (bool, error) {
 	return n > 0, nil
 }
 
-// List returns up to n accounts in the order of their canonical names, those
-// behind after; "" starts, and the Canonical of the last account goes on. Fewer
-// than n say that there are no more.
-func (u *Users) List(ctx context.Context, after string, n int) ([]Account, error) {
-	if n <= 0 {
-		return nil, nil
-	}
-	rows, err := u.db.Reader().QueryContext(ctx, u.sql.list, []byte(after), n)
-	if err != nil {
-		return nil, fmt.Errorf("sqlusers: list users: %w", err)
-	}
-	defer rows.Close()
-	var list []Account
-	for rows.Next() {
-		var (
-			a                Account
-			roles            []byte
-			created, updated int64
-		)
-		err := rows.Scan(&a.ID, &a.Name, &roles, &a.Epoch, &a.Disabled, &a.Canonical, &created, &updated)
-		if err != nil {
-			return nil, fmt.Errorf("sqlusers: list users: %w", err)
-		}
-		if a.Roles, err = decodeRoles(roles); err != nil {
-			return nil, fmt.Errorf("sqlusers: list users: %w", err)
-		}
-		a.Created, a.Updated = time.UnixMilli(created).UTC(), time.UnixMilli(updated).UTC()
-		list = append(list, a)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("sqlusers: list users: %w", err)
-	}
-	return list, nil
-}
-
-// scan reads a user from the one row of byName or byID.
-func scan(row *sql.Row) (auth.User, error) {
+// scan reads a user from the one row of byName, byID or byLink, which has more
+// columns.
+func scan(row *sql.Row, more ...any) (auth.User, error) {
 	var (
 		user  auth.User
 		roles []byte
 	)
-	err := row.Scan(&user.ID, &user.Name, &roles, &user.Password, &user.Epoch, &user.Disabled)
+	err := row.Scan(append([]any{&user.ID, &user.Name, &roles, &user.Password,
+		&user.Epoch, &user.Disabled, &user.MustChange}, more...)...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return auth.User{}, auth.ErrNoUser
 	}

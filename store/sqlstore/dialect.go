@@ -34,6 +34,10 @@ type Dialect struct {
 	// Partial says that CREATE INDEX takes a WHERE.
 	Partial bool
 
+	// Find returns the place, from 1, at which a column of bytes holds those of an
+	// argument, byte by byte: no pattern, no case. It is 0 where it does not.
+	Find func(column string) string
+
 	// Table is what follows the closing parenthesis of CREATE TABLE.
 	Table string
 

@@ -15,6 +15,7 @@ var SQLite = &Dialect{
 	Least:    "min",
 	Clock:    "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
 	Partial:  true,
+	Find:     instr,
 	Upsert:   onConflict,
 	DeleteFew: func(table, key, query, where string) string {
 		return "DELETE FROM " + table + " WHERE " + key + " IN (" + query + ") AND " + where
@@ -39,6 +40,7 @@ var PostgreSQL = &Dialect{
 	Least:    "least",
 	Clock:    "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
 	Partial:  true,
+	Find:     func(column string) string { return "position(? IN " + column + ")" },
 	Upsert:   onConflict,
 	DeleteFew: func(table, key, query, where string) string {
 		return "DELETE FROM " + table + " WHERE " + key + " = ANY (ARRAY(" + query + " FOR UPDATE SKIP LOCKED)) AND " + where
@@ -63,6 +65,7 @@ var MariaDB = &Dialect{
 	Least:    "least",
 	// The session's time zone is UTC; in another an hour comes twice a year.
 	Clock: "CAST(unix_timestamp(now(3)) * 1000 AS SIGNED)",
+	Find:  instr, // of a binary string it is one of bytes
 	Table: " ENGINE=InnoDB ROW_FORMAT=DYNAMIC",
 	Steps: true,
 	Upsert: func(_ string, columns ...string) string {
@@ -92,6 +95,9 @@ func varbinary(n int) string {
 	}
 	return "VARBINARY(" + strconv.Itoa(n) + ")"
 }
+
+// instr is the Find of SQLite and MariaDB.
+func instr(column string) string { return "instr(" + column + ", ?)" }
 
 // onConflict is the Upsert of SQLite and PostgreSQL.
 func onConflict(key string, columns ...string) string {
