@@ -54,6 +54,10 @@ type Options struct {
 
 	// HTTPS says that browsers come by https, whatever the connection is.
 	HTTPS bool
+
+	// Administration is what the pages of administrators stand on; nil leaves them
+	// out.
+	Administration *Administration
 }
 
 // Accounts is what the pages need of the accounts beside signing in. Package
