@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/password"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
 )
 
@@ -64,9 +65,10 @@ func (n NewUser) row() (row, error) {
 	}, nil
 }
 
-// checkHash keeps a password from being stored in the place of its hash.
+// checkHash keeps a password from being stored in the place of its hash, and a
+// hash from being stored that nobody could ever be let in by.
 func checkHash(phc string) error {
-	if phc != "" && phc[0] != '$' {
+	if phc != "" && !password.Recognized(phc) {
 		return ErrNoHash
 	}
 	return nil
@@ -143,6 +145,9 @@ func (u *Users) RequireChange(ctx context.Context, id string) error {
 // only if the stored hash is still old. So a login that takes the occasion to
 // hash anew never brings back a password that was changed meanwhile.
 func (u *Users) ReplaceHash(ctx context.Context, id, old, phc string) (bool, error) {
+	if err := checkNew(phc); err != nil {
+		return false, fmt.Errorf("sqlusers: replace a hash: %w", err)
+	}
 	err := u.update(ctx, "replace a hash", u.sql.rehash, []byte(phc), []byte(id), []byte(old))
 	if errors.Is(err, auth.ErrNoUser) {
 		return false, nil

@@ -35,7 +35,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	admin, err := users.ClaimSetup(ctx, token, time.Now(), sqlusers.NewUser{Name: "Alice", Password: "$argon2id$…"})
+	admin, err := users.ClaimSetup(ctx, token, time.Now(), sqlusers.NewUser{Name: "Alice"})
 	fmt.Println(admin.Name, admin.Roles, err)
 	_, err = users.ClaimSetup(ctx, token, time.Now(), sqlusers.NewUser{Name: "Mallory"})
 	fmt.Println(errors.Is(err, sqlusers.ErrSetupGone))

@@ -42,9 +42,9 @@ func proveSetup(t *testing.T, users *sqlusers.Users, _ database) {
 	for range 3 { // a check claims nothing
 		is(t, users.CheckSetup(ctx, s, now), nil)
 	}
-	admin, err := users.ClaimSetup(ctx, s, now, sqlusers.NewUser{Name: "Root", Roles: []string{"writer"}, Password: "$h"})
+	admin, err := users.ClaimSetup(ctx, s, now, sqlusers.NewUser{Name: "Root", Roles: []string{"writer"}, Password: phc("h")})
 	is(t, err, nil)
-	if !slices.Equal(admin.Roles, []string{"admin", "writer"}) || admin.Password != "$h" || admin.Epoch == 0 {
+	if !slices.Equal(admin.Roles, []string{"admin", "writer"}) || admin.Password != phc("h") || admin.Epoch == 0 {
 		t.Errorf("made %+v", admin)
 	}
 	if has, err := users.HasAdmin(ctx); !has || err != nil {

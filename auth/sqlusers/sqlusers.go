@@ -47,8 +47,8 @@ var (
 	// digits and . _ - : / or that there are more than MaxRoles.
 	ErrRoleInvalid = errors.New("sqlusers: not a valid role")
 
-	// ErrNoHash says that what was given for a password's hash is none: it is not
-	// in PHC form, which begins with a dollar sign. Most likely it is the password.
+	// ErrNoHash says that what was given for a password's hash is none that
+	// password.Recognized knows. Most likely it is the password.
 	ErrNoHash = errors.New("sqlusers: not a password's hash: make one with password.Hasher.Hash")
 
 	// ErrLastAdmin says that the change would leave no enabled administrator.

@@ -2,6 +2,8 @@ package sqlusers_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -84,11 +86,18 @@ func openAt(t *testing.T, open func(*testing.T, string) (database, error), addre
 // create makes an account or ends the test.
 func create(t *testing.T, users *sqlusers.Users, name string, roles ...string) auth.User {
 	t.Helper()
-	u, err := users.Create(t.Context(), sqlusers.NewUser{Name: name, Roles: roles, Password: "$hash of " + name})
+	u, err := users.Create(t.Context(), sqlusers.NewUser{Name: name, Roles: roles, Password: phc(name)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return u
+}
+
+// phc is a hash as package password writes them, of no password that is known.
+func phc(seed string) string {
+	sum := sha256.Sum256([]byte(seed))
+	return "$argon2id$v=19$m=19456,t=2,p=1$" + base64.RawStdEncoding.EncodeToString(sum[:16]) +
+		"$" + base64.RawStdEncoding.EncodeToString(sum[:])
 }
 
 // is checks an error by errors.Is; nil wants none.
@@ -116,7 +125,7 @@ func TestCreateAndFind(t *testing.T) { each(t, proveCreateAndFind) }
 
 func proveCreateAndFind(t *testing.T, users *sqlusers.Users, _ database) {
 	made := create(t, users, "Alice", "writer", "admin", "writer")
-	want := auth.User{ID: made.ID, Name: "Alice", Roles: []string{"admin", "writer"}, Password: "$hash of Alice", Epoch: 1}
+	want := auth.User{ID: made.ID, Name: "Alice", Roles: []string{"admin", "writer"}, Password: phc("Alice"), Epoch: 1}
 	same := func(got auth.User, err error) {
 		t.Helper()
 		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
@@ -202,24 +211,24 @@ func TestPasswords(t *testing.T) { each(t, provePasswords) }
 
 func provePasswords(t *testing.T, users *sqlusers.Users, _ database) {
 	u, ctx := create(t, users, "alice"), t.Context()
-	is(t, users.SetPassword(ctx, u.ID, "$1", false), nil)
-	if got := read(t, users, u.ID); got.Password != "$1" || got.Epoch != u.Epoch {
+	is(t, users.SetPassword(ctx, u.ID, phc("1"), false), nil)
+	if got := read(t, users, u.ID); got.Password != phc("1") || got.Epoch != u.Epoch {
 		t.Errorf("got %+v, want the new hash and the old epoch", got)
 	}
-	is(t, users.SetPassword(ctx, u.ID, "$2", true), nil)
-	if got := read(t, users, u.ID); got.Password != "$2" || got.Epoch != u.Epoch+1 {
+	is(t, users.SetPassword(ctx, u.ID, phc("2"), true), nil)
+	if got := read(t, users, u.ID); got.Password != phc("2") || got.Epoch != u.Epoch+1 {
 		t.Errorf("got %+v, want the new hash and the next epoch", got)
 	}
-	is(t, users.SetPassword(ctx, "nobody", "$", true), auth.ErrNoUser)
+	is(t, users.SetPassword(ctx, "nobody", phc(""), true), auth.ErrNoUser)
 
 	// A login with the old password that hashes anew is too late.
-	if done, err := users.ReplaceHash(ctx, u.ID, "$1", "$1 again"); done || err != nil {
+	if done, err := users.ReplaceHash(ctx, u.ID, phc("1"), phc("1 again")); done || err != nil {
 		t.Errorf("an old hash came back: %v, %v", done, err)
 	}
-	if done, err := users.ReplaceHash(ctx, u.ID, "$2", "$2 again"); !done || err != nil {
+	if done, err := users.ReplaceHash(ctx, u.ID, phc("2"), phc("2 again")); !done || err != nil {
 		t.Errorf("got %v, %v, want the hash replaced", done, err)
 	}
-	if got := read(t, users, u.ID); got.Password != "$2 again" || got.Epoch != u.Epoch+1 {
+	if got := read(t, users, u.ID); got.Password != phc("2 again") || got.Epoch != u.Epoch+1 {
 		t.Errorf("got %+v, want the replaced hash and the same epoch", got)
 	}
 }
@@ -401,7 +410,7 @@ func proveEndedContext(t *testing.T, users *sqlusers.Users, _ database) {
 	cancel()
 	_, err := users.ByID(ctx, u.ID)
 	is(t, err, context.Canceled)
-	is(t, users.SetPassword(ctx, u.ID, "$", true), context.Canceled)
+	is(t, users.SetPassword(ctx, u.ID, phc(""), true), context.Canceled)
 	if got := read(t, users, u.ID); got.Password != u.Password {
 		t.Errorf("a write of an ended context was made: %+v", got)
 	}
