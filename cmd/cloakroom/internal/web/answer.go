@@ -6,12 +6,14 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/csrf"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
@@ -40,12 +42,16 @@ func answersJSON(r *http.Request) bool {
 
 // writeJSON answers with a document.
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	writeDocument(w, status, "application/json", v)
+}
+
+func writeDocument(w http.ResponseWriter, status int, media string, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
 		// Texts, times and numbers only: they can be marshalled.
 		panic(err)
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", media)
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n')) // a client that went away has nobody to tell
 }
@@ -104,7 +110,7 @@ func (s *Site) errorPage(w http.ResponseWriter, r *http.Request, status int, det
 	if !ok {
 		t = errorTexts[0]
 	}
-	v := view{Title: t[0], Text: t[1], Status: status, Link: "/", LinkText: text("error.home")}
+	v := &view{Title: t[0], Text: t[1], Status: status, Link: "/", LinkText: text("error.home")}
 	switch {
 	case detail == problem.CSRFToken:
 		v.Text = textForm
@@ -122,15 +128,24 @@ func (s *Site) errorPage(w http.ResponseWriter, r *http.Request, status int, det
 	s.render(w, r, status, "error", v)
 }
 
+// viewer is a view, or one that has a view in it.
+type viewer interface{ common() *view }
+
 // render shows a page. It makes all of it first, so that a template that fails
 // leaves nothing half shown.
-func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name string, v view) {
+func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name string, page viewer) {
+	v := page.common()
 	v.Prefix, v.Style = s.Prefix, s.Prefix+s.pages.styleName
 	if u, ok := auth.UserFrom(r.Context()); ok {
 		v.User, v.CSRF = &u, csrf.Field(r.Context())
+		v.Admin = slices.Contains(u.Roles, sqlusers.Admin)
+	}
+	if v.Field != "" {
+		v.Script = s.Prefix + s.pages.scriptName
+		w.Header().Set("Content-Security-Policy", policy+"; script-src 'self'")
 	}
 	var b bytes.Buffer
-	if err := s.pages.templates.ExecuteTemplate(&b, name, v); err != nil {
+	if err := s.pages.templates.ExecuteTemplate(&b, name, page); err != nil {
 		panic(err) // a fault of the template: the last resort answers
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

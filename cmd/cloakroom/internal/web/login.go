@@ -45,7 +45,7 @@ func (s *Site) loginPage(w http.ResponseWriter, r *http.Request) {
 	case s.auth.Decide(r.Context(), auth.Rule{}).Allowed: // and not whoever the guards send here
 		redirect(w, s.next(next))
 	default:
-		s.showLogin(w, r, http.StatusOK, view{Next: next, NoAdmin: st == leaderless})
+		s.showLogin(w, r, http.StatusOK, &view{Next: next, NoAdmin: st == leaderless})
 	}
 }
 
@@ -87,10 +87,10 @@ func (s *Site) askStage(ctx context.Context) (stage, error) {
 }
 
 func (s *Site) beforeSetup(w http.ResponseWriter, r *http.Request) {
-	s.render(w, r, http.StatusOK, "before-setup", view{Title: text("before.title")})
+	s.render(w, r, http.StatusOK, "before-setup", &view{Title: text("before.title")})
 }
 
-func (s *Site) showLogin(w http.ResponseWriter, r *http.Request, status int, v view) {
+func (s *Site) showLogin(w http.ResponseWriter, r *http.Request, status int, v *view) {
 	v.Title, v.CSRF = text("login.title"), csrf.Field(r.Context())
 	if auth.Next(v.Next, "/") != v.Next {
 		v.Next = "" // it leads nowhere of ours: not worth carrying along
@@ -133,7 +133,7 @@ func (s *Site) refuseLogin(w http.ResponseWriter, r *http.Request, status int, d
 	if len(name) > auth.MaxName {
 		name = ""
 	}
-	s.showLogin(w, r, status, view{Error: why, Name: name, Next: field(r, "next")})
+	s.showLogin(w, r, status, &view{Error: why, Name: name, Next: field(r, "next")})
 }
 
 // logout ends the session. Who has none is as signed out as they wished to be.

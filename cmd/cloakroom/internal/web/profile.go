@@ -38,9 +38,9 @@ func (s *Site) profile(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	at := cloakroom.FromContext(r.Context())
-	s.render(w, r, http.StatusOK, "profile", view{
+	s.render(w, r, http.StatusOK, "profile", &view{
 		Title: text("profile.title"), Here: "profile", Flashes: at.Flashes(),
-		Since: at.AuthTime(), Until: at.Deadline(), Idle: words(s.Session.IdleTimeout),
+		Since: at.Created(), Proof: at.AuthTime(), Until: at.Deadline(), Idle: words(s.Session.IdleTimeout),
 	})
 }
 

@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,9 +20,18 @@ type sessionItem struct {
 	Handle   string    `json:"handle"`
 	Device   string    `json:"device"`
 	Address  string    `json:"address"`
+	Method   string    `json:"method"`
 	Created  time.Time `json:"created"`
 	LastSeen time.Time `json:"last_seen"`
 	Current  bool      `json:"current"`
+}
+
+// Number is four digits that people can tell sessions apart by: the same as long as
+// the session keeps its token, and nothing follows from it.
+func (i sessionItem) Number() string {
+	h := fnv.New32a()
+	h.Write([]byte(i.Handle))
+	return fmt.Sprintf("%04d", h.Sum32()%10000)
 }
 
 // sessions lists where the user is signed in.
@@ -36,7 +46,7 @@ func (s *Site) sessions(w http.ResponseWriter, r *http.Request) {
 	for i, info := range infos {
 		items[i] = sessionItem{
 			Handle: info.ID.Handle(), Device: Device(info.Device), Address: info.Address,
-			Created: info.Created, LastSeen: info.Seen, Current: info.ID == at.ID(),
+			Method: info.Method, Created: info.Created, LastSeen: info.Seen, Current: info.ID == at.ID(),
 		}
 	}
 	slices.SortStableFunc(items, func(a, b sessionItem) int { // this device first
@@ -46,8 +56,9 @@ func (s *Site) sessions(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, map[string][]sessionItem{"sessions": items})
 		return
 	}
-	s.render(w, r, http.StatusOK, "sessions", view{
+	s.render(w, r, http.StatusOK, "sessions", &view{
 		Title: text("sessions.title"), Here: "sessions", Flashes: at.Flashes(), Sessions: items, Unlisted: s.Unlisted,
+		Recent: words(s.ReauthAfter),
 	})
 }
 
@@ -59,7 +70,7 @@ func (s *Site) list(r *http.Request) ([]cloakroom.Info, error) {
 		return s.manager.List(r.Context(), at.UserID())
 	}
 	return []cloakroom.Info{{
-		ID: at.ID(), Device: r.UserAgent(), Address: s.manager.ClientAddr(r),
+		ID: at.ID(), Device: r.UserAgent(), Address: s.manager.ClientAddr(r), Method: at.Identity().Method,
 		Created: at.Created(), Seen: time.Now().UTC().Truncate(time.Second), Expires: at.Expires(),
 	}}, nil
 }

@@ -7,9 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
-	"unicode/utf8"
-
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
@@ -19,29 +16,8 @@ import (
 	"github.com/cloakroom-dev/cloakroom/password"
 )
 
-// minPassword is the shortest new password, in characters (ASVS 6.2.1).
-const minPassword = 8
-
 // detailGone is what programs read of a link that no longer works.
 const detailGone = "Setup link not valid"
-
-// Faults of a new name or password.
-var (
-	errShort = errors.New("the password is too short: at least 8 characters")
-	errLong  = errors.New("the password is too long: at most 1024 bytes")
-)
-
-// CheckPassword tells whether a new password may be taken. Its errors are fit
-// for people.
-func CheckPassword(pw string) error {
-	switch {
-	case utf8.RuneCountInString(norm.NFC.String(pw)) < minPassword: // as it is hashed
-		return errShort
-	case len(pw) > password.MaxLength:
-		return errLong
-	}
-	return nil
-}
 
 // setupPage shows the form of a link that still works. It claims nothing: mail
 // scanners and previews follow links too.
@@ -54,7 +30,7 @@ func (s *Site) setupPage(w http.ResponseWriter, r *http.Request) {
 		s.refuseSetup(w, r, err)
 		return
 	}
-	s.showSetup(w, r, http.StatusOK, view{Token: token})
+	s.showSetup(w, r, http.StatusOK, &view{Token: token})
 }
 
 func (s *Site) checkSetup(r *http.Request, token string) error {
@@ -70,8 +46,9 @@ func (s *Site) bounded(r *http.Request) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(r.Context(), cmp.Or(s.UsersTimeout, auth.DefaultUsersTimeout))
 }
 
-func (s *Site) showSetup(w http.ResponseWriter, r *http.Request, status int, v view) {
+func (s *Site) showSetup(w http.ResponseWriter, r *http.Request, status int, v *view) {
 	v.Title, v.CSRF = text("setup.title"), csrf.Field(r.Context())
+	v.Field, v.Hint = "password", s.hint()
 	s.render(w, r, status, "setup", v)
 }
 
@@ -89,7 +66,7 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 		s.refuseSetup(w, r, sqlusers.ErrNameInvalid)
 		return
 	}
-	if err := CheckPassword(pw); err != nil {
+	if err := s.Policy.Check(pw, name); err != nil {
 		s.refuseSetup(w, r, err)
 		return
 	}
@@ -120,7 +97,15 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 // refuseSetup answers a setup that must not be or cannot be.
 func (s *Site) refuseSetup(w http.ResponseWriter, r *http.Request, err error) {
 	status, why, detail, wrong := http.StatusBadRequest, "", "", "username"
+	pe, weak := errors.AsType[*password.PolicyError](err)
 	switch {
+	case weak:
+		s.logWeak(r, "", pe)
+		if !problem.WantsHTML(r) {
+			writeWeak(w, pe)
+			return
+		}
+		status, why, wrong = http.StatusUnprocessableEntity, weakText(pe), "password"
 	case errors.Is(err, sqlusers.ErrSetupGone):
 		event.Log(r.Context(), s.Logger, slog.LevelWarn, event.Setup, event.Outcome("refused"))
 		s.fail(w, r, http.StatusGone, detailGone)
@@ -129,10 +114,6 @@ func (s *Site) refuseSetup(w http.ResponseWriter, r *http.Request, err error) {
 		status, why, detail = http.StatusConflict, text("setup.taken"), "User name is taken"
 	case errors.Is(err, sqlusers.ErrNameInvalid):
 		why, detail = text("setup.name"), "User name must have 1 to 256 bytes, no blanks and no control characters"
-	case errors.Is(err, errShort):
-		why, detail, wrong = text("setup.short"), "Password must have at least 8 characters", "password"
-	case errors.Is(err, errLong):
-		why, detail, wrong = text("setup.long"), "Password must have at most 1024 bytes", "password"
 	default:
 		s.unavailable(w, r, "set up", err)
 		return
@@ -145,5 +126,5 @@ func (s *Site) refuseSetup(w http.ResponseWriter, r *http.Request, err error) {
 	if len(name) > auth.MaxName {
 		name = ""
 	}
-	s.showSetup(w, r, status, view{Error: why, Wrong: wrong, Name: name, Token: field(r, "token")})
+	s.showSetup(w, r, status, &view{Error: why, Wrong: wrong, Name: name, Token: field(r, "token")})
 }

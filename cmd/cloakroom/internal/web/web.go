@@ -9,6 +9,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -48,6 +49,13 @@ type Options struct {
 	// package auth.
 	UsersTimeout time.Duration
 
+	// Policy judges new passwords; nil means the default of package password.
+	Policy *password.Policy
+
+	// ReauthAfter is how long a proof of identity is good for what does harm in the
+	// hands of whoever finds a screen unlocked; zero means DefaultReauthAfter.
+	ReauthAfter time.Duration
+
 	// PublicURL is where browsers see the service; "" for the address of each
 	// request.
 	PublicURL string
@@ -59,6 +67,9 @@ type Options struct {
 	// out.
 	Administration *Administration
 }
+
+// DefaultReauthAfter is the ReauthAfter of an Options that names none.
+const DefaultReauthAfter = 15 * time.Minute
 
 // Accounts is what the pages need of the accounts beside signing in. Package
 // sqlusers keeps it and explains its errors.
@@ -86,6 +97,7 @@ type Site struct {
 
 // New returns the service.
 func New(o Options) (*Site, error) {
+	o.ReauthAfter = cmp.Or(o.ReauthAfter, DefaultReauthAfter)
 	s := &Site{Options: o}
 	var err error
 	if s.pages, err = loadPages(o.Prefix); err != nil {
@@ -143,7 +155,8 @@ func (s *Site) routes() map[string]methods {
 		"/{$}":                        {get: public(s.home)},
 		at:                            {get: public(s.home)},
 		at + "/{$}":                   {get: public(s.home)},
-		at + s.pages.styleName:        {get: public(s.style)},
+		at + s.pages.styleName:        {get: public(asset("text/css", styleSheet))},
+		at + s.pages.scriptName:       {get: public(asset("text/javascript", script))},
 		at + "/login":                 {get: visitor(s.loginPage), post: visitor(s.login)},
 		at + "/logout":                {post: visitor(s.logout)},
 		at + "/session":               {get: programs(user(s.session))},

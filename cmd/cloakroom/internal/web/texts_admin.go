@@ -1,0 +1,6 @@
+package web
+
+// adminTexts is everything that the pages of the administration say.
+var adminTexts = map[string]string{
+	"admin": "Administration",
+}
