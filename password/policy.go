@@ -41,6 +41,7 @@ const (
 	TooLong     Reason = "too_long"
 	Blocklisted Reason = "blocklisted" // one of those that guessers try first
 	InContext   Reason = "context"     // made of the user's name, the product's or the like
+	Unchanged   Reason = "unchanged"   // the one that they have; a Policy does not know it
 )
 
 // PolicyError says why a password may not be set. It does not repeat the
@@ -60,6 +61,8 @@ func (e *PolicyError) Error() string {
 		return fmt.Sprintf("The password is too long: it can have at most %d bytes", e.Max)
 	case InContext:
 		return "The password is easy to guess here: it is made of a name"
+	case Unchanged:
+		return "The new password is the one that you have"
 	}
 	return "The password is one of those that guessers try first"
 }
