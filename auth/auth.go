@@ -36,7 +36,9 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/password"
+	"github.com/cloakroom-dev/cloakroom/throttle"
 )
 
 // What the zero value of an option means.
@@ -58,13 +60,27 @@ type Options struct {
 	// old, likewise with next. If it is empty, it is told so and sent nowhere.
 	ReauthURL string
 
+	// PasswordURL is where a browser is sent whose user must change their password,
+	// likewise with next. Its page stands behind [Auth.RequireLoginToChange]. If it
+	// is empty, the browser is told so and sent nowhere.
+	PasswordURL string
+
 	// Hasher verifies passwords and makes new hashes; nil means one with the
 	// defaults of its package. A program that has another one as well shares it,
 	// so that one bound holds for both.
 	Hasher *password.Hasher
 
-	// UsersTimeout bounds each call of the Users; zero means
-	// DefaultUsersTimeout. Beyond it the answer is 503.
+	// Policy says which new passwords [Auth.ChangePassword] and
+	// [Auth.CheckPassword] take; nil means that of the zero value.
+	Policy *password.Policy
+
+	// Throttle counts wrong passwords; nil means one of this Auth's own, in memory,
+	// with the defaults of its package. Instances that serve the same accounts share
+	// its store, or each of them has a count of its own, and so has each restart.
+	Throttle *throttle.Throttle
+
+	// UsersTimeout bounds each call of the Users, and how long an attempt waits for
+	// the Throttle; zero means DefaultUsersTimeout. Beyond it the answer is 503.
 	UsersTimeout time.Duration
 
 	// Logger takes a line for each event; nil means that of the Manager.
@@ -80,15 +96,25 @@ type Options struct {
 // Auth signs users in and guards handlers. It may be used by many goroutines,
 // and nothing in it changes after New. The zero value is of no use.
 type Auth struct {
-	m       *cloakroom.Manager
-	users   Users
-	hasher  *password.Hasher
-	timeout time.Duration
-	logger  *slog.Logger
-	refuse  func(w http.ResponseWriter, r *http.Request, err error)
+	m        *cloakroom.Manager
+	users    Users
+	hasher   *password.Hasher
+	policy   *password.Policy
+	throttle *throttle.Throttle
+	timeout  time.Duration
+	logger   *slog.Logger
+	refuse   func(w http.ResponseWriter, r *http.Request, err error)
 
 	login  *url.URL
 	reauth *url.URL // nil: none
+	passwd *url.URL // nil: none
+
+	// What the Users can do beside what they must; nil: not that.
+	replacer HashReplacer
+	changer  PasswordChanger
+
+	devices    *keyring.Purpose // seals the cookie of known devices
+	deviceName string
 }
 
 // New returns an Auth for the accounts of users and the sessions of m. All its
@@ -117,6 +143,9 @@ func New(m *cloakroom.Manager, users Users, opts *Options) (*Auth, error) {
 		}
 		o.Hasher = h
 	}
+	if o.Throttle == nil {
+		o.Throttle, _ = throttle.New(nil, nil) // the defaults have no fault
+	}
 	if o.LoginURL == "" {
 		o.LoginURL = DefaultLoginURL
 	}
@@ -129,20 +158,40 @@ func New(m *cloakroom.Manager, users Users, opts *Options) (*Auth, error) {
 	if o.ErrorHandler == nil {
 		o.ErrorHandler = WriteError
 	}
-	a := &Auth{m: m, users: users, hasher: o.Hasher, timeout: o.UsersTimeout, logger: o.Logger, refuse: o.ErrorHandler}
-	var err error
-	if a.login, err = page("LoginURL", o.LoginURL); err != nil {
-		faults = append(faults, err)
+	a := &Auth{
+		m: m, users: users, hasher: o.Hasher, policy: o.Policy, throttle: o.Throttle,
+		timeout: o.UsersTimeout, logger: o.Logger, refuse: o.ErrorHandler,
 	}
-	if o.ReauthURL != "" {
-		if a.reauth, err = page("ReauthURL", o.ReauthURL); err != nil {
+	if err := errors.Join(append(faults, a.pages(&o))...); err != nil {
+		return nil, err
+	}
+	a.replacer, _ = users.(HashReplacer)
+	a.changer, _ = users.(PasswordChanger)
+	a.deviceName = m.Cookie(deviceCookie, "").Name
+	a.devices = m.Purpose("auth known devices", a.deviceName)
+	return a, nil
+}
+
+// pages reads the addresses of the options.
+func (a *Auth) pages(o *Options) error {
+	var faults []error
+	for _, p := range []struct {
+		option, target string
+		to             **url.URL
+	}{
+		{"LoginURL", o.LoginURL, &a.login},
+		{"ReauthURL", o.ReauthURL, &a.reauth},
+		{"PasswordURL", o.PasswordURL, &a.passwd},
+	} {
+		if p.target == "" {
+			continue
+		}
+		var err error
+		if *p.to, err = page(p.option, p.target); err != nil {
 			faults = append(faults, err)
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
-		return nil, err
-	}
-	return a, nil
+	return errors.Join(faults...)
 }
 
 // page reads the address of a page that guards send browsers to. It must hold up

@@ -19,6 +19,10 @@ type Rule struct {
 
 	// Recent asks for a proof of identity that is not older; 0 asks for none.
 	Recent time.Duration
+
+	// MustChange lets in who must change their password as well, as the page does
+	// where that is done. Without it they are refused whatever their roles are.
+	MustChange bool
 }
 
 // Decision says whether a request fulfils a [Rule]. The zero Decision does not.
@@ -26,11 +30,12 @@ type Decision struct {
 	Allowed bool
 
 	// User is who is signed in, without Password. It is set as well where only
-	// a role or a recent proof is missing.
+	// a role, a recent proof or another password is missing.
 	User User
 
-	// Err is nil if Allowed, and otherwise ErrUnauthenticated, ErrForbidden,
-	// ErrRecentAuth, cloakroom.ErrRenewed, or ErrUnavailable with its reason.
+	// Err is nil if Allowed, and otherwise ErrUnauthenticated,
+	// ErrPasswordChange, ErrForbidden, ErrRecentAuth, cloakroom.ErrRenewed, or
+	// ErrUnavailable with its reason.
 	// [Status] and [WriteError] turn it into an answer.
 	Err error
 }
@@ -52,23 +57,17 @@ type Decision struct {
 // asks Decide, not the session, or sends them in a circle. One whose cookie has no
 // room for the user's new roles is ended.
 func (a *Auth) Decide(ctx context.Context, rule Rule) Decision {
-	s := a.m.FromContext(ctx)
-	who := s.Identity()
-	if who.UserID == "" {
-		if s.Late() {
-			return Decision{Err: cloakroom.ErrRenewed}
-		}
-		return Decision{Err: ErrUnauthenticated}
-	}
-	user, err := a.current(ctx, s, who)
+	user, err := a.user(ctx)
 	if err != nil {
 		return Decision{Err: err}
 	}
 	d := Decision{User: user}
 	switch {
+	case user.MustChange && !rule.MustChange:
+		d.Err = ErrPasswordChange
 	case len(rule.Roles) > 0 && !slices.ContainsFunc(rule.Roles, func(r string) bool { return slices.Contains(user.Roles, r) }):
 		d.Err = ErrForbidden
-	case rule.Recent > 0 && !recent(s.AuthTime(), rule.Recent):
+	case rule.Recent > 0 && !recent(a.m.FromContext(ctx).AuthTime(), rule.Recent):
 		d.Err = ErrRecentAuth
 	default:
 		d.Allowed = true
@@ -84,13 +83,30 @@ func recent(at time.Time, max time.Duration) bool {
 	return since <= max && since > -time.Minute
 }
 
-// current returns the user of a session, or ErrUnauthenticated where the session
-// holds no longer, or ErrUnavailable.
-func (a *Auth) current(ctx context.Context, s *cloakroom.Session, who cloakroom.Identity) (User, error) {
-	// A guard around this one has read the user already, unless a login has
-	// happened in between.
-	if k, ok := ctx.Value(knownKey{}).(*known); ok && k.by == a && k.user.ID == who.UserID && k.user.Epoch == who.Epoch {
-		return k.user, nil
+// user returns the user of a request without Password, as a guard around this one
+// has read them, or as they are now.
+func (a *Auth) user(ctx context.Context) (User, error) {
+	s := a.m.FromContext(ctx)
+	// A login may have happened since the guard.
+	if k, ok := ctx.Value(knownKey{}).(*known); ok && k.by == a {
+		if who := s.Identity(); k.user.ID == who.UserID && k.user.Epoch == who.Epoch {
+			return k.user, nil
+		}
+	}
+	user, err := a.current(ctx, s)
+	return shown(user), err
+}
+
+// current reads the user of a session, with Password. The error is ErrUnauthenticated
+// or cloakroom.ErrRenewed where nobody is signed in, or no longer, and otherwise says
+// that something did not answer.
+func (a *Auth) current(ctx context.Context, s *cloakroom.Session) (User, error) {
+	who := s.Identity()
+	if who.UserID == "" {
+		if s.Late() {
+			return User{}, cloakroom.ErrRenewed
+		}
+		return User{}, ErrUnauthenticated
 	}
 	user, err := a.byID(ctx, who.UserID)
 	reason := ""
@@ -124,7 +140,7 @@ func (a *Auth) current(ctx context.Context, s *cloakroom.Session, who cloakroom.
 		}
 		a.event(ctx, slog.LevelInfo, event.RolesChanged, event.User(who.UserID), event.Session(s.ID()))
 	}
-	return shown(user), nil
+	return user, nil
 }
 
 // end ends a session that holds no longer.

@@ -30,6 +30,10 @@ var (
 	// authentication required.
 	ErrRecentAuth = errors.New("auth: recent authentication required")
 
+	// ErrPasswordChange says that the user must change their password before
+	// anything else: 403 Password change required.
+	ErrPasswordChange = errors.New("auth: password change required")
+
 	// ErrForbidden says that the user lacks the role: 403 Forbidden.
 	ErrForbidden = errors.New("auth: forbidden")
 
@@ -37,6 +41,20 @@ var (
 	// be verified, and so nothing about either: 503 Unavailable.
 	ErrUnavailable = errors.New("auth: unavailable")
 )
+
+// ThrottledError says that a password was not looked at, as too many had been wrong
+// before, of this account or from this network: 429 Too many attempts. Whether the
+// account exists makes no difference.
+type ThrottledError struct {
+	// RetryAfter is when the next attempt is let through: whole seconds, at least
+	// one.
+	RetryAfter time.Duration
+}
+
+// Error implements error.
+func (e *ThrottledError) Error() string {
+	return "auth: too many attempts, try again " + inWords(e.RetryAfter)
+}
 
 // unavailable wraps why the users did not answer. The reason is for the log.
 func unavailable(op string, err error) error {
@@ -56,7 +74,13 @@ func outage(err error) slog.Level {
 // and 0 for every other one.
 func verdict(err error) (status int, detail string) {
 	var busy *password.BusyError
+	var throttled *ThrottledError
+	var policy *password.PolicyError
 	switch {
+	case errors.As(err, &throttled):
+		return http.StatusTooManyRequests, problem.TooManyAttempts
+	case errors.As(err, &policy):
+		return http.StatusUnprocessableEntity, policy.Error()
 	case errors.Is(err, ErrUnavailable), errors.As(err, &busy):
 		return http.StatusServiceUnavailable, problem.Unavailable
 	case errors.Is(err, ErrBadCredentials):
@@ -65,6 +89,8 @@ func verdict(err error) (status int, detail string) {
 		return http.StatusUnauthorized, problem.NotAuthenticated
 	case errors.Is(err, ErrRecentAuth):
 		return http.StatusUnauthorized, problem.RecentAuth
+	case errors.Is(err, ErrPasswordChange):
+		return http.StatusForbidden, problem.PasswordChange
 	case errors.Is(err, ErrForbidden):
 		return http.StatusForbidden, problem.Forbidden
 	}
@@ -72,7 +98,8 @@ func verdict(err error) (status int, detail string) {
 }
 
 // Status returns the status of the answer to an error of this package, of
-// password or of cloakroom: 401, 403, 409 or 503, and 500 for all others.
+// password or of cloakroom: 401, 403, 409, 422, 429 or 503, and 500 for all
+// others.
 func Status(err error) int {
 	if status, _ := verdict(err); status != 0 {
 		return status
@@ -82,22 +109,52 @@ func Status(err error) int {
 
 // WriteError answers a request with an error of this package, of password or of
 // cloakroom: with a problem document (RFC 9457), or a page for a client that
-// prefers it. 503 carries Retry-After. The text says nothing about the cause:
-// that is for the log. Where a session was renewed, a browser's navigation is
-// sent to the same address once more, see [cloakroom.WriteError].
+// prefers it. 503 and 429 carry Retry-After, and the page of the latter says it in
+// words; the document of a password that the policy refuses has the
+// [password.Reason] as its reason. The text says nothing about any other cause: that
+// is for the log. Where a session was renewed, a browser's navigation is sent to the
+// same address once more, see [cloakroom.WriteError].
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	status, detail := verdict(err)
 	if status == 0 {
 		cloakroom.WriteError(w, r, err)
 		return
 	}
-	if status == http.StatusServiceUnavailable {
-		after := time.Second
-		var busy *password.BusyError
-		if errors.As(err, &busy) {
-			after = busy.RetryAfter
-		}
-		w.Header().Set("Retry-After", strconv.Itoa(int(after/time.Second)))
+	answer := problem.Answer{Status: status, Detail: detail}
+	after := time.Second
+	var busy *password.BusyError
+	var throttled *ThrottledError
+	var policy *password.PolicyError
+	switch {
+	case errors.As(err, &throttled):
+		after = throttled.RetryAfter
+		answer.Words = "Too many attempts. Try again " + inWords(after) + "."
+	case errors.As(err, &policy):
+		answer.Reason = string(policy.Reason)
+	case errors.As(err, &busy):
+		after = busy.RetryAfter
 	}
-	problem.Write(w, r, status, detail)
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", strconv.Itoa(int(wholeSeconds(after)/time.Second)))
+	}
+	answer.Write(w, r)
+}
+
+// wholeSeconds rounds up, as Retry-After knows no parts of a second: who came back
+// a moment early would be refused once more.
+func wholeSeconds(d time.Duration) time.Duration {
+	return max(time.Second, (d + time.Second - 1).Truncate(time.Second))
+}
+
+// inWords says for people how long a wait is: in seconds up to two minutes, and in
+// minutes beyond, rounded up.
+func inWords(d time.Duration) string {
+	n, unit := int(wholeSeconds(d)/time.Second), "second"
+	if n > 120 {
+		n, unit = (n+59)/60, "minute"
+	}
+	if n > 1 {
+		unit += "s"
+	}
+	return fmt.Sprintf("in %d %s", n, unit)
 }

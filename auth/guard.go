@@ -49,6 +49,14 @@ func (a *Auth) RequireRecent(max time.Duration) func(http.Handler) http.Handler 
 	return func(next http.Handler) http.Handler { return a.guard(Rule{Recent: max}, next) }
 }
 
+// RequireLoginToChange lets users in who are signed in, also those who must change
+// their password, whom all other guards refuse with 403 Password change required: a
+// browser's navigation with a 303 to Options.PasswordURL if there is one. It is for
+// the page where they change it, and for whatever that page cannot do without.
+func (a *Auth) RequireLoginToChange(next http.Handler) http.Handler {
+	return a.guard(Rule{MustChange: true}, next)
+}
+
 // guard runs next for requests that fulfil the rule. It never looks at the
 // method: a request is guarded, whatever it calls itself.
 func (a *Auth) guard(rule Rule, next http.Handler) http.Handler {
@@ -76,6 +84,8 @@ func (a *Auth) refused(w http.ResponseWriter, r *http.Request, d Decision) {
 		to = a.login
 	case errors.Is(d.Err, ErrRecentAuth):
 		reason, to = "recent", a.reauth
+	case errors.Is(d.Err, ErrPasswordChange):
+		reason, to = "password change", a.passwd
 	case errors.Is(d.Err, ErrForbidden):
 		reason = "role"
 	}

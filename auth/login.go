@@ -2,61 +2,61 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
-	"github.com/cloakroom-dev/cloakroom/password"
 )
 
 // methodPassword is what lists of sessions show of a login with a password.
 const methodPassword = "password"
-
-// HashReplacer is what Users may be able to do beside what they must: replace a
-// hash by another one of the same password, only while it is still old, and tell
-// whether it did. A login that hashes anew then never brings a password back
-// which somebody has just changed.
-type HashReplacer interface {
-	ReplaceHash(ctx context.Context, id, old, phc string) (bool, error)
-}
 
 // Login signs the user of this name in, if the password is theirs, and returns
 // them without Password. The session has a new token from then on, and is saved
 // when Login returns nil; the cookie leaves with the response's header. The name
 // is taken in any spelling with the same [CanonicalName].
 //
-// If the name is unknown, the account disabled or without a password, or the
+// If the name is unknown, the account disabled, locked or without a password, or the
 // password wrong, the error is [ErrBadCredentials], and it takes the same work to
-// find out (ASVS 6.3.8): one hash with the parameters of new ones. Other errors
-// say nothing about either: a [*password.BusyError] where too many logins were
-// waiting, [ErrUnavailable] where the users did not answer, or why the session
-// could not be saved. [WriteError] answers them all.
+// find out (ASVS 6.3.8): one hash with the parameters of new ones. If too many
+// passwords have been wrong before, it is a [*ThrottledError], whether or not there
+// is such an account and whatever the password: nothing was computed, and nothing
+// counted. Other errors say nothing about either: a [*password.BusyError] where too
+// many logins were waiting, [ErrUnavailable] where the users or the throttle did not
+// answer, or why the session could not be saved. [WriteError] answers them all.
+//
+// An attempt is counted before its password is verified, for the account, for where
+// it comes from, and for both together, see package throttle; on a browser that
+// [Auth.KnowDevice] has noted, for that browser. All spellings of a name count
+// as one.
 //
 // The user is read before the password is verified, and the session keeps the
 // epoch that was read. If the password is changed, the account disabled, or every
 // session ended while the hash is being computed, that raises the epoch, and no
 // guard lets this login through.
 //
+// A user with MustChange is signed in, and no guard lets them through but
+// [Auth.RequireLoginToChange].
+//
 // The request must have come through the Manager's Handler; Login panics
 // otherwise.
 func (a *Auth) Login(r *http.Request, name, pw string) (User, error) {
 	ctx := r.Context()
 	a.m.FromContext(ctx) // panics before a hash is computed
-	user, reason, err := a.verify(ctx, name, pw)
+	p := proof{name: name}
+	user, err := a.find(ctx, &p)
+	if err == nil {
+		err = a.prove(r, &p, pw)
+	}
 	if err != nil {
-		level := slog.LevelWarn
-		if errors.Is(err, ErrUnavailable) {
-			level = outage(err)
-		}
-		a.event(ctx, level, event.LoginRefused, event.User(name), event.Addr(a.m.ClientAddr(r)), event.Reason(reason), cause(err))
+		a.proofRefused(r, event.LoginRefused, &p, err)
 		return User{}, err
 	}
 	if err := a.SignIn(r, user, methodPassword); err != nil {
 		return User{}, err
 	}
-	a.rehash(ctx, user, pw)
+	a.rehash(r, user, pw)
 	return shown(user), nil
 }
 
@@ -76,61 +76,14 @@ func (a *Auth) SignIn(r *http.Request, u User, method string) error {
 	return nil
 }
 
-// verify returns the user whose name and password these are. Otherwise the error
-// is for the caller, and the reason for the log alone.
-//
-// Every way through it to ErrBadCredentials computes one hash, but for a password
-// that is refused for its length, which computes none for anybody.
-func (a *Auth) verify(ctx context.Context, name, pw string) (user User, reason string, err error) {
-	canonical, err := CanonicalName(name)
-	if err != nil {
-		reason = "bad name"
-	} else if user, err = a.byName(ctx, canonical); errors.Is(err, ErrNoUser) {
-		reason = "unknown"
-	} else if err != nil {
-		return User{}, "unavailable", err
-	}
-	ok, err := a.hasher.Verify(ctx, user.Password, pw) // of the zero User: equal work, and false
-	var busy *password.BusyError
-	switch {
-	case errors.As(err, &busy):
-		return User{}, "busy", busy
-	case errors.Is(err, password.ErrEmpty):
-		return User{}, "empty password", ErrBadCredentials
-	case errors.Is(err, password.ErrTooLong):
-		return User{}, "too long", ErrBadCredentials
-	case err != nil: // ctx has ended
-		return User{}, "unavailable", unavailable("verify password", err)
-	case reason != "":
-	case user.Disabled:
-		reason = "disabled"
-	case ok:
-		return user, "", nil
-	case user.Password == "":
-		reason = "no password"
-	case a.hasher.Check(user.Password) != nil:
-		reason = "unusable hash"
-	default:
-		reason = "password"
-	}
-	return User{}, reason, ErrBadCredentials
-}
-
-// cause is the attribute of an error that says more than its reason does.
-func cause(err error) slog.Attr {
-	if errors.Is(err, ErrBadCredentials) {
-		return slog.Attr{}
-	}
-	return event.Err(err)
-}
-
 // rehash brings a password that was just verified under the parameters of new
 // hashes. It fails no login: the next one tries again.
-func (a *Auth) rehash(ctx context.Context, user User, pw string) {
+func (a *Auth) rehash(r *http.Request, user User, pw string) {
 	if !a.hasher.NeedsRehash(user.Password) {
 		return
 	}
-	phc, err := a.hasher.Hash(ctx, pw)
+	ctx := r.Context()
+	phc, err := a.hasher.Hash(a.sourced(r), pw)
 	if err == nil {
 		err = a.replaceHash(ctx, user, phc)
 	}
@@ -145,8 +98,8 @@ func (a *Auth) rehash(ctx context.Context, user User, pw string) {
 func (a *Auth) replaceHash(ctx context.Context, user User, phc string) error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	if users, ok := a.users.(HashReplacer); ok {
-		_, err := users.ReplaceHash(ctx, user.ID, user.Password, phc)
+	if a.replacer != nil {
+		_, err := a.replacer.ReplaceHash(ctx, user.ID, user.Password, phc)
 		return err
 	}
 	now, err := a.users.ByID(ctx, user.ID)

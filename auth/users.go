@@ -37,7 +37,26 @@ type Users interface {
 	// ByID finds the user with this ID.
 	ByID(ctx context.Context, id string) (User, error)
 
-	// SetPassword stores a password's hash. raiseEpoch raises the user's epoch
-	// in the same statement, which ends every session that was signed in before.
+	// SetPassword stores a password's hash. raiseEpoch raises the user's epoch by
+	// one in the same statement, which ends every session that was signed in before.
 	SetPassword(ctx context.Context, id, phc string, raiseEpoch bool) error
+}
+
+// HashReplacer is what Users may be able to do beside what they must: replace a
+// hash by another one of the same password, only while it is still old, and tell
+// whether it did. A login that hashes anew then never brings a password back
+// which somebody has just changed.
+type HashReplacer interface {
+	ReplaceHash(ctx context.Context, id, old, phc string) (bool, error)
+}
+
+// PasswordChanger is what Users may be able to do beside what they must: store the
+// hash of another password that the user has chosen, only while that of before is
+// still old, and tell whether it did. In the same statement it raises the epoch by
+// one and clears MustChange. Of two changes at the same time one then fails.
+//
+// For Users that cannot, [Auth.ChangePassword] reads the user once more and calls
+// SetPassword with raiseEpoch, which then has to clear MustChange.
+type PasswordChanger interface {
+	ChangePassword(ctx context.Context, id, old, phc string) (bool, error)
 }

@@ -6,6 +6,7 @@
 package problem
 
 import (
+	"cmp"
 	"encoding/json"
 	"html"
 	"net/http"
@@ -20,6 +21,7 @@ const (
 	InvalidCredentials = "Invalid credentials"            // 401
 	RecentAuth         = "Recent authentication required" // 401
 	Forbidden          = "Forbidden"                      // 403
+	PasswordChange     = "Password change required"       // 403
 	CrossOrigin        = "Cross-origin request"           // 403
 	CSRFToken          = "CSRF token missing or wrong"    // 403
 	SessionRenewed     = "Session renewed"                // 409
@@ -123,12 +125,29 @@ type document struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
-// Write answers with status and detail, a fixed text of this module. It removes
-// headers that belong to the page which was not served, as [http.Error] does,
-// keeps the others, and must be called before anything was written.
+// Answer is an answer that says more than its detail. All of its texts are fixed
+// ones of this module, but for numbers in them.
+type Answer struct {
+	Status int
+	Detail string // what programs read, and people where there are no Words
+	Reason string // a code of why, for programs; "" for none
+	Words  string // what people read instead of Detail; "" for that
+}
+
+// Write answers with status and detail, a fixed text of this module: see
+// [Answer.Write].
 func Write(w http.ResponseWriter, r *http.Request, status int, detail string) {
+	Answer{Status: status, Detail: detail}.Write(w, r)
+}
+
+// Write answers. It removes headers that belong to the page which was not served,
+// as [http.Error] does, keeps the others, and must be called before anything was
+// written.
+func (a Answer) Write(w http.ResponseWriter, r *http.Request) {
+	status := a.Status
 	title := http.StatusText(status)
 	if title == "" {
 		title = "Status " + strconv.Itoa(status)
@@ -144,11 +163,11 @@ func Write(w http.ResponseWriter, r *http.Request, status int, detail string) {
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		// The page loads nothing, and stands in no frame of another site.
 		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-		body = page(title, detail)
+		body = page(title, cmp.Or(a.Words, a.Detail))
 	} else {
 		h.Set("Content-Type", "application/problem+json")
-		// Four fields of strings and a number: it cannot fail.
-		body, _ = json.Marshal(document{Type: "about:blank", Title: title, Status: status, Detail: detail})
+		// Strings and a number: it cannot fail.
+		body, _ = json.Marshal(document{Type: "about:blank", Title: title, Status: status, Detail: a.Detail, Reason: a.Reason})
 		body = append(body, '\n')
 	}
 	h.Add("Vary", "Accept")
@@ -162,7 +181,7 @@ func Write(w http.ResponseWriter, r *http.Request, status int, detail string) {
 }
 
 // page is the smallest page that says it in a browser.
-func page(title, detail string) []byte {
+func page(title, words string) []byte {
 	var b strings.Builder
 	b.WriteString("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n" +
 		"<meta name=\"viewport\" content=\"width=device-width\">\n<title>")
@@ -170,9 +189,9 @@ func page(title, detail string) []byte {
 	b.WriteString("</title>\n<h1>")
 	b.WriteString(html.EscapeString(title))
 	b.WriteString("</h1>\n")
-	if detail != "" && detail != title {
+	if words != "" && words != title {
 		b.WriteString("<p>")
-		b.WriteString(html.EscapeString(detail))
+		b.WriteString(html.EscapeString(words))
 		b.WriteString("</p>\n")
 	}
 	b.WriteString("</html>\n")

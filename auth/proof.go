@@ -1,0 +1,164 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/password"
+	"github.com/cloakroom-dev/cloakroom/throttle"
+)
+
+// proof is somebody's attempt to prove who they are.
+type proof struct {
+	name    string // as it was typed, or the ID of who is signed in
+	user    User   // the zero User where there is none of that name
+	account string // under which it is counted
+	reason  string // why it fails, for the log alone
+}
+
+// find reads the user whose name it is. That there is none is no error: it takes the
+// work of a wrong password to say so. Names that are none are counted as they are
+// typed, others in their canonical form, known or not.
+func (a *Auth) find(ctx context.Context, p *proof) (User, error) {
+	canonical, err := CanonicalName(p.name)
+	if err != nil {
+		p.account, p.reason = "?"+p.name, "bad name"
+		return User{}, nil
+	}
+	p.user, err = a.byName(ctx, canonical)
+	switch {
+	case errors.Is(err, ErrNoUser):
+		p.account, p.reason = "?"+canonical, "unknown"
+	case err != nil:
+		p.reason = "unavailable"
+		return User{}, err
+	default:
+		p.account = p.user.ID
+	}
+	return p.user, nil
+}
+
+// prove finds out whether the password is that of the proof's user. Nil says that it
+// is.
+//
+// Every way through it to ErrBadCredentials computes one hash, but for a password
+// that is refused for its length, which computes none for anybody, and is counted
+// for nobody.
+func (a *Auth) prove(r *http.Request, p *proof, pw string) error {
+	switch {
+	case pw == "":
+		p.reason = "empty password"
+		return ErrBadCredentials
+	case len(pw) > password.MaxLength:
+		p.reason = "too long"
+		return ErrBadCredentials
+	}
+	ticket, err := a.begin(r, p)
+	if err != nil {
+		return err
+	}
+	ok, err := a.hasher.Verify(a.sourced(r), p.user.Password, pw) // of the zero User: equal work, and false
+	if err != nil {
+		// What cannot be given back stays counted, on the safe side.
+		_ = a.throttle.Cancel(r.Context(), ticket)
+		return p.unverified(err)
+	}
+	if a.judge(p, ticket, ok); p.reason != "" {
+		return ErrBadCredentials
+	}
+	if err := a.throttle.Succeed(r.Context(), ticket); err != nil {
+		p.reason = "unavailable"
+		return unavailable("clear failed attempts", err)
+	}
+	return nil
+}
+
+// begin counts an attempt before its password is looked at, or refuses it.
+func (a *Auth) begin(r *http.Request, p *proof) (*throttle.Ticket, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), a.timeout)
+	defer cancel()
+	ticket, err := a.throttle.Begin(ctx, throttle.Attempt{
+		Account: p.account, Source: a.m.ClientAddr(r), Device: a.device(r, p.user.ID),
+	})
+	var refused *throttle.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		p.reason = lanes[refused.Lane]
+		return nil, &ThrottledError{RetryAfter: wholeSeconds(refused.RetryAfter)}
+	case err != nil:
+		p.reason = "unavailable"
+		return nil, unavailable("count attempt", err)
+	}
+	return ticket, nil
+}
+
+// lanes are the words of the log for those of the throttle.
+var lanes = map[string]string{"account": "account", "pair": "account", "source": "network", "device": "device"}
+
+// judge says why a proof fails whose password is right or wrong.
+func (a *Auth) judge(p *proof, ticket *throttle.Ticket, right bool) {
+	switch {
+	case p.reason != "":
+	case ticket.Locked:
+		p.reason = "locked"
+	case p.user.Disabled:
+		p.reason = "disabled"
+	case right:
+	case p.user.Password == "":
+		p.reason = "no password"
+	case a.hasher.Check(p.user.Password) != nil:
+		p.reason = "unusable hash"
+	default:
+		p.reason = "password"
+	}
+}
+
+// unverified is the error of a password that was not verified.
+func (p *proof) unverified(err error) error {
+	var busy *password.BusyError
+	if errors.As(err, &busy) {
+		p.reason = "busy"
+		return busy
+	}
+	p.reason = "unavailable"
+	return unavailable("verify password", err) // ctx has ended
+}
+
+// sourced is the request's context for a hash: clients wait for their turn with
+// those of the same address.
+func (a *Auth) sourced(r *http.Request) context.Context {
+	return password.WithSource(r.Context(), a.m.ClientAddr(r))
+}
+
+// proofRefused logs why a proof was refused, under the event's name.
+func (a *Auth) proofRefused(r *http.Request, name string, p *proof, err error) {
+	ctx := r.Context()
+	attrs := []slog.Attr{event.User(p.name), event.Addr(a.m.ClientAddr(r))}
+	if p.user.ID != "" {
+		attrs = append(attrs, event.Text("account", p.user.ID))
+	}
+	if name != event.LoginRefused {
+		attrs = append(attrs, event.Session(a.m.FromContext(ctx).ID()))
+	}
+	level := slog.LevelWarn
+	var throttled *ThrottledError
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		level = outage(err)
+	case errors.As(err, &throttled):
+		name = event.Throttled
+	}
+	a.event(ctx, level, name, append(attrs, event.Reason(p.reason), cause(err))...)
+}
+
+// cause is the attribute of an error that says more than its reason does.
+func cause(err error) slog.Attr {
+	var throttled *ThrottledError
+	if errors.Is(err, ErrBadCredentials) || errors.As(err, &throttled) {
+		return slog.Attr{}
+	}
+	return event.Err(err)
+}
