@@ -14,7 +14,7 @@ import (
 )
 
 // chromium starts a browser with a new profile and returns its first tab.
-func chromium(t *testing.T, scripting bool) context.Context {
+func chromium(t *testing.T, scripting bool, extra ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -36,6 +36,7 @@ func chromium(t *testing.T, scripting bool) context.Context {
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true),
 	)
+	opts = append(opts, extra...)
 	ctx, cancelTime := context.WithTimeout(context.Background(), time.Minute)
 	ctx, cancelBrowser := chromedp.NewExecAllocator(ctx, opts...)
 	ctx, cancelTab := chromedp.NewContext(ctx)
