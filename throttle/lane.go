@@ -58,6 +58,7 @@ type Mark struct {
 	Until       int64 // the end of the delay it brought
 	UntilBefore int64 // what that was before
 	LastBefore  int64
+	Row         int  // failures in a row, with it
 	Locked      bool // the lane was locked before
 }
 
@@ -105,6 +106,7 @@ func (l *Lane) Take(c Counter, now time.Time, fresh int64) (next Counter, m Mark
 			c.Total++
 			m.Total = 1
 		}
+		m.Row = c.Total
 	}
 	c.Due = l.due(c, at)
 	return c, m, 0

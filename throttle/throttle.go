@@ -57,6 +57,13 @@ type Ticket struct {
 	// was.
 	Locked bool
 
+	// Locks says that this attempt is the one that locks, if it fails.
+	Locks bool
+
+	// Failures is how many attempts at the account have failed in a row before this
+	// one. Those under way count.
+	Failures int
+
 	lanes   []Lane
 	marks   []Mark
 	device  bool
@@ -100,7 +107,15 @@ func (t *Throttle) Begin(ctx context.Context, a Attempt) (*Ticket, error) {
 	if refused != nil {
 		return nil, &RefusedError{RetryAfter: refused.After, Lane: lanes[refused.Lane].Name}
 	}
-	return &Ticket{Locked: marks[0].Locked, lanes: lanes, marks: marks, device: a.Device != ""}, nil
+	tk := &Ticket{Locked: marks[0].Locked, lanes: lanes, marks: marks, device: a.Device != ""}
+	for i, m := range marks {
+		if lanes[i].Lock == 0 {
+			continue
+		}
+		tk.Locks = tk.Locks || m.Total > 0 && m.Row >= lanes[i].Lock
+		tk.Failures = m.Row - m.Total // of the account: behind a device it comes last
+	}
+	return tk, nil
 }
 
 // settle is how long Succeed and Cancel may take at most, be their context ended
