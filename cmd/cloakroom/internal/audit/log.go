@@ -29,6 +29,15 @@ func NewLogger(w io.Writer, format, level string) *slog.Logger {
 	return slog.New(&handler{slog.NewTextHandler(w, opts)})
 }
 
+// Tee returns a logger that writes to l through the handler that wrap puts before l's
+// own. It sees each line with what is known of its request.
+func Tee(l *slog.Logger, wrap func(slog.Handler) slog.Handler) *slog.Logger {
+	if h, ok := l.Handler().(*handler); ok {
+		return slog.New(&handler{wrap(h.Handler)})
+	}
+	return slog.New(wrap(l.Handler()))
+}
+
 var levels = map[string]slog.Level{
 	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 }

@@ -1,0 +1,248 @@
+package auditlog
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
+)
+
+// write is the goroutine of a Log: it keeps what is in the queue until Close.
+func (l *Log) write() {
+	defer close(l.stopped)
+	for {
+		batch, more := l.take()
+		if len(batch) > 0 {
+			if !l.persist(batch) {
+				return
+			}
+			continue
+		}
+		if !more {
+			return
+		}
+		l.rest()
+	}
+}
+
+// take takes a batch from the queue. The second result says whether there may be
+// more to come.
+func (l *Log) take() ([]*item, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if l.closed || l.flood.over(now) {
+		l.roll(now)
+	}
+	if l.lost > 0 && !l.down && len(l.queue) < maxQueue {
+		e := Entry{Time: stamp(now), Kind: event.AuditFailed, Reason: "queue full", Count: l.lost, Suspicious: true}
+		l.queue = append(l.queue, &item{entry: e, told: make(chan struct{})})
+		l.lost = 0
+	}
+	n := min(len(l.queue), maxBatch)
+	batch := l.queue[:n:n]
+	if l.queue = l.queue[n:]; len(l.queue) == 0 {
+		l.queue = nil // let go of what was there
+	}
+	l.room = n
+	return batch, !l.closed
+}
+
+// rest waits until there is something to do.
+func (l *Log) rest() {
+	var due <-chan time.Time
+	l.mu.Lock()
+	if d, ok := l.flood.due(time.Now()); ok {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		due = t.C
+	}
+	l.mu.Unlock()
+	select {
+	case <-l.wake:
+	case <-l.closing:
+	case <-due:
+	}
+}
+
+// persist keeps a batch, however often it takes, and tells those that wait. While
+// the database is away nobody waits. It gives up only some time after Close, and
+// then puts the batch back, for Close to count.
+func (l *Log) persist(batch []*item) bool {
+	id := make([]byte, 8)
+	rand.Read(id)
+	var giveUp <-chan time.Time
+	closing := l.closing
+	for n := 0; ; n++ {
+		err := l.append(batch, id, n > 0)
+		l.mu.Lock()
+		for _, i := range batch {
+			i.tell(err)
+		}
+		if err == nil {
+			l.down, l.room = false, 0
+			l.mu.Unlock()
+			return true
+		}
+		if !l.down {
+			l.down = true
+			l.fail("append", len(batch)+len(l.queue), err)
+			for _, i := range l.queue {
+				i.tell(err)
+			}
+		}
+		l.mu.Unlock()
+		pause := time.After(min(100*time.Millisecond<<min(n, 10), backoff))
+	waiting:
+		for {
+			select {
+			case <-pause:
+				break waiting
+			case <-closing:
+				closing, giveUp = nil, time.After(farewell)
+				break waiting // once more at once
+			case <-giveUp:
+				l.mu.Lock()
+				l.queue, l.room = append(batch, l.queue...), 0
+				l.fail("close", len(l.queue)+l.lost, err)
+				l.mu.Unlock()
+				return false
+			}
+		}
+	}
+}
+
+// append keeps a batch in one transaction. again says that it may have been kept
+// already, by an attempt of which no answer came.
+func (l *Log) append(batch []*item, id []byte, again bool) error {
+	entries := make([]Entry, 0, len(batch)+1)
+	for _, i := range batch {
+		if i.entry.Kind != "" {
+			entries = append(entries, i.entry)
+		}
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), attempt)
+	defer cancel()
+	known := l.known
+	var done *Head // of the attempt that was kept
+	var back error
+	err := l.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
+		back = nil
+		at, err := l.lockHead(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if again {
+			var n int
+			if err := tx.QueryRowContext(ctx, l.sql.batchOf, known.Seq, id).Scan(&n); err != nil {
+				return err
+			}
+			if n > 0 {
+				done = &at
+				return nil
+			}
+		}
+		all := entries
+		if back, err = l.wentBack(ctx, tx, known, at); err != nil {
+			return err
+		}
+		if back != nil {
+			all = append([]Entry{{Time: stamp(time.Now()), Kind: event.AuditFailed, Reason: "head moved back", Count: 1, Suspicious: true,
+				Details: map[string]string{"known": known.String(), "found": at.String()}}}, entries...)
+		}
+		at, err = l.insert(ctx, tx, at, all, id)
+		done = &at
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if back != nil {
+		l.mu.Lock()
+		l.fail("verify", 1, back)
+		l.mu.Unlock()
+	}
+	l.known = *done
+	return nil
+}
+
+// insert appends entries behind at, and returns the new head.
+func (l *Log) insert(ctx context.Context, tx sqlstore.Queryer, at Head, entries []Entry, batch []byte) (Head, error) {
+	var args []any
+	for i, e := range entries {
+		details, err := encodeDetails(e.Details)
+		if err != nil {
+			return at, err
+		}
+		e.Seq = at.Seq + 1
+		r := row{Entry: e, details: details, batch: batch}
+		l.chain.seal(&r, at.Hash)
+		at = Head{r.Seq, r.hash}
+		args = append(args, r.Seq, r.Time.UnixMilli(), []byte(r.Kind), number(r.Suspicious),
+			[]byte(r.User), []byte(r.Account), []byte(r.Actor), []byte(r.Name), []byte(r.Addr), []byte(r.Session),
+			[]byte(r.Request), []byte(r.Reason), int64(r.Count), r.details, r.batch, r.key, r.hash, r.tag)
+		if n := len(args) / columns; n == perInsert || i == len(entries)-1 {
+			if _, err := tx.ExecContext(ctx, l.sql.insert[n], args...); err != nil {
+				return at, err
+			}
+			args = args[:0]
+		}
+	}
+	_, err := tx.ExecContext(ctx, l.sql.setHead, at.Seq, at.Hash)
+	return at, err
+}
+
+// errNoHead says that somebody has removed the row of the head.
+var errNoHead = errors.New("auditlog: the row of the head is missing: restore the table cloakroom_audit_head")
+
+// lockHead reads the head, and keeps every other writer waiting until the
+// transaction ends. The update comes before the read: of two that read first, a
+// database would have to undo one.
+func (l *Log) lockHead(ctx context.Context, tx sqlstore.Queryer) (Head, error) {
+	if _, err := tx.ExecContext(ctx, l.sql.lock); err != nil {
+		return Head{}, err
+	}
+	return l.readHead(ctx, tx)
+}
+
+func (l *Log) readHead(ctx context.Context, q sqlstore.Queryer) (h Head, err error) {
+	err = q.QueryRowContext(ctx, l.sql.head).Scan(&h.Seq, &h.Hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		return h, errNoHead
+	}
+	return h, err
+}
+
+// wentBack returns what is wrong if the chain no longer has the entry that this
+// process knew as the newest one.
+func (l *Log) wentBack(ctx context.Context, tx sqlstore.Queryer, known, at Head) (back, err error) {
+	if known.Seq == 0 || at.same(known) {
+		return nil, nil
+	}
+	if at.Seq > known.Seq {
+		found := Head{Seq: known.Seq}
+		err := tx.QueryRowContext(ctx, l.sql.hashOf, known.Seq).Scan(&found.Hash)
+		if err == nil && found.same(known) {
+			return nil, nil
+		}
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, err
+		}
+		var oldest int64
+		if err := tx.QueryRowContext(ctx, l.sql.oldest).Scan(&oldest); err != nil {
+			return nil, err
+		}
+		if found.Hash == nil && oldest > known.Seq {
+			return nil, nil // pruned
+		}
+	}
+	return fmt.Errorf("auditlog: entry %s is no longer in the chain, which ends with %s: entries were changed or removed from outside, or a backup was restored", known, at), nil
+}

@@ -1,0 +1,31 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+// Audit opens the audit log in the database of the accounts. Its entries are signed with
+// the keys of the configuration; where there is no key file, they are not, and none
+// is made. The caller closes the log, before the Backend.
+func (b *Backend) Audit(ctx context.Context) (*auditlog.Log, error) {
+	ring, err := keyring.ReadFile(b.cfg.Keys)
+	if errors.Is(err, fs.ErrNotExist) {
+		ring, err = nil, nil
+	}
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	return b.AuditWith(ctx, ring)
+}
+
+// AuditWith is Audit with a ring that is open already, which may change.
+func (b *Backend) AuditWith(ctx context.Context, ring *keyring.Ring) (*auditlog.Log, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	return auditlog.Open(ctx, b.accounts, ring)
+}
