@@ -87,12 +87,14 @@ const (
 	SweepFailed = "sweep_failed"
 
 	// AccessRefused: a guard refused a signed-in user for want of a role or of a
-	// recent proof. Warn: user (the ID), addr, session, reason. Info with reason epoch
+	// recent proof, or until they change their password. Warn: user (the ID), addr,
+	// session, reason (role, recent, password change). Info with reason epoch
 	// and without addr for a sealed session of another epoch.
 	AccessRefused = "access_refused"
 
-	// UsersFailed: the users could not be read, and the answer was 503. Error, or Info
-	// where it was the client that went away: session, err.
+	// UsersFailed: the users could not be read, or a new password not be stored as far
+	// as is known, and the answer was 503. Error, or Info where it was the client that
+	// went away: session, err.
 	UsersFailed = "users_failed"
 
 	// RehashFailed: a login succeeded, but its password could not be stored
@@ -104,13 +106,15 @@ const (
 	// (the ID, where there is one), addr, reason (account, network, device).
 	Throttled = "throttled"
 
-	// Locked: an account has had as many wrong passwords in a row as it may have,
-	// and takes none any more until somebody unlocks it. Warn: account or user, addr.
+	// Locked: an account, or a device known to be one of its user's, has had as many
+	// wrong passwords in a row as it may have, and takes none any more until somebody
+	// unlocks it. Warn: user (the name as it was typed, or the ID of who is signed in),
+	// account (the ID, where there is one), addr.
 	Locked = "locked"
 
 	// NewDevice: a user signed in from a browser that none of their logins has used
-	// before. Info: user (the ID), addr, session; Warn with reason "after failures"
-	// where wrong passwords came before.
+	// before, as far as it says. Info: user (the ID), addr, session; Warn with reason
+	// "after failures" where wrong passwords came before.
 	NewDevice = "new_device"
 
 	// Reauthenticated: a user who is signed in proved their identity anew. Info:
@@ -119,7 +123,7 @@ const (
 
 	// ReauthRefused: a user who is signed in gave a wrong password where theirs was
 	// asked for: to prove their identity anew, or to change it. Warn: user (the ID),
-	// addr, session, reason.
+	// account (the same), addr, session, reason (as of LoginRefused). Error likewise.
 	ReauthRefused = "reauth_refused"
 
 	// PasswordChanged: a user changed their password, and every other session of
@@ -127,7 +131,8 @@ const (
 	PasswordChanged = "password_changed"
 
 	// PasswordRefused: a new password was refused by the policy. Info: user (the ID)
-	// where there is one, addr, reason (too_short, too_long, blocklisted, context).
+	// where there is one, addr, reason (too_short, too_long, blocklisted, context,
+	// unchanged).
 	PasswordRefused = "password_refused"
 
 	// LinkUsed: somebody set a password by an invite or reset link. Info: user (the
