@@ -56,6 +56,9 @@ func (a *Auth) Login(r *http.Request, name, pw string) (User, error) {
 	if err := a.SignIn(r, user, methodPassword); err != nil {
 		return User{}, err
 	}
+	if p.device == "" {
+		a.newDevice(r, &p)
+	}
 	a.rehash(r, user, pw)
 	return shown(user), nil
 }

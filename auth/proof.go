@@ -17,6 +17,9 @@ type proof struct {
 	user    User   // the zero User where there is none of that name
 	account string // under which it is counted
 	reason  string // why it fails, for the log alone
+
+	device   string // under which the browser is known for the user; "" for none
+	failures int    // how many had failed in a row before
 }
 
 // find reads the user whose name it is. That there is none is no error: it takes the
@@ -67,6 +70,9 @@ func (a *Auth) prove(r *http.Request, p *proof, pw string) error {
 		return p.unverified(err)
 	}
 	if a.judge(p, ticket, ok); p.reason != "" {
+		if ticket.Locks {
+			a.event(r.Context(), slog.LevelWarn, event.Locked, a.who(r, p)...)
+		}
 		return ErrBadCredentials
 	}
 	if err := a.throttle.Succeed(r.Context(), ticket); err != nil {
@@ -80,9 +86,8 @@ func (a *Auth) prove(r *http.Request, p *proof, pw string) error {
 func (a *Auth) begin(r *http.Request, p *proof) (*throttle.Ticket, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), a.timeout)
 	defer cancel()
-	ticket, err := a.throttle.Begin(ctx, throttle.Attempt{
-		Account: p.account, Source: a.m.ClientAddr(r), Device: a.device(r, p.user.ID),
-	})
+	p.device = a.device(r, p.user.ID)
+	ticket, err := a.throttle.Begin(ctx, throttle.Attempt{Account: p.account, Source: a.m.ClientAddr(r), Device: p.device})
 	var refused *throttle.RefusedError
 	switch {
 	case errors.As(err, &refused):
@@ -92,6 +97,7 @@ func (a *Auth) begin(r *http.Request, p *proof) (*throttle.Ticket, error) {
 		p.reason = "unavailable"
 		return nil, unavailable("count attempt", err)
 	}
+	p.failures = ticket.Failures
 	return ticket, nil
 }
 
@@ -136,10 +142,7 @@ func (a *Auth) sourced(r *http.Request) context.Context {
 // proofRefused logs why a proof was refused, under the event's name.
 func (a *Auth) proofRefused(r *http.Request, name string, p *proof, err error) {
 	ctx := r.Context()
-	attrs := []slog.Attr{event.User(p.name), event.Addr(a.m.ClientAddr(r))}
-	if p.user.ID != "" {
-		attrs = append(attrs, event.Text("account", p.user.ID))
-	}
+	attrs := a.who(r, p)
 	if name != event.LoginRefused {
 		attrs = append(attrs, event.Session(a.m.FromContext(ctx).ID()))
 	}
@@ -152,6 +155,26 @@ func (a *Auth) proofRefused(r *http.Request, name string, p *proof, err error) {
 		name = event.Throttled
 	}
 	a.event(ctx, level, name, append(attrs, event.Reason(p.reason), cause(err))...)
+}
+
+// who is whom a line about a proof speaks of, and where they are.
+func (a *Auth) who(r *http.Request, p *proof) []slog.Attr {
+	attrs := []slog.Attr{event.User(p.name), event.Addr(a.m.ClientAddr(r))}
+	if p.user.ID != "" {
+		attrs = append(attrs, event.Text("account", p.user.ID))
+	}
+	return attrs
+}
+
+// newDevice logs a login from a browser that is not known to be the user's: what
+// wrong passwords before it have led to may be somebody else's luck.
+func (a *Auth) newDevice(r *http.Request, p *proof) {
+	ctx := r.Context()
+	level, attrs := slog.LevelInfo, []slog.Attr{event.User(p.user.ID), event.Addr(a.m.ClientAddr(r)), event.Session(a.m.FromContext(ctx).ID())}
+	if p.failures > 0 {
+		level, attrs = slog.LevelWarn, append(attrs, event.Reason("after failures"))
+	}
+	a.event(ctx, level, event.NewDevice, attrs...)
 }
 
 // cause is the attribute of an error that says more than its reason does.
