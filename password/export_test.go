@@ -19,3 +19,20 @@ func ParsedSize(s string) (p Params, salt, key int, err error) {
 	h, err := parsePHC(s)
 	return h.Params, len(h.salt), len(h.key), err
 }
+
+// WrapForeign puts a function around the one that verifies the hashes of others.
+func (h *Hasher) WrapForeign(wrap func(func(password string) bool) func(string) bool) {
+	inner := h.foreign
+	h.foreign = func(s scheme, password string) bool {
+		return wrap(func(pw string) bool { return inner(s, pw) })(password)
+	}
+}
+
+// Needs returns how many KiB a stored hash of another program needs.
+func Needs(stored string) (uint32, error) {
+	s, err := parseForeign(stored)
+	if err != nil {
+		return 0, err
+	}
+	return s.memory(), nil
+}

@@ -30,7 +30,6 @@ package password
 import (
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"math"
@@ -77,16 +76,8 @@ type Options struct {
 	// Wait is how long one waits at most; the default is 5 seconds.
 	Wait time.Duration
 
-	// Pepper encrypts hashes; nil stores them as they are.
+	// Pepper encrypts what is stored; nil stores hashes as they are.
 	Pepper Pepper
-}
-
-// Pepper is a key that is not stored with the hashes, so that who has only them
-// cannot even try passwords (NIST SP 800-63B §3.1.1.2). A *keyring.Purpose is
-// one.
-type Pepper interface {
-	Seal(msg, ad []byte) []byte
-	Open(sealed, ad []byte) ([]byte, error)
 }
 
 // Hasher hashes and verifies passwords. Its methods may be called by many
@@ -95,10 +86,13 @@ type Hasher struct {
 	params Params
 	memory uint32 // KiB for all hashes of a moment
 	pool   *pool
-	dummy  phc // what is verified against where there is no usable hash
+	dummy  phc    // what is verified against where there is no usable hash
+	pepper Pepper // nil for none
 
-	// kdf is argon2.IDKey; the tests of this package count its calls.
-	kdf func(password, salt []byte, time, memory uint32, threads uint8, keyLen uint32) []byte
+	// What computes hashes: argon2.IDKey, and matches of the schemes of others.
+	// The tests of this package count the calls.
+	kdf     func(password, salt []byte, time, memory uint32, threads uint8, keyLen uint32) []byte
+	foreign func(s scheme, password string) bool
 }
 
 // New returns a Hasher. It returns all faults of opts at once.
@@ -127,10 +121,12 @@ func New(opts *Options) (*Hasher, error) {
 		return nil, err
 	}
 	h := &Hasher{
-		params: o.Params,
-		memory: o.Memory,
-		pool:   newPool(o.Parallel, o.Memory, o.Queue, o.Wait),
-		kdf:    argon2.IDKey,
+		params:  o.Params,
+		memory:  o.Memory,
+		pool:    newPool(o.Parallel, o.Memory, o.Queue, o.Wait),
+		pepper:  o.Pepper,
+		kdf:     argon2.IDKey,
+		foreign: scheme.matches,
 	}
 	// No password leads to a random key; it only has to be of the same size.
 	h.dummy = phc{Params: o.Params, salt: make([]byte, saltSize), key: make([]byte, keySize)}
@@ -168,97 +164,134 @@ func (o *Options) check() error {
 	return errors.Join(faults...)
 }
 
-// Hash returns the password's hash in PHC form under a new random salt. It
-// returns [ErrEmpty] or [ErrTooLong] before any work, a [*BusyError] where too
-// many are waiting, and ctx's error where ctx ends while it waits for its turn.
+// Hash returns what is stored of a password: its hash in PHC form under a new
+// random salt, sealed where there is a pepper. It returns [ErrEmpty] or
+// [ErrTooLong] before any work, a [*BusyError] where too many are waiting, and
+// ctx's error where ctx ends while it waits for its turn.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
-	pw, err := normal(password)
-	if err != nil {
+	if err := within(password); err != nil {
 		return "", err
 	}
 	p := phc{Params: h.params, salt: make([]byte, saltSize)}
 	rand.Read(p.salt)
-	if p.key, err = h.derive(ctx, pw, p, keySize); err != nil {
+	err := h.turn(ctx, p.Memory, func() { p.key = h.derive(p, password, keySize) })
+	if err != nil {
 		return "", fmt.Errorf("password: hash: %w", err)
 	}
-	return p.String(), nil
+	return h.seal(p.String()), nil
 }
 
 // Verify tells whether the password is the one that was hashed, with the
-// parameters that stand in the hash. Where stored is empty or unusable, see
-// [Hasher.Check], it does the work of a new hash all the same and returns false,
-// so that the time says nothing about the account (ASVS 6.3.8). A stored hash
-// with other parameters takes another time until it is replaced, see
-// [Hasher.NeedsRehash].
+// algorithm and the parameters that stand in the hash. Where stored is empty or
+// unusable, see [Hasher.Check], it does the work of a new hash all the same and
+// returns false, so that the time says nothing about the account (ASVS 6.3.8).
+// A stored hash of another algorithm or with other parameters takes another time
+// until it is replaced, see [Hasher.NeedsRehash].
 //
 // The errors are those of Hash; [ErrEmpty] and [ErrTooLong] come whatever is
 // stored. A hash that has begun is brought to its end: it holds its memory until
 // then, whether or not somebody still wants to know.
 func (h *Hasher) Verify(ctx context.Context, stored, password string) (bool, error) {
-	pw, err := normal(password)
-	if err != nil {
+	if err := within(password); err != nil {
 		return false, err
 	}
-	p, err := h.usable(stored)
+	p, other, err := h.usable(stored)
 	usable := err == nil
 	if !usable {
 		p = h.dummy
 	}
-	key, err := h.derive(ctx, pw, p, len(p.key))
+	memory := p.Memory
+	if other != nil {
+		memory = other.memory()
+	}
+	var ok bool
+	err = h.turn(ctx, memory, func() {
+		if other != nil {
+			ok = h.foreign(other, password)
+		} else {
+			ok = equal(h.derive(p, password, len(p.key)), p.key)
+		}
+	})
 	if err != nil {
 		return false, fmt.Errorf("password: verify: %w", err)
 	}
-	return subtle.ConstantTimeCompare(key, p.key) == 1 && usable, nil
+	return ok && usable, nil
 }
 
-// NeedsRehash tells whether a hash was made with other parameters than those of
-// new ones, stronger ones included: hashes of one strength take one time. A
-// program asks it after a password was verified, as only then it has what to
-// hash anew. It is false for "" and true for what is unusable.
+// NeedsRehash tells whether what is stored is other than what Hash would store
+// now: of another algorithm, with other parameters, stronger ones included, as
+// hashes of one strength take one time, or not sealed with the pepper's current
+// key. A program asks it after a password was verified, as only then it has what
+// to hash anew; see [Hasher.Renew]. It is false for "" and true for what is
+// unusable.
 func (h *Hasher) NeedsRehash(stored string) bool {
 	if stored == "" {
 		return false
 	}
-	p, err := h.usable(stored)
-	return err != nil || p.Params != h.params || len(p.salt) != saltSize || len(p.key) != keySize
+	return !h.current(stored) || !h.sealedNow(stored)
+}
+
+// current tells whether the hash itself, sealed or not, is as new ones are.
+func (h *Hasher) current(stored string) bool {
+	p, other, err := h.usable(stored)
+	return err == nil && other == nil && p.Params == h.params && len(p.salt) == saltSize && len(p.key) == keySize
 }
 
 // Check returns why no password can ever be verified against a stored hash, and
 // nil where one can. The error does not repeat the hash.
 func (h *Hasher) Check(stored string) error {
-	_, err := h.usable(stored)
+	_, _, err := h.usable(stored)
 	return err
 }
 
-// usable reads a stored hash that this Hasher has the memory to verify.
-func (h *Hasher) usable(stored string) (phc, error) {
-	p, err := parsePHC(stored)
-	if err == nil && p.Memory > h.memory {
-		err = fmt.Errorf("password: stored hash needs %d KiB, %d are allowed", p.Memory, h.memory)
+// usable reads a stored hash that this Hasher has the memory to verify: its own,
+// or another scheme's where that is not nil.
+func (h *Hasher) usable(stored string) (phc, scheme, error) {
+	stored, err := h.open(stored)
+	if err != nil {
+		return phc{}, nil, err
 	}
-	return p, err
+	p, other, err := parse(stored)
+	if err != nil {
+		return phc{}, nil, err
+	}
+	need := p.Memory
+	if other != nil {
+		need = other.memory()
+	}
+	if need > h.memory {
+		return phc{}, nil, fmt.Errorf("password: stored hash needs %d KiB, %d are allowed", need, h.memory)
+	}
+	return p, other, nil
 }
 
-// derive computes the key when it is this call's turn.
-func (h *Hasher) derive(ctx context.Context, pw []byte, p phc, size int) ([]byte, error) {
+// turn does the work when it is this call's turn.
+func (h *Hasher) turn(ctx context.Context, memory uint32, work func()) error {
 	// A cheaper hash takes a whole place, so that Parallel holds as well.
-	if err := h.pool.acquire(ctx, p.Memory); err != nil {
-		return nil, err
+	if err := h.pool.acquire(ctx, memory); err != nil {
+		return err
 	}
 	start := time.Now()
-	defer func() { h.pool.release(p.Memory, time.Since(start)) }()
-	return h.kdf(pw, p.salt, p.Time, p.Memory, p.Threads, uint32(size)), nil
+	defer func() { h.pool.release(memory, time.Since(start)) }()
+	work()
+	return nil
 }
 
-// normal returns what is hashed of a password.
-func normal(password string) ([]byte, error) {
+// derive computes a key of argon2id.
+func (h *Hasher) derive(p phc, password string, size int) []byte {
+	pw := norm.NFC.AppendString(make([]byte, 0, len(password)), password)
+	return h.kdf(pw, p.salt, p.Time, p.Memory, p.Threads, uint32(size))
+}
+
+// within returns why a password is not hashed.
+func within(password string) error {
 	switch {
 	case password == "":
-		return nil, ErrEmpty
+		return ErrEmpty
 	case len(password) > MaxLength:
-		return nil, ErrTooLong
+		return ErrTooLong
 	}
-	return norm.NFC.AppendString(make([]byte, 0, len(password)), password), nil
+	return nil
 }
 
 // Stats is what a Hasher does and has done, for metrics.

@@ -2,10 +2,8 @@ package password_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -201,10 +199,12 @@ func TestASVS_6_3_8_UnusableHashesCostTheSame(t *testing.T) {
 		calls := record(h)
 		for _, stored := range []string{
 			good, "", "!", "garbage", "$argon2id$", strings.Repeat("$", 10_000),
-			"$argon2i$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
+			"$argon2d$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
 			"$argon2id$v=19$m=262144,t=4,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA", // more than Memory
 			"$argon2id$v=19$m=262145,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
-			"$2b$10$bVURjH0eZ8PCW2sel4AvjuYqbrwuqVEkA9VmFLQQ/0z4pWfEVnMi.",
+			"$2b$31$bVURjH0eZ8PCW2sel4AvjuYqbrwuqVEkA9VmFLQQ/0z4pWfEVnMi.",
+			"$apr1$.qjZTDuV$ZfHVJ20c4K95.WGgcpsDx.", "{SHA}q/eq1kOINtvlJqojGr3i0O73TUI=",
+			"$sealed$v=1$AAAA", "$sealed$v=1$" + strings.Repeat("A", 100),
 		} {
 			*calls = nil
 			if ok, err := h.Verify(ctx, stored, "wrong horse"); ok || err != nil {
@@ -215,42 +215,6 @@ func TestASVS_6_3_8_UnusableHashesCostTheSame(t *testing.T) {
 				t.Errorf("%.40q: computed %v, want one %v", stored, *calls, want)
 			}
 		}
-	}
-}
-
-func TestVectorsOfOthers(t *testing.T) {
-	b, err := os.ReadFile("testdata/argon2id.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		Vectors []struct {
-			Source, Password, Hash string
-			Verifies, Usable       bool
-		}
-	}
-	if err := json.Unmarshal(b, &file); err != nil {
-		t.Fatal(err)
-	}
-	h := newHasher(t, nil)
-	used := 0
-	for _, v := range file.Vectors {
-		ok, err := h.Verify(ctx, v.Hash, v.Password)
-		if err != nil || ok != v.Verifies {
-			t.Errorf("%s: %s with %q: %t, %v", v.Source, v.Hash, v.Password, ok, err)
-		}
-		if usable := h.Check(v.Hash) == nil; usable != v.Usable {
-			t.Errorf("%s: %s: usable is %t (%v)", v.Source, v.Hash, usable, h.Check(v.Hash))
-		}
-		if !h.NeedsRehash(v.Hash) {
-			t.Errorf("%s: %s needs no rehash", v.Source, v.Hash)
-		}
-		if v.Usable {
-			used++
-		}
-	}
-	if used != 4 {
-		t.Errorf("only %d vectors were usable", used)
 	}
 }
 

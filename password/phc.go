@@ -73,6 +73,10 @@ type phc struct {
 	salt, key []byte
 }
 
+// ownPrefix begins what Hash returns without a pepper. Programs whose argon2 is
+// not told to do otherwise write the same.
+const ownPrefix = "$argon2id$"
+
 // encoding is that of the PHC string format: standard alphabet, no padding, and
 // no stray bits in the last character.
 var encoding = base64.RawStdEncoding.Strict()
@@ -83,29 +87,25 @@ func (p phc) String() string {
 		encoding.EncodeToString(p.salt), encoding.EncodeToString(p.key))
 }
 
-// errPHC stands for every string that is no PHC string of argon2id. Errors must
-// not repeat the string, as they may end in a log.
-var errPHC = errors.New("password: stored hash is no argon2id hash in PHC form")
-
 // parsePHC reads what String wrote, within the bounds, and nothing else:
 // parameters in their order, plain numbers, no option that this package would
 // ignore.
 func parsePHC(s string) (phc, error) {
 	if len(s) > maxPHC {
-		return phc{}, errPHC
+		return phc{}, errForm
 	}
-	rest, ok := strings.CutPrefix(s, "$argon2id$v=19$m=")
+	rest, ok := strings.CutPrefix(s, ownPrefix+"v=19$m=")
 	if !ok {
-		return phc{}, errPHC
+		return phc{}, errForm
 	}
 	part := strings.Split(rest, "$")
 	if len(part) != 3 {
-		return phc{}, errPHC
+		return phc{}, errForm
 	}
 	m, tp, ok1 := strings.Cut(part[0], ",t=")
 	t, lanes, ok2 := strings.Cut(tp, ",p=")
 	if !ok1 || !ok2 {
-		return phc{}, errPHC
+		return phc{}, errForm
 	}
 	var p phc
 	memory, err1 := number(m, 32)
@@ -114,7 +114,7 @@ func parsePHC(s string) (phc, error) {
 	salt, err4 := decode(part[1])
 	key, err5 := decode(part[2])
 	if errors.Join(err1, err2, err3, err4, err5) != nil {
-		return phc{}, errPHC
+		return phc{}, errForm
 	}
 	p.Memory, p.Time, p.Threads = uint32(memory), uint32(time), uint8(threads)
 	p.salt, p.key = salt, key
@@ -136,7 +136,7 @@ func parsePHC(s string) (phc, error) {
 func number(s string, bits int) (uint64, error) {
 	n, err := strconv.ParseUint(s, 10, bits)
 	if err != nil || strconv.FormatUint(n, 10) != s {
-		return 0, errPHC
+		return 0, errForm
 	}
 	return n, nil
 }
@@ -145,7 +145,7 @@ func number(s string, bits int) (uint64, error) {
 // line ends, even a strict one.
 func decode(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") {
-		return nil, errPHC
+		return nil, errForm
 	}
 	return encoding.DecodeString(s)
 }
