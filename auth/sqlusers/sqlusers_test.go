@@ -64,8 +64,8 @@ func each(t *testing.T, test func(t *testing.T, users *sqlusers.Users, db databa
 	}
 }
 
-// openAt opens users, as one process of several would.
-func openAt(t *testing.T, open func(*testing.T, string) (database, error), address string) (*sqlusers.Users, database) {
+// openDatabase opens a database until the test ends.
+func openDatabase(t *testing.T, open func(*testing.T, string) (database, error), address string) database {
 	t.Helper()
 	db, err := open(t, address)
 	if err != nil {
@@ -76,6 +76,13 @@ func openAt(t *testing.T, open func(*testing.T, string) (database, error), addre
 			t.Error(err)
 		}
 	})
+	return db
+}
+
+// openAt opens users, as one process of several would.
+func openAt(t *testing.T, open func(*testing.T, string) (database, error), address string) (*sqlusers.Users, database) {
+	t.Helper()
+	db := openDatabase(t, open, address)
 	users, err := sqlusers.New(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
