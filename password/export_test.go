@@ -36,3 +36,6 @@ func Needs(stored string) (uint32, error) {
 	}
 	return s.memory(), nil
 }
+
+// SourceOf returns the source that the pool sees.
+var SourceOf = sourceOf

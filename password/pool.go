@@ -1,15 +1,15 @@
 package password
 
 import (
-	"container/list"
 	"context"
 	"sync"
 	"time"
 )
 
 // pool lets a bounded number of hashes with bounded memory run at a time. Who
-// does not fit waits in the order of coming: a large one at the head holds back
-// small ones behind it, else it would wait for ever.
+// does not fit waits, sources by turns and those of one source in the order of
+// coming: a large one whose turn it is holds back small ones behind it, else it
+// would wait for ever.
 //
 // It bounds two things, since stored hashes have parameters of their own: a few
 // large ones may fill the memory while places are free, and many small ones the
@@ -20,52 +20,41 @@ type pool struct {
 	parallel int           // places in all
 
 	mu     sync.Mutex
-	free   int       // places
-	memory uint32    // KiB that are free
-	queue  list.List // of *waiter, the first is next
+	free   int    // places
+	memory uint32 // KiB that are free
+	queue  queue
 	done   uint64
 	busy   uint64
 	took   time.Duration // how long a hash takes: a moving average
-}
-
-// waiter is a call that waits; ready is closed when it has its place.
-type waiter struct {
-	memory uint32
-	ready  chan struct{}
 }
 
 func newPool(parallel int, memory uint32, queue int, wait time.Duration) *pool {
 	return &pool{maxQueue: queue, wait: wait, parallel: parallel, free: parallel, memory: memory}
 }
 
-// acquire takes a place with so much memory, which must not be more than all.
-// Without an error the caller must release it.
+// acquire takes a place with so much memory, which must not be more than all, for
+// the source of ctx. Without an error the caller must release it.
 func (p *pool) acquire(ctx context.Context, memory uint32) error {
 	if err := ctx.Err(); err != nil {
 		return err // a client that went away costs no hash, even where there is room
 	}
 	p.mu.Lock()
-	if p.queue.Len() == 0 && p.take(memory) {
+	if p.queue.n == 0 && p.take(memory) {
 		p.mu.Unlock()
 		return nil
 	}
-	// A request that would wait for longer than anybody does is told so at once:
-	// it has cost nothing yet (ASVS 15.2.2).
-	if p.queue.Len() >= p.maxQueue {
-		err := p.refuse()
-		p.mu.Unlock()
+	w := &waiter{memory: memory, ready: make(chan struct{})}
+	err := p.enqueue(sourceOf(ctx), w)
+	p.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	w := &waiter{memory: memory, ready: make(chan struct{})}
-	place := p.queue.PushBack(w)
-	p.mu.Unlock()
 
 	timer := time.NewTimer(p.wait)
 	defer timer.Stop()
-	var err error
 	select {
 	case <-w.ready:
-		return nil
+		return w.err
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-timer.C:
@@ -75,15 +64,18 @@ func (p *pool) acquire(ctx context.Context, memory uint32) error {
 	defer p.mu.Unlock()
 	select {
 	case <-w.ready:
-		// Granted at the same moment. Whose time is up takes the place all the
-		// same; whose client went away gives it back.
+		// Over at the same moment. If it has a place, whose time is up takes it
+		// all the same; whose client went away gives it back.
+		if w.err != nil {
+			return w.err
+		}
 		if err != nil {
 			p.give(memory)
 		}
 		return err
 	default:
 	}
-	p.queue.Remove(place)
+	p.queue.remove(w)
 	p.grant() // those behind may be smaller
 	if err == nil {
 		err = p.refuse()
@@ -109,7 +101,7 @@ func (p *pool) release(memory uint32, took time.Duration) {
 func (p *pool) stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Stats{Running: p.parallel - p.free, Waiting: p.queue.Len(), Done: p.done, Busy: p.busy}
+	return Stats{Running: p.parallel - p.free, Waiting: p.queue.n, Done: p.done, Busy: p.busy}
 }
 
 // The following are called with mu held.
@@ -133,19 +125,33 @@ func (p *pool) give(memory uint32) {
 
 // grant lets in whoever is next, as many as fit.
 func (p *pool) grant() {
-	for e := p.queue.Front(); e != nil; e = p.queue.Front() {
-		w := e.Value.(*waiter)
-		if !p.take(w.memory) {
-			return
-		}
-		p.queue.Remove(e)
+	for w := p.queue.next(); w != nil && p.take(w.memory); w = p.queue.next() {
+		p.queue.pop()
 		close(w.ready)
 	}
+}
+
+// enqueue lets a call wait. A request that would wait for longer than anybody
+// does is told so at once: it has cost nothing yet (ASVS 15.2.2). That is the
+// newcomer, or one of the source that has most waiting, so that no source can
+// fill the queue for others (ASVS 15.4.4).
+func (p *pool) enqueue(source string, w *waiter) error {
+	if p.queue.n >= p.maxQueue {
+		out := p.queue.displaced(source)
+		if out == nil {
+			return p.refuse()
+		}
+		out.err = p.refuse()
+		p.queue.remove(out)
+		close(out.ready)
+	}
+	p.queue.push(source, w)
+	return nil
 }
 
 // refuse counts a refusal and guesses when the queue of this moment is done.
 func (p *pool) refuse() error {
 	p.busy++
-	left := p.took * time.Duration(p.queue.Len()+1) / time.Duration(p.parallel)
+	left := p.took * time.Duration(p.queue.n+1) / time.Duration(p.parallel)
 	return &BusyError{RetryAfter: wholeSeconds(left)}
 }
