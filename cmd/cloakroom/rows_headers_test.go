@@ -37,13 +37,14 @@ func headerRows(a answer, https bool) (wrong []string) {
 	one("Cross-Origin-Resource-Policy", is("same-origin"))
 	one("Content-Security-Policy", func(v string) bool {
 		return strings.Contains(v, "frame-ancestors 'none'") && strings.Contains(v, "object-src 'none'") &&
-			strings.Contains(v, "base-uri 'none'") && !strings.Contains(v, "unsafe")
+			strings.Contains(v, "base-uri 'none'") && !strings.Contains(v, "unsafe") &&
+			(!strings.Contains(v, "script-src") || strings.HasSuffix(v, "script-src 'self'"))
 	})
 	one("Referrer-Policy", func(v string) bool {
 		return v == "same-origin" || v == "strict-origin" || v == "no-referrer"
 	})
 	one("Cache-Control", func(v string) bool {
-		if a.StatusCode == 200 && strings.HasSuffix(a.Request.URL.Path, ".css") {
+		if a.StatusCode == 200 && asset.MatchString(a.Request.URL.Path) {
 			return v == "public, max-age=31536000, immutable"
 		}
 		return v == "no-store"

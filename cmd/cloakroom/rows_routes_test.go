@@ -32,9 +32,36 @@ func (r route) changes() (all []string) {
 
 func (r route) has(method string) bool { return slices.Contains(r.methods, method) }
 
-// isStyle tells whether it is the style sheet: the one address that belongs to
+// isAsset tells whether it is the style sheet or a script: addresses that belong to
 // nobody, and that caches may keep.
-func (r route) isStyle() bool { return strings.HasSuffix(r.path, ".css") }
+func (r route) isAsset() bool { return asset.MatchString(r.path) }
+
+var asset = regexp.MustCompile(`\.(css|js)$`)
+
+// assetNames are the names of style sheet and script behind the prefix, as a page
+// with both has them.
+var assetNames = func() func(t *testing.T) map[string]string {
+	var names map[string]string
+	return func(t *testing.T) map[string]string {
+		t.Helper()
+		if names == nil {
+			s := start(t, t.TempDir())
+			page := s.client().page(strings.TrimPrefix(s.await(linkLine), s.URL))
+			found := make(map[string]string)
+			for name, link := range map[string]string{
+				"styleName": `<link rel="stylesheet" href="/auth([^"]+\.css)">`, "scriptName": `<script src="/auth([^"]+\.js)" defer></script>`,
+			} {
+				m := regexp.MustCompile(link).FindStringSubmatch(page.body)
+				if m == nil {
+					t.Fatalf("no %s in the page:\n%s", name, page.body)
+				}
+				found[name] = m[1]
+			}
+			names = found
+		}
+		return names
+	}
+}()
 
 // routes are all addresses of the service, read from where package web names
 // them: an address that is added there is put to the same tests without a word
@@ -45,7 +72,7 @@ func routes(t *testing.T, c *client) []route {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no sources: %v", err)
 	}
-	rd := &routeReader{t: t, fset: token.NewFileSet(), style: strings.TrimPrefix(c.s.style(c), "/auth"), found: make(map[string][]string)}
+	rd := &routeReader{t: t, fset: token.NewFileSet(), assets: assetNames(t), found: make(map[string][]string)}
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
@@ -86,7 +113,7 @@ func routes(t *testing.T, c *client) []route {
 type routeReader struct {
 	t       *testing.T
 	fset    *token.FileSet
-	style   string              // what s.pages.styleName stands for
+	assets  map[string]string   // what s.pages.styleName stands for, and others
 	found   map[string][]string // methods by pattern
 	handles int
 }
@@ -178,12 +205,11 @@ func (rd *routeReader) text(e ast.Expr, local map[string]string) (string, bool) 
 		y, ok2 := rd.text(e.Y, local)
 		return x + y, ok && ok2 && e.Op == token.ADD
 	case *ast.SelectorExpr:
-		switch e.Sel.Name {
-		case "Prefix":
+		if e.Sel.Name == "Prefix" {
 			return "/auth", true
-		case "styleName":
-			return rd.style, true
 		}
+		name, ok := rd.assets[e.Sel.Name]
+		return name, ok
 	}
 	return "", false
 }

@@ -92,7 +92,7 @@ func (rec *record) setup(s *server) {
 	page := c.want(c.page("/auth/setup?token="+token), 200)
 	rec.csrf = append(rec.csrf, csrfOf(s.t, page.body))
 	form := url.Values{"csrf_token": {csrfOf(s.t, page.body)}, "token": {token}, "username": {"ada"}, "password": {shortPassword}}
-	c.want(c.form("/auth/setup", form), 400)
+	c.want(c.form("/auth/setup", form), 422)
 	form.Set("password", tourPassword)
 	c.want(c.form("/auth/setup", form), 303)
 	c.want(c.form("/auth/setup", form), 403) // its token was that of before the login
