@@ -145,6 +145,9 @@ func Open(ctx context.Context, db sqlstore.DB, keys *keyring.Ring) (*Log, error)
 	return l, nil
 }
 
+// Signs tells whether there are keys to sign entries with.
+func (l *Log) Signs() bool { return l.chain.ring != nil }
+
 // Close keeps what is in the queue, for which it takes five seconds at most, and
 // ends. What is reported afterwards stands in the log alone.
 func (l *Log) Close() error {

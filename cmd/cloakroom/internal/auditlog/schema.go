@@ -85,7 +85,7 @@ func newStatements(d *sqlstore.Dialect) statements {
 		oldest:  `SELECT COALESCE(min(seq), 0) FROM cloakroom_audit`,
 		scan:    `SELECT ` + allColumns + ` FROM cloakroom_audit WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?`,
 		beginnings: `SELECT ` + allColumns + ` FROM cloakroom_audit WHERE kind = ? AND length(kind) > 0
-			ORDER BY seq DESC LIMIT 1`,
+			ORDER BY seq + 0 DESC LIMIT 1`, // an expression: by the index of kinds
 		first:  `SELECT seq, time_ms, hash FROM cloakroom_audit ORDER BY seq LIMIT ?`,
 		remove: `DELETE FROM cloakroom_audit WHERE seq <= ?`,
 		timeOf: `SELECT time_ms FROM cloakroom_audit WHERE seq = ?`,
