@@ -33,6 +33,7 @@ var house = map[string]room{
 	"keyring":                {floor: 1},
 	"password":               {floor: 1},
 	"throttle":               {floor: 1},
+	"throttle/sqlthrottle":   {floor: 1, also: []string{"throttle", "store/sqlstore"}},
 	"store":                  {floor: 1},
 	"store/storetest":        {floor: 1},
 	"store/memstore":         {floor: 1},
