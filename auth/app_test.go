@@ -21,6 +21,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/password"
 	"github.com/cloakroom-dev/cloakroom/store/memstore"
+	"github.com/cloakroom-dev/cloakroom/throttle"
 )
 
 // app is a small program with a login, behind a server of its own.
@@ -32,6 +33,10 @@ type app struct {
 	auth   *auth.Auth
 	hasher *password.Hasher
 	log    *logBuffer
+
+	handler  http.Handler
+	throttle *throttle.Throttle
+	know     bool
 
 	mu     sync.Mutex
 	served []string // the paths whose handlers ran behind a guard
@@ -45,6 +50,9 @@ type setup struct {
 	hasher   password.Options
 	wrap     func(*accounts) auth.Users
 	sessions cloakroom.Options
+	keys     *keyring.Ring
+	sealed   bool // sessions are in their cookies
+	know     bool // logins note the browser
 }
 
 const rightPassword = "correct horse battery staple"
@@ -62,15 +70,26 @@ var rightHash = sync.OnceValue(func() string {
 	return phc
 })
 
-// newApp starts an app with the accounts alice (admin), bob, dora (disabled) and
-// nopw (without a password).
+// newApp starts an app behind a server: see newHandler.
 func newApp(t testing.TB, with *setup) *app {
+	t.Helper()
+	a := newHandler(t, with)
+	a.Server = httptest.NewTLSServer(a.handler)
+	a.Config.ErrorLog = slog.NewLogLogger(a.m.Logger().Handler(), slog.LevelError)
+	t.Cleanup(a.Close)
+	return a
+}
+
+// newHandler makes an app with the accounts alice (admin), bob, dora (disabled), nopw
+// (without a password), broken (with no usable hash), lock, and must (who has to
+// change their password), without a server: for a test's own clock.
+func newHandler(t testing.TB, with *setup) *app {
 	t.Helper()
 	var o setup
 	if with != nil {
 		o = *with
 	}
-	a := &app{log: new(logBuffer), store: &faulty{Store: memstore.New(nil)}}
+	a := &app{log: new(logBuffer), store: &faulty{Store: memstore.New(nil)}, know: o.know}
 	a.users = &accounts{users: map[string]*account{}}
 	for i, u := range []auth.User{
 		{Name: "alice", Roles: []string{"admin", "staff"}, Password: rightHash()},
@@ -78,16 +97,26 @@ func newApp(t testing.TB, with *setup) *app {
 		{Name: "dora", Password: rightHash(), Disabled: true},
 		{Name: "nopw"},
 		{Name: "broken", Password: "$argon2id$broken"},
+		{Name: "lock", Password: rightHash()},
+		{Name: "must", Password: rightHash(), MustChange: true},
 	} {
 		u.ID = fmt.Sprintf("u%d", i+1)
 		a.users.users[u.ID] = &account{User: u, canonical: u.Name}
 	}
-	ring, err := keyring.New(keyring.Generate())
+	ring, err := o.keys, error(nil)
+	if ring == nil {
+		ring, err = keyring.New(keyring.Generate())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.sessions.Logger = slog.New(slog.NewJSONHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if a.m, err = cloakroom.New(a.store, ring, &o.sessions); err != nil {
+	if o.sealed {
+		a.m, err = cloakroom.NewSealed(ring, a.store, &o.sessions)
+	} else {
+		a.m, err = cloakroom.New(a.store, ring, &o.sessions)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	if a.hasher, err = password.New(&o.hasher); err != nil {
@@ -98,12 +127,14 @@ func newApp(t testing.TB, with *setup) *app {
 	if o.wrap != nil {
 		users = o.wrap(a.users)
 	}
+	if o.auth.Throttle == nil {
+		o.auth.Throttle, err = throttle.New(nil, nil)
+	}
+	a.throttle = o.auth.Throttle
 	if a.auth, err = auth.New(a.m, users, &o.auth); err != nil {
 		t.Fatal(err)
 	}
-	a.Server = httptest.NewTLSServer(a.m.Handler(a.mux()))
-	a.Config.ErrorLog = slog.NewLogLogger(o.sessions.Logger.Handler(), slog.LevelError)
-	t.Cleanup(a.Close)
+	a.handler = a.m.Handler(a.mux())
 	return a
 }
 
@@ -120,7 +151,16 @@ func (a *app) mux() http.Handler {
 			auth.WriteError(w, r, err)
 			return
 		}
+		if a.know {
+			a.auth.KnowDevice(w, r, user)
+		}
 		http.Redirect(w, r, auth.Next(r.PostFormValue("next"), "/home"), http.StatusSeeOther)
+	})
+	mux.HandleFunc("POST /reauth", func(w http.ResponseWriter, r *http.Request) {
+		a.finish(w, r, a.auth.Reauthenticate(r, r.PostFormValue("password")))
+	})
+	mux.HandleFunc("POST /change", func(w http.ResponseWriter, r *http.Request) {
+		a.finish(w, r, a.auth.ChangePassword(r, r.PostFormValue("current"), r.PostFormValue("new")))
 	})
 	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
 		if err := a.auth.Logout(r); err != nil {
@@ -143,12 +183,25 @@ func (a *app) mux() http.Handler {
 		u, ok := auth.UserFrom(r.Context())
 		fmt.Fprintf(w, "%s %t %v", u.Name, ok, u.Roles)
 	})
+	mux.Handle("GET /change", a.auth.RequireLoginToChange(served))
 	mux.Handle("/private", a.auth.RequireLogin(served))
 	mux.Handle("/admin", a.auth.RequireRole("admin")(served))
 	mux.Handle("/either", a.auth.RequireRole("owner", "staff")(served))
 	mux.Handle("/recent", a.auth.RequireRecent(5*60e9)(served))
 	mux.Handle("/nested", a.auth.RequireLogin(a.auth.RequireRole("admin")(a.auth.RequireRecent(60e9)(served))))
 	return mux
+}
+
+// finish answers what has come of a re-authentication or a change.
+func (a *app) finish(w http.ResponseWriter, r *http.Request, err error) {
+	a.mu.Lock()
+	a.result = err
+	a.mu.Unlock()
+	if err != nil {
+		auth.WriteError(w, r, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // reached returns the paths of handlers that ran since the last call.

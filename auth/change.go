@@ -21,9 +21,10 @@ import (
 // see [Auth.Login].
 //
 // The error is [ErrBadCredentials] if the password is wrong; otherwise those of Login,
-// as attempts are counted together with logins of the user; or [ErrUnauthenticated]
-// where nobody is signed in, or no longer, and cloakroom.ErrRenewed where another
-// request has just renewed the token. After an error the session is what it was.
+// as attempts are counted together with logins of the user; [ErrUnauthenticated] where
+// nobody is signed in, or no longer; or cloakroom.ErrRenewed and cloakroom.ErrEnded
+// where another request has renewed the token or ended the session meanwhile. After an
+// error the session is what it was, perhaps under a new token already.
 func (a *Auth) Reauthenticate(r *http.Request, pw string) error {
 	ctx := r.Context()
 	s := a.m.FromContext(ctx)
@@ -31,10 +32,11 @@ func (a *Auth) Reauthenticate(r *http.Request, pw string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.proven(ctx, s, p.user, p.user.Epoch); err != nil {
-		p.reason = "not saved"
-		a.proofRefused(r, event.ReauthRefused, p, err)
-		return err
+	if err = a.takeOver(ctx, s); err == nil {
+		err = a.proven(ctx, s, p.user, p.user.Epoch)
+	}
+	if err != nil {
+		return a.notSaved(r, p, err)
 	}
 	a.event(ctx, slog.LevelInfo, event.Reauthenticated, event.User(p.user.ID), event.Addr(a.m.ClientAddr(r)), event.Session(s.ID()))
 	a.rehash(r, p.user, pw)
@@ -53,6 +55,21 @@ func (a *Auth) proveAgain(r *http.Request, s *cloakroom.Session, pw string) (*pr
 		return nil, err
 	}
 	return p, nil
+}
+
+// takeOver gives the session a token that nobody but this request has, so that what
+// follows meets no parallel request. A login would go on where the session has been
+// renewed or ended meanwhile, with none of its values; this does not.
+func (a *Auth) takeOver(ctx context.Context, s *cloakroom.Session) error {
+	s.Renew()
+	return s.Commit(ctx)
+}
+
+// notSaved logs that the session could not be saved.
+func (a *Auth) notSaved(r *http.Request, p *proof, err error) error {
+	p.reason = "not saved"
+	a.proofRefused(r, event.ReauthRefused, p, err)
+	return err
 }
 
 // proven makes a session one of now, under a new token and this epoch.
@@ -106,14 +123,10 @@ func (a *Auth) ChangePassword(r *http.Request, current, new string) error {
 		a.proofRefused(r, event.ReauthRefused, p, err)
 		return err
 	}
-	// From here on nobody but this request has the session's token. With the old one
-	// a parallel request would find the new epoch before this session has it, and end
-	// the session.
-	s.Renew()
-	if err := s.Commit(ctx); err != nil {
-		p.reason = "not saved"
-		a.proofRefused(r, event.ReauthRefused, p, err)
-		return err
+	// First the token: with the old one a parallel request would find the new epoch
+	// before this session has it, and end the session.
+	if err := a.takeOver(ctx, s); err != nil {
+		return a.notSaved(r, p, err)
 	}
 	ctx = context.WithoutCancel(ctx) // neither half depends on who still listens
 	if err := a.change(ctx, s, p, current, phc); err != nil {

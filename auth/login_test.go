@@ -9,11 +9,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/password"
 	"github.com/cloakroom-dev/cloakroom/store"
+	"github.com/cloakroom-dev/cloakroom/throttle"
 )
 
 func TestLoginAndLogout(t *testing.T) {
@@ -107,6 +110,8 @@ var refusals = []struct{ name, user, pw string }{
 	{"unusable hash", "broken", rightPassword},
 	{"no possible name", "al ice", rightPassword},
 	{"no name", "", rightPassword},
+	{"locked, right password", "lock", rightPassword},
+	{"locked, wrong password", "lock", "wrong"},
 	{"hostile name", "alice\r\n\u202e", rightPassword},
 	{"another case of the password", "alice", strings.ToUpper(rightPassword)},
 	{"blank behind the password", "alice", rightPassword + " "},
@@ -115,31 +120,34 @@ var refusals = []struct{ name, user, pw string }{
 // Whether an account exists must not follow from status, headers, body, or the
 // work that is done.
 func TestASVS_6_3_8_RefusedLoginsAreAlike(t *testing.T) {
-	a := newApp(t, nil)
-	for _, accept := range []string{"application/json", navigation[1]} {
-		var want string
-		for _, c := range refusals {
-			before := a.hasher.Stats().Done
-			r := a.client(t).login(c.user, c.pw, "Accept", accept)
-			if n := a.hasher.Stats().Done - before; n != 1 {
-				t.Errorf("%s: %d hashes were computed, want 1", c.name, n)
-			}
-			r.Header.Del("Date")
-			got := fmt.Sprint(r.StatusCode, r.Header, r.body)
-			if want == "" {
-				want = got
-				if r.StatusCode != 401 || accept == "application/json" && r.detail() != "Invalid credentials" || len(r.Cookies()) != 0 {
-					t.Errorf("%s: %s", c.name, got)
+	synctest.Test(t, func(t *testing.T) {
+		a := newHandler(t, &setup{auth: auth.Options{Throttle: patient(t, nil)}}) // else most would be throttled
+		a.lock(t, "lock")
+		time.Sleep(throttle.DefaultForget) // until nothing but the lock is left
+		for _, accept := range []string{"application/json", navigation[1]} {
+			var want string
+			for _, c := range refusals {
+				before := a.hasher.Stats().Done
+				r := a.guest("192.0.2.1").do("POST", "/login", url.Values{"username": {c.user}, "password": {c.pw}}, "Accept", accept)
+				if n := a.hasher.Stats().Done - before; n != 1 {
+					t.Errorf("%s: %d hashes were computed, want 1", c.name, n)
+				}
+				got := fmt.Sprint(r.StatusCode, r.Header, r.body)
+				if want == "" {
+					want = got
+					if r.StatusCode != 401 || accept == "application/json" && r.detail() != "Invalid credentials" || len(r.Cookies()) != 0 {
+						t.Errorf("%s: %s", c.name, got)
+					}
+				}
+				if got != want {
+					t.Errorf("%s:\n%s\nwant, as for %s:\n%s", c.name, got, refusals[0].name, want)
+				}
+				if !errors.Is(a.result, auth.ErrBadCredentials) || a.result.Error() != auth.ErrBadCredentials.Error() || a.user.ID != "" {
+					t.Errorf("%s: error is %v, user %+v", c.name, a.result, a.user)
 				}
 			}
-			if got != want {
-				t.Errorf("%s:\n%s\nwant, as for %s:\n%s", c.name, got, refusals[0].name, want)
-			}
-			if !errors.Is(a.result, auth.ErrBadCredentials) || a.result.Error() != auth.ErrBadCredentials.Error() || a.user.ID != "" {
-				t.Errorf("%s: error is %v, user %+v", c.name, a.result, a.user)
-			}
 		}
-	}
+	})
 }
 
 // A password that is refused for its length costs no hash, and that for every

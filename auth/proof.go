@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/password"
 	"github.com/cloakroom-dev/cloakroom/throttle"
@@ -149,7 +150,7 @@ func (a *Auth) proofRefused(r *http.Request, name string, p *proof, err error) {
 	level := slog.LevelWarn
 	var throttled *ThrottledError
 	switch {
-	case errors.Is(err, ErrUnavailable):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, cloakroom.ErrUnavailable):
 		level = outage(err)
 	case errors.As(err, &throttled):
 		name = event.Throttled
