@@ -194,7 +194,7 @@ func TestCommandsOnARunningService(t *testing.T) {
 
 func addUser(t *testing.T, dir, name string, args ...string) {
 	t.Helper()
-	cmd := exec.Command(binary, append([]string{"user", "add", name, "--password-stdin"}, args...)...)
+	cmd := exec.Command(binary, append([]string{"user", "add", name, "--password-stdin", "--keep-password"}, args...)...)
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader(goodPassword+"\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

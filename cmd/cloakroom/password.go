@@ -13,8 +13,19 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/password"
 )
+
+// policy says which passwords may be set, by whatever way: the names of the product
+// and its host are no passwords here, nor are the operator's own words.
+func policy(cfg *config.Config) *password.Policy {
+	words := append([]string{"cloakroom"}, cfg.BannedWords...)
+	if cfg.PublicURL != nil {
+		words = append(words, cfg.PublicURL.Hostname())
+	}
+	return &password.Policy{Context: words}
+}
 
 // readPassword reads the password of a new user: with fromStdin the one line on
 // standard input, else what a person types twice. It never comes from an

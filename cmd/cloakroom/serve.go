@@ -9,22 +9,14 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/cloakroom-dev/cloakroom"
-	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
-	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
-	"github.com/cloakroom-dev/cloakroom/password"
 )
-
-// sweepEvery is how often expired sessions are removed.
-const sweepEvery = 5 * time.Minute
 
 func newServe(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
@@ -74,22 +66,17 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 	if err := b.Guard(context.WithoutCancel(ctx), cfg.StoreTimeout, log); err != nil {
 		return err
 	}
-	site, link, err := begin(ctx, cfg, b, log, ln.Addr().String())
+	svc, err := begin(ctx, cfg, b, log, ln.Addr().String())
 	if err != nil {
 		return err
 	}
-
-	swept := make(chan struct{})
-	sweepCtx, endSweep := context.WithCancel(context.WithoutCancel(ctx))
-	go func() {
-		defer close(swept)
-		site.Sweep(sweepCtx, sweepEvery)
-	}()
-	defer func() { endSweep(); <-swept }()
+	log = svc.log
+	defer func() { err = errors.Join(err, svc.audit.Close()) }()
+	defer svc.keepHouse(context.WithoutCancel(ctx))()
 
 	fmt.Fprintf(env.stdout, "cloakroom is ready on %s\n", where(cfg, ln.Addr().String()))
-	if link != "" {
-		fmt.Fprintf(env.stdout, "no administrator yet; within 30 minutes, make one at %s\n", link)
+	if svc.link != "" {
+		fmt.Fprintf(env.stdout, "no administrator yet; within 30 minutes, make one at %s\n", svc.link)
 		event.Log(ctx, log, slog.LevelInfo, event.Setup, event.Outcome("link issued"))
 	}
 	event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(ln.Addr().String()), slog.String("version", version()),
@@ -99,29 +86,13 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 	}
 	defer event.Log(context.WithoutCancel(ctx), log, slog.LevelInfo, event.Stop, event.Addr(ln.Addr().String()))
 
-	handler := audit.Middleware(log, cfg.TrustedProxies, site.Fail, site)
+	handler := audit.Middleware(log, cfg.TrustedProxies, svc.site.Fail, svc.site)
 	servers := []listening{{newServer(handler, cert, log), ln}}
 	if admin != nil {
 		servers = append(servers, listening{newServer(health(b, log), nil, log), admin})
 		event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(admin.Addr().String()), slog.String("serves", "health"))
 	}
 	return serveAll(ctx, stop, servers)
-}
-
-// begin makes the service that listens on addr, and a setup link where there is no
-// administrator.
-func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slog.Logger, addr string) (*web.Site, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
-	defer cancel()
-	site, err := service(ctx, cfg, b, log)
-	if err != nil {
-		return nil, "", err
-	}
-	link, err := setupLink(ctx, b.Users, cfg, addr)
-	if err != nil && !errors.Is(err, sqlusers.ErrHasAdmin) {
-		return nil, "", err
-	}
-	return site, link, nil
 }
 
 // absolute is for people who start the service in one folder and look for its data
@@ -144,30 +115,4 @@ func where(cfg *config.Config, addr string) string {
 		return scheme + addr + " for " + cfg.Origin()
 	}
 	return scheme + addr
-}
-
-// service puts the service together on an open backend.
-func service(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slog.Logger) (*web.Site, error) {
-	keys, err := b.Keys(ctx, true)
-	if err != nil {
-		return nil, err
-	}
-	hasher, err := password.New(nil)
-	if err != nil {
-		return nil, err
-	}
-	opts := web.Options{
-		Prefix: cfg.Prefix, Accounts: b.Users, Hasher: hasher, Logger: log,
-		Manager:   func(o *cloakroom.Options) (*cloakroom.Manager, error) { return b.Manager(keys, o) },
-		PublicURL: cfg.Origin(), HTTPS: cfg.HTTPS(),
-		Session: cloakroom.Options{
-			IdleTimeout: cfg.IdleTimeout, Lifetime: cfg.Lifetime, StoreTimeout: cfg.StoreTimeout, ClientAddr: audit.ClientAddr,
-		},
-		Unlisted:     cfg.Store.Scheme == config.Sealed,
-		UsersTimeout: cfg.StoreTimeout,
-	}
-	if cfg.PlainCookie() {
-		opts.Session.CookieName, opts.Session.Insecure = "session", true
-	}
-	return web.New(opts)
 }

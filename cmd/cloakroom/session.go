@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
@@ -114,7 +115,7 @@ func listSessions(cmd *cobra.Command, b *backend.Backend, m *cloakroom.Manager, 
 		return docs, add(u.ID, u.Name)
 	}
 	seen := make(map[string]bool)
-	for rec, err := range b.All(ctx) {
+	for rec, err := range b.Records(false).All(ctx) {
 		if err != nil {
 			return nil, err
 		}
@@ -155,56 +156,71 @@ func newSessionEnd(env *environment) *cobra.Command {
 		return nil
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, b, err := openSessions(cmd, env)
-		if err != nil {
+		return administer(cmd, env, false, func(ctx context.Context, c *console) error {
+			// Unlike accounts, sessions are all that this is about: away is failed.
+			if err := c.openStore(ctx); err != nil {
+				return err
+			}
+			var ended admin.Ended
+			var err error
+			switch {
+			case *all:
+				ended, err = c.endEveryone(ctx)
+			case len(args) == 0:
+				ended, err = c.endUser(ctx, *user)
+			case !c.b.Lists():
+				return wrong(cmd, "of the sessions in %s one alone can be ended by its visitor only; --user and --all work from here", c.cfg.Store)
+			default:
+				ended.Count, err = 1, c.endHandle(ctx, args[0])
+			}
+			if err = errors.Join(err, ended.Left); err != nil {
+				return err
+			}
+			if !c.b.Lists() {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), "done: no session of before is let in any more")
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "ended: %d\n", ended.Count)
 			return err
-		}
-		defer b.Close()
-		var n int
-		switch {
-		case *all:
-			n, err = b.EndAll(cmd.Context())
-		case len(args) == 0:
-			n, err = endUser(cmd.Context(), b, *user)
-		case !b.Lists():
-			return wrong(cmd, "of the sessions in %s one alone can be ended by its visitor only; --user and --all work from here", cfg.Store)
-		default:
-			n, err = 1, endHandle(cmd.Context(), b, args[0])
-		}
-		if err != nil {
-			return userError(err)
-		}
-		if !b.Lists() {
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "done: no session of before is let in any more")
-			return err
-		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "ended: %d\n", n)
-		return err
+		})
 	}
 	return cmd
 }
 
-// endUser ends the sessions of a user.
-func endUser(ctx context.Context, b *backend.Backend, name string) (int, error) {
-	u, err := findUser(ctx, b.Users, name)
-	if err != nil {
-		return 0, err
+// endEveryone ends everybody's sessions, and lets go of a key that is lost.
+func (c *console) endEveryone(ctx context.Context) (admin.Ended, error) {
+	ended, err := c.EndEveryone(ctx, admin.Console)
+	if err == nil && ended.Left == nil {
+		err = c.b.ForgetKeys(ctx)
 	}
-	return b.EndUser(ctx, u.ID)
+	return ended, err
+}
+
+// endUser ends the sessions of a user.
+func (c *console) endUser(ctx context.Context, name string) (admin.Ended, error) {
+	u, err := c.find(ctx, name)
+	if err != nil {
+		return admin.Ended{}, err
+	}
+	return c.EndSessions(ctx, admin.Console, u.ID)
 }
 
 // endHandle ends the session with this handle. A handle is a hash of the ID, so
 // all of them are looked through.
-func endHandle(ctx context.Context, b *backend.Backend, handle string) error {
-	for rec, err := range b.All(ctx) {
+func (c *console) endHandle(ctx context.Context, handle string) error {
+	records := c.b.Records(false)
+	for rec, err := range records.All(ctx) {
 		if err != nil {
 			return err
 		}
 		if rec.ID.Handle() != handle {
 			continue
 		}
-		ended, until := b.Tombstone()
-		return b.Store.End(ctx, rec.ID, 0, ended, until)
+		if err := records.End(ctx, rec.ID); err != nil {
+			return err
+		}
+		c.EndedOne(ctx, admin.Console, rec.UserID, handle)
+		return nil
 	}
 	return errors.New("no such session")
 }

@@ -286,7 +286,7 @@ func TestCommandsOnEveryStore(t *testing.T) {
 				t.Errorf("session end: %d %s", code, out)
 			}
 			c.want(c.do("GET", "/auth/session", ""), 401)
-			add := exec.Command(binary, append([]string{"user", "add", "bob", "--password-stdin"}, where...)...)
+			add := exec.Command(binary, append([]string{"user", "add", "bob", "--password-stdin", "--keep-password"}, where...)...)
 			add.Dir, add.Stdin = t.TempDir(), strings.NewReader(goodPassword)
 			if out, err := add.CombinedOutput(); err != nil {
 				t.Fatalf("user add: %v %s", err, out)

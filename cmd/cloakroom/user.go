@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,17 +14,16 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
-	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
 	"github.com/cloakroom-dev/cloakroom/password"
+	"github.com/cloakroom-dev/cloakroom/throttle"
 )
 
 func newUser(env *environment) *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "Add, list and change users"}
-	cmd.AddCommand(newUserAdd(env), newUserList(env),
-		newUserSwitch(env, "disable", "Sign a user out everywhere and let them in no more", true),
-		newUserSwitch(env, "enable", "Let a disabled user in again", false),
-		newUserRoles(env))
+	cmd.AddCommand(newUserAdd(env), newUserList(env))
+	cmd.AddCommand(userChanges(env)...)
 	group(cmd)
 	return cmd
 }
@@ -33,45 +31,83 @@ func newUser(env *environment) *cobra.Command {
 func newUserAdd(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME",
-		Short: "Add a user",
-		Args:  exactly(1, "the user's name"),
+		Short: "Add a user, with a password or with a link to choose one",
+		Long: "Add a user, with a password that is asked for, or with a link by which they choose one.\n" +
+			"A password that somebody else has chosen is changed at the first login.",
+		Args: exactly(1, "the user's name"),
 	}
 	roles := cmd.Flags().StringArray("role", nil, "a role to give; may be repeated (admin: administrator)")
 	fromStdin := cmd.Flags().Bool("password-stdin", false, "read the password from standard input, one line")
-	settings(cmd, everywhere...)
+	keep := cmd.Flags().Bool("keep-password", false, "do not ask for another password at the first login: it is the user's own")
+	invite := cmd.Flags().Bool("invite", false, "no password: print a link, for 24 hours, by which the user chooses one")
+	settings(cmd, links...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, err := load(cmd, env)
-		if err != nil {
-			return err
+		if *invite && (*fromStdin || *keep) {
+			return wrong(cmd, "--invite lets the user choose the password, so there is none to give")
 		}
-		pw, err := readPassword(cmd, env, *fromStdin)
-		if err != nil {
-			return err
+		n := sqlusers.NewUser{Name: args[0], Roles: *roles, MustChange: !*keep && !*invite}
+		if *invite {
+			if err := linkable(cmd, env); err != nil {
+				return err
+			}
+		} else {
+			var err error
+			if n.Password, err = newPassword(cmd, env, *fromStdin, args[0]); err != nil {
+				return err
+			}
 		}
-		if err := web.CheckPassword(pw); err != nil {
-			return err
-		}
-		b, err := backend.OpenAccounts(cmd.Context(), cfg, true)
-		if err != nil {
-			return err
-		}
-		defer b.Close()
-		hasher, err := password.New(nil)
-		if err != nil {
-			return err
-		}
-		phc, err := hasher.Hash(cmd.Context(), pw)
-		if err != nil {
-			return err
-		}
-		u, err := b.Users.Create(cmd.Context(), sqlusers.NewUser{Name: args[0], Roles: *roles, Password: phc})
-		if err != nil {
-			return userError(err)
-		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "added %s\n", u.Name)
-		return err
+		return administer(cmd, env, true, func(ctx context.Context, c *console) error {
+			u, err := c.Add(ctx, admin.Console, n)
+			if err != nil {
+				return err
+			}
+			if _, err = fmt.Fprintf(cmd.OutOrStdout(), "added %s\n", printable(u.Name)); err != nil || !*invite {
+				return err
+			}
+			link, err := c.Invite(ctx, admin.Console, u.ID)
+			if err != nil {
+				return err
+			}
+			return printLink(cmd, link)
+		})
 	}
 	return cmd
+}
+
+// newPassword reads a password for the user of this name and returns its hash.
+func newPassword(cmd *cobra.Command, env *environment, fromStdin bool, name string) (string, error) {
+	cfg, err := load(cmd, env)
+	if err != nil {
+		return "", err
+	}
+	pw, err := readPassword(cmd, env, fromStdin)
+	if err != nil {
+		return "", err
+	}
+	if err := policy(cfg).Check(pw, name); err != nil {
+		return "", err
+	}
+	hasher, err := password.New(nil)
+	if err != nil {
+		return "", err
+	}
+	return hasher.Hash(cmd.Context(), pw)
+}
+
+// administer runs f on a console of the command's settings. With create it makes what
+// is missing.
+func administer(cmd *cobra.Command, env *environment, create bool, f func(context.Context, *console) error) error {
+	c, err := openConsole(cmd, env, create)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), backend.Patience)
+	defer cancel()
+	err = f(ctx, c)
+	if err != nil {
+		err = userError(err)
+	}
+	return errors.Join(err, c.Close())
 }
 
 // userError words what the accounts refuse, for people.
@@ -88,6 +124,10 @@ func userError(err error) error {
 		return errors.New("not a role: use 1 to 64 letters, digits and . _ - : /")
 	case errors.Is(err, sqlusers.ErrLastAdmin):
 		return errors.New("this is the last enabled administrator: make another one first")
+	case errors.Is(err, sqlusers.ErrDisabled):
+		return errors.New("the user is disabled: enable them first, with \"cloakroom user enable\"")
+	case errors.Is(err, admin.ErrHasPassword):
+		return errors.New("the user has a password already: make a link with \"cloakroom user reset\"")
 	case errors.Is(err, auth.ErrNoUser):
 		return errors.New("no such user: \"cloakroom user list\" lists them")
 	}
@@ -96,16 +136,38 @@ func userError(err error) error {
 
 // userDoc is a user in a listing.
 type userDoc struct {
-	ID       string    `json:"id"`
-	Name     string    `json:"name"`
-	Roles    []string  `json:"roles"`
-	Disabled bool      `json:"disabled"`
-	Created  time.Time `json:"created"`
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Roles      []string  `json:"roles"`
+	Disabled   bool      `json:"disabled"`
+	Locked     bool      `json:"locked"`
+	MustChange bool      `json:"must_change"`
+	Created    time.Time `json:"created"`
+}
+
+// state says in words how an account stands.
+func (d *userDoc) state() string {
+	var words []string
+	if d.Disabled {
+		words = append(words, "disabled")
+	}
+	if d.Locked {
+		words = append(words, "locked")
+	}
+	if d.MustChange {
+		words = append(words, "must change password")
+	}
+	if words == nil {
+		return "enabled"
+	}
+	return strings.Join(words, ", ")
 }
 
 func newUserList(env *environment) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List the users", Args: exactly(0, "none")}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	part := cmd.Flags().String("search", "", "only those with this in their name")
+	role := cmd.Flags().String("role", "", "only those with this role")
 	settings(cmd, everywhere...)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := load(cmd, env)
@@ -117,12 +179,13 @@ func newUserList(env *environment) *cobra.Command {
 			return err
 		}
 		defer b.Close()
-		docs := []userDoc{}
-		for a, err := range allUsers(cmd.Context(), b.Users) {
-			if err != nil {
-				return err
-			}
-			docs = append(docs, userDoc{a.ID, a.Name, append([]string{}, a.Roles...), a.Disabled, a.Created})
+		locks, err := b.Throttle(cmd.Context())
+		if err != nil {
+			return err
+		}
+		docs, err := listUsers(cmd.Context(), b.Users, locks, sqlusers.Filter{Text: *part, Role: *role})
+		if err != nil {
+			return err
 		}
 		if *asJSON {
 			return printJSON(cmd.OutOrStdout(), docs)
@@ -130,126 +193,34 @@ func newUserList(env *environment) *cobra.Command {
 		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
 		fmt.Fprintln(table, "NAME\tROLES\tSTATE\tCREATED\tID")
 		for _, d := range docs {
-			state := "enabled"
-			if d.Disabled {
-				state = "disabled"
-			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", printable(d.Name), orDash(strings.Join(d.Roles, ",")), state, moment(d.Created), d.ID)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", printable(d.Name), orDash(strings.Join(d.Roles, ",")), d.state(), moment(d.Created), d.ID)
 		}
 		return table.Flush()
 	}
 	return cmd
 }
 
-// allUsers goes through all users in the order of their names.
-func allUsers(ctx context.Context, users *sqlusers.Users) func(yield func(sqlusers.Account, error) bool) {
+// listUsers lists all users that pass the filter, in the order of their names.
+func listUsers(ctx context.Context, users *sqlusers.Users, locks *throttle.Throttle, f sqlusers.Filter) ([]userDoc, error) {
 	const page = 200
-	return func(yield func(sqlusers.Account, error) bool) {
-		for after := ""; ; {
-			list, err := users.List(ctx, after, page)
-			if err != nil {
-				yield(sqlusers.Account{}, err)
-				return
-			}
-			for _, a := range list {
-				if !yield(a, nil) {
-					return
-				}
-			}
-			if len(list) < page {
-				return
-			}
-			after = list[len(list)-1].Canonical
+	docs := []userDoc{}
+	for after := ""; ; {
+		list, err := users.Search(ctx, f, after, page)
+		if err != nil {
+			return nil, err
 		}
-	}
-}
-
-// findUser finds a user by name.
-func findUser(ctx context.Context, users *sqlusers.Users, name string) (auth.User, error) {
-	canonical, err := auth.CanonicalName(name)
-	if err != nil {
-		return auth.User{}, auth.ErrNoUser // nobody can have such a name
-	}
-	return users.ByName(ctx, canonical)
-}
-
-// newUserSwitch makes the commands that disable and enable.
-func newUserSwitch(env *environment, use, short string, disabled bool) *cobra.Command {
-	cmd := &cobra.Command{Use: use + " NAME", Short: short, Args: exactly(1, "the user's name")}
-	settings(cmd, everywhere...)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return changeUser(cmd, env, args[0], func(ctx context.Context, b *backend.Backend, u auth.User) (string, error) {
-			if err := b.Users.SetDisabled(ctx, u.ID, disabled); err != nil || !disabled {
-				return "enabled", err
-			}
-			// No guard lets their sessions pass any more; the rest tidies up.
-			err := b.OpenStore(ctx, false, slog.New(slog.DiscardHandler))
-			if err == nil {
-				_, err = b.EndRecords(ctx, u.ID)
-			}
+		for _, a := range list {
+			state, err := locks.State(ctx, a.ID)
 			if err != nil {
-				fmt.Fprintf(env.stderr, "cloakroom: records of sessions are left, which nobody lets in: %v\n", err)
+				return nil, err
 			}
-			return "disabled, and signed out everywhere", nil
-		})
-	}
-	return cmd
-}
-
-func newUserRoles(env *environment) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "roles NAME [ROLE]...",
-		Short: "Show a user's roles, or give them these and no others",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return wrong(cmd, "no arguments: it takes the user's name and their roles")
-			}
-			return nil
-		},
-	}
-	none := cmd.Flags().Bool("none", false, "take all roles away")
-	settings(cmd, everywhere...)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if *none && len(args) > 1 {
-			return wrong(cmd, "--none and roles contradict each other")
+			docs = append(docs, userDoc{a.ID, a.Name, append([]string{}, a.Roles...), a.Disabled, state.Locked, a.MustChange, a.Created})
 		}
-		return changeUser(cmd, env, args[0], func(ctx context.Context, b *backend.Backend, u auth.User) (string, error) {
-			roles := u.Roles
-			if *none || len(args) > 1 {
-				roles = args[1:]
-				if err := b.Users.SetRoles(ctx, u.ID, roles); err != nil {
-					return "", err
-				}
-			}
-			return "roles: " + orDash(strings.Join(roles, ", ")), nil
-		})
+		if len(list) < page {
+			return docs, nil
+		}
+		after = list[len(list)-1].Canonical
 	}
-	return cmd
-}
-
-// changeUser finds a user and changes it. change returns what it has done.
-func changeUser(cmd *cobra.Command, env *environment, name string, change func(context.Context, *backend.Backend, auth.User) (string, error)) error {
-	cfg, err := load(cmd, env)
-	if err != nil {
-		return err
-	}
-	b, err := backend.OpenAccounts(cmd.Context(), cfg, false)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	ctx, cancel := context.WithTimeout(cmd.Context(), backend.Patience)
-	defer cancel()
-	u, err := findUser(ctx, b.Users, name)
-	if err != nil {
-		return userError(err)
-	}
-	done, err := change(ctx, b, u)
-	if err != nil {
-		return userError(err)
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", printable(u.Name), done)
-	return err
 }
 
 // printJSON prints an indented document.

@@ -49,7 +49,7 @@ func (r *Records) EndRecords(ctx context.Context, userID string) (int, error) {
 // EndAllRecords implements [Sessions].
 func (r *Records) EndAllRecords(ctx context.Context) (total int, err error) {
 	why, until := r.tombstone()
-	for rec, err := range r.all(ctx) {
+	for rec, err := range r.All(ctx) {
 		if err != nil {
 			return total, err
 		}
@@ -61,6 +61,13 @@ func (r *Records) EndAllRecords(ctx context.Context) (total int, err error) {
 		}
 	}
 	return total, nil
+}
+
+// End ends one session, for who has no Manager. A session that is renewed at the same
+// moment may go on under another token.
+func (r *Records) End(ctx context.Context, id store.ID) error {
+	why, until := r.tombstone()
+	return r.Store.End(ctx, id, 0, why, until)
 }
 
 // Count returns how many sessions are live and signed in, and whether there are
@@ -93,9 +100,9 @@ func (r *Records) tombstone() (store.Ended, time.Time) {
 	return store.Ended{Reason: store.Revoked, At: now}, now.Add(r.Keep)
 }
 
-// all goes through the live records; where the store cannot be walked, through
+// All goes through the live records; where the store cannot be walked, through
 // those of every account.
-func (r *Records) all(ctx context.Context) iter.Seq2[store.Record, error] {
+func (r *Records) All(ctx context.Context) iter.Seq2[store.Record, error] {
 	switch s := r.Store.(type) {
 	case store.Scanner:
 		return walk(ctx, s)

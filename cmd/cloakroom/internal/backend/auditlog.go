@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
 	"github.com/cloakroom-dev/cloakroom/keyring"
@@ -19,6 +20,22 @@ func (b *Backend) Audit(ctx context.Context) (*auditlog.Log, error) {
 	}
 	if err != nil {
 		return nil, &ConfigError{err}
+	}
+	return b.AuditWith(ctx, ring)
+}
+
+// NewAudit is Audit for who may be the first to write anything: where no other instance
+// can have another key file, it makes it, as the service would.
+func (b *Backend) NewAudit(ctx context.Context) (*auditlog.Log, error) {
+	if b.shared() {
+		return b.Audit(ctx)
+	}
+	if err := b.OpenStore(ctx, true, slog.New(slog.DiscardHandler)); err != nil {
+		return nil, err
+	}
+	ring, err := b.Keys(ctx, true)
+	if err != nil {
+		return nil, err
 	}
 	return b.AuditWith(ctx, ring)
 }

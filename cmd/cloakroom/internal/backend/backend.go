@@ -13,6 +13,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
@@ -153,140 +154,33 @@ func (b *Backend) Manager(keys *keyring.Ring, opts *cloakroom.Options) (*cloakro
 	return cloakroom.New(b.Store, keys, opts)
 }
 
-// EndAll ends every session there is, where a store cannot be walked that of every
-// account. If the key file lacks the key that was used last, it forgets that key, so
-// that the next start takes the file as it is. The accounts' epoch goes first: from then on no guard lets an old session pass,
-// whatever becomes of the records.
-func (b *Backend) EndAll(ctx context.Context) (int, error) {
-	if err := b.raiseEpochAll(ctx); err != nil {
-		return 0, err
+// Records are the sessions of the store, as far as they can be listed. own says that
+// this is the process which keeps those in memory.
+func (b *Backend) Records(own bool) *admin.Records {
+	r := &admin.Records{Users: b.Users, Keep: b.cfg.Lifetime}
+	if own && b.cfg.Store.Scheme == config.Memory || b.Lists() {
+		r.Store = b.Store
 	}
-	total := 0
-	if b.Lists() {
-		ended, until := b.Tombstone()
-		for rec, err := range b.All(ctx) {
-			if err != nil {
-				return total, err
-			}
-			switch err := b.Store.End(ctx, rec.ID, 0, ended, until); {
-			case err == nil:
-				total++
-			case !errors.Is(err, store.ErrEnded) && !errors.Is(err, store.ErrNotFound):
-				return total, err
-			}
-		}
-	}
-	if _, err := b.Keys(ctx, false); err == nil {
-		return total, nil // running instances, and the next, go on with it
-	}
-	for _, r := range b.registries {
-		if err := r.ForgetKeys(ctx); err != nil {
-			return total, err
-		}
-	}
-	return total, nil
+	return r
 }
 
-func (b *Backend) raiseEpochAll(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
-	defer cancel()
-	return b.Users.RaiseEpochAll(ctx)
-}
-
-// EndUser ends the sessions of a user, and returns how many records that were.
-// The epoch goes first: it stops a login that is under way, and every guard,
-// whatever becomes of the records.
-func (b *Backend) EndUser(ctx context.Context, userID string) (int, error) {
-	if err := b.Users.RaiseEpoch(ctx, userID); err != nil {
-		return 0, err
-	}
-	return b.EndRecords(ctx, userID)
-}
-
-// EndRecords ends what the store has of a user whose epoch has been raised: it
-// tidies up. It returns how many records that were.
-func (b *Backend) EndRecords(ctx context.Context, userID string) (int, error) {
-	users, ok := b.Store.(store.UserStore)
-	if !ok || !b.Lists() {
-		return 0, nil
-	}
-	ended, until := b.Tombstone()
-	return users.EndUser(ctx, userID, store.ID{}, ended, until)
-}
-
-// Tombstone returns what the store keeps of a session that an operator ends, and
-// until when at least.
-func (b *Backend) Tombstone() (store.Ended, time.Time) {
-	now := time.Now().UTC().Truncate(time.Millisecond)
-	return store.Ended{Reason: store.Revoked, At: now}, now.Add(b.cfg.Lifetime)
-}
-
-// Lists tells whether the sessions can be listed from here: those in the memory of
-// the running service and those in cookies cannot.
+// Lists tells whether the sessions can be listed from any process: those in the memory
+// of the running service and those in cookies cannot.
 func (b *Backend) Lists() bool {
 	return b.cfg.Store.Scheme != config.Memory && b.cfg.Store.Scheme != config.Sealed
 }
 
-// All goes through the live records of the store; where a store cannot be walked,
-// through those of every account.
-func (b *Backend) All(ctx context.Context) func(yield func(store.Record, error) bool) {
-	if s, ok := b.Store.(store.Scanner); ok {
-		return walk(ctx, s)
+// ForgetKeys lets go of a key that is lost, once everybody's sessions have been ended:
+// if the key file lacks the key that was used last, the next start takes the file as
+// it is.
+func (b *Backend) ForgetKeys(ctx context.Context) error {
+	if _, err := b.Keys(ctx, false); err == nil {
+		return nil // running instances, and the next, go on with it
 	}
-	if s, ok := b.Store.(store.UserStore); ok {
-		return b.ofUsers(ctx, s)
-	}
-	return func(yield func(store.Record, error) bool) { yield(store.Record{}, cloakroom.ErrNoUserStore) }
-}
-
-// page is how many records or accounts are read at a time.
-const page = 500
-
-func walk(ctx context.Context, s store.Scanner) func(yield func(store.Record, error) bool) {
-	return func(yield func(store.Record, error) bool) {
-		for after := (store.ID{}); ; {
-			recs, err := s.Scan(ctx, after, page)
-			if err != nil {
-				yield(store.Record{}, err)
-				return
-			}
-			for _, rec := range recs {
-				if !yield(rec, nil) {
-					return
-				}
-			}
-			if len(recs) < page {
-				return
-			}
-			after = recs[len(recs)-1].ID
+	for _, r := range b.registries {
+		if err := r.ForgetKeys(ctx); err != nil {
+			return err
 		}
 	}
-}
-
-func (b *Backend) ofUsers(ctx context.Context, s store.UserStore) func(yield func(store.Record, error) bool) {
-	return func(yield func(store.Record, error) bool) {
-		for after := ""; ; {
-			accounts, err := b.Users.List(ctx, after, page)
-			if err != nil {
-				yield(store.Record{}, err)
-				return
-			}
-			for _, a := range accounts {
-				recs, err := s.ListUser(ctx, a.ID)
-				if err != nil {
-					yield(store.Record{}, err)
-					return
-				}
-				for _, rec := range recs {
-					if !yield(rec, nil) {
-						return
-					}
-				}
-			}
-			if len(accounts) < page {
-				return
-			}
-			after = accounts[len(accounts)-1].Canonical
-		}
-	}
+	return nil
 }

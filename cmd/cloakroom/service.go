@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/password"
+	"github.com/cloakroom-dev/cloakroom/throttle"
+)
+
+// How often what has expired is removed.
+const (
+	sweepEvery = 5 * time.Minute // sessions
+	tidyEvery  = time.Hour       // wrong passwords, and entries of the audit log
+)
+
+// running is the service that has been put together on an open backend.
+type running struct {
+	cfg      *config.Config
+	site     *web.Site
+	throttle *throttle.Throttle
+	audit    *auditlog.Log
+	log      *slog.Logger // the log, and with it the audit log
+	link     string       // for setup; "" where there is an administrator
+}
+
+// begin puts the service that listens on addr together. The caller closes its audit
+// log before the backend.
+func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slog.Logger, addr string) (_ *running, err error) {
+	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
+	defer cancel()
+	keys, err := b.Keys(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	s := &running{cfg: cfg}
+	if s.throttle, err = b.Throttle(ctx); err != nil {
+		return nil, err
+	}
+	if s.audit, err = b.AuditWith(ctx, keys); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.audit.Close())
+		}
+	}()
+	s.log = audit.Tee(log, s.audit.Handler)
+	if s.site, err = s.newSite(b, keys, cfg.Base(addr)+cfg.Prefix); err != nil {
+		return nil, err
+	}
+	s.link, err = setupLink(ctx, b.Users, cfg, addr)
+	if err != nil && !errors.Is(err, sqlusers.ErrHasAdmin) {
+		return nil, err
+	}
+	return s, nil
+}
+
+// newSite returns the pages, whose links begin with base.
+func (s *running) newSite(b *backend.Backend, keys *keyring.Ring, base string) (*web.Site, error) {
+	hasher, err := password.New(&password.Options{Pepper: keys.Purpose("password")})
+	if err != nil {
+		return nil, err
+	}
+	opts := web.Options{
+		Prefix: s.cfg.Prefix, Accounts: b.Users, Hasher: hasher, Logger: s.log,
+		Policy: policy(s.cfg), ReauthAfter: s.cfg.ReauthAfter,
+		Manager:   func(o *cloakroom.Options) (*cloakroom.Manager, error) { return b.Manager(keys, o) },
+		PublicURL: s.cfg.Origin(), HTTPS: s.cfg.HTTPS(),
+		Session: cloakroom.Options{
+			IdleTimeout: s.cfg.IdleTimeout, Lifetime: s.cfg.Lifetime, MaxSessions: s.cfg.MaxSessions,
+			StoreTimeout: s.cfg.StoreTimeout, ClientAddr: audit.ClientAddr,
+		},
+		Unlisted:     s.cfg.Store.Scheme == config.Sealed,
+		UsersTimeout: s.cfg.StoreTimeout,
+	}
+	if s.cfg.PlainCookie() {
+		opts.Session.CookieName, opts.Session.Insecure = "session", true
+	}
+	return web.New(opts)
+}
+
+// keepHouse removes what has expired, until the function that it returns is called.
+func (s *running) keepHouse(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.site.Sweep(ctx, sweepEvery) })
+	wg.Go(func() {
+		turn := time.NewTicker(tidyEvery)
+		defer turn.Stop()
+		for {
+			s.tidy(ctx)
+			select {
+			case <-ctx.Done():
+				return
+			case <-turn.C:
+			}
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+// tidy takes one turn. What fails is tried again at the next.
+func (s *running) tidy(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
+	defer cancel()
+	failed := func(op string, err error) {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			event.Log(ctx, s.log, slog.LevelError, event.SweepFailed, slog.String("op", op), event.Err(err))
+		}
+	}
+	_, err := s.throttle.Sweep(ctx)
+	failed("throttle", err)
+	if s.cfg.AuditRetention > 0 {
+		_, err = s.audit.Prune(ctx, time.Now().Add(-s.cfg.AuditRetention))
+		failed("audit log", err)
+	}
+}
