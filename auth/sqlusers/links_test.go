@@ -208,6 +208,35 @@ var afterwards = map[string]struct {
 		}, false},
 }
 
+// TestASVS_15_4_2_LinkIsCheckedAgain: what was right when the claim was looked at
+// is looked at again by the statement that sets the password.
+func TestASVS_15_4_2_LinkIsCheckedAgain(t *testing.T) {
+	each(t, func(t *testing.T, users *sqlusers.Users, db database) {
+		for what, c := range afterwards {
+			if !c.void {
+				continue
+			}
+			t.Run(what, func(t *testing.T) {
+				ctx, now := t.Context(), time.Now()
+				u := create(t, users, "alice")
+				s := link(t, users, u.ID, sqlusers.LinkReset, now)
+				var then auth.User
+				late, err := sqlusers.New(ctx, slow{db, func() {
+					is(t, c.change(ctx, users, u), nil)
+					then, _ = users.ByID(ctx, u.ID) // nobody, where it was removed
+				}})
+				is(t, err, nil)
+				_, err = late.ClaimLink(ctx, s, now, phc("late"))
+				is(t, err, sqlusers.ErrLinkGone)
+				if got, _ := users.ByID(ctx, u.ID); fmt.Sprint(got) != fmt.Sprint(then) {
+					t.Errorf("a claim that is late changed %+v to %+v", then, got)
+				}
+				users.Remove(ctx, u.ID)
+			})
+		}
+	})
+}
+
 // TestASVS_6_4_3_DisabledGetNoLink: a link would outlive the reason.
 func TestASVS_6_4_3_DisabledGetNoLink(t *testing.T) {
 	each(t, func(t *testing.T, users *sqlusers.Users, _ database) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/language"
@@ -58,8 +59,8 @@ func (u *Users) List(ctx context.Context, after string, n int) ([]Account, error
 // canonical names, those behind after; "" starts, and the Canonical of the last
 // account goes on. Fewer than n say that there are no more.
 func (u *Users) Search(ctx context.Context, f Filter, after string, n int) ([]Account, error) {
-	if n <= 0 || f.Role != "" && !validRole(f.Role) {
-		return nil, nil
+	if n <= 0 || f.Role != "" && !validRole(f.Role) || !utf8.ValidString(f.Text) {
+		return nil, nil // nobody: names are UTF-8
 	}
 	query, args := u.filter(f, after)
 	rows, err := u.db.Reader().QueryContext(ctx, query, append(args, n)...)
