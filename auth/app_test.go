@@ -37,6 +37,7 @@ type app struct {
 	handler  http.Handler
 	throttle *throttle.Throttle
 	know     bool
+	counted  uint64 // hashes, see hashes
 
 	mu     sync.Mutex
 	served []string // the paths whose handlers ran behind a guard
