@@ -139,7 +139,10 @@ func Open(ctx context.Context, db sqlstore.DB, keys *keyring.Ring) (*Log, error)
 		wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	var err error
-	if l.known, err = l.readHead(ctx, db.Reader()); err != nil {
+	l.known, err = l.readHead(ctx, db.Reader())
+	// A head that is missing must neither keep a service from its start nor Verify from telling
+	// so; what is to be kept fails.
+	if err != nil && !errors.Is(err, errNoHead) {
 		return nil, fmt.Errorf("auditlog: read the head: %w", err)
 	}
 	return l, nil
