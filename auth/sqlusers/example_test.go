@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/password"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/sqlite"
 )
 
@@ -47,5 +48,55 @@ func Example() {
 	// Alice [admin] <nil>
 	// true
 	// true
+	// true
+}
+
+// A user is invited by a link, and so chooses a password that nobody else knows.
+func ExampleUsers_NewLink() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	db, err := sqlite.Open(filepath.Join(dir, "users.db"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+	ctx := context.Background()
+	users, err := sqlusers.New(ctx, db)
+	if err != nil {
+		log.Fatal(err)
+	}
+	hasher, err := password.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	bob, err := users.Create(ctx, sqlusers.NewUser{Name: "Bob"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	token, err := users.NewLink(ctx, bob.ID, sqlusers.LinkInvite, time.Now(), 24*time.Hour)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// The page that the link leads to shows whose it is, and claims nothing.
+	link, err := users.CheckLink(ctx, token, time.Now())
+	fmt.Println(link.Kind, link.User.Name, err)
+
+	// What the form sends is hashed, and claims the link.
+	phc, err := hasher.Hash(ctx, "a password of Bob's own")
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = users.ClaimLink(ctx, token, time.Now(), phc)
+	fmt.Println(err)
+	_, err = users.ClaimLink(ctx, token, time.Now(), phc)
+	fmt.Println(errors.Is(err, sqlusers.ErrLinkGone))
+	// Output:
+	// invite Bob <nil>
+	// <nil>
 	// true
 }

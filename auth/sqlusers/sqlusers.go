@@ -12,9 +12,15 @@
 //	guard, err := auth.New(manager, users, nil)
 //
 // Any database that a package of sqlstore opens will do, in place of the file
-// that sqlite opens. Sessions and users may share a database. Nothing is cached: a guarded request
-// reads its user in one statement, so that disabling someone works on the next
-// request of every process.
+// that sqlite opens. Sessions and users may share a database. Nothing is cached: a
+// guarded request reads its user in one statement, so that disabling someone works
+// on the next request of every process.
+//
+// What belongs together is one statement, or one transaction: a new password
+// raises the epoch, which ends the sessions of before, and voids the user's link.
+// No crash leaves one without the other. Of the last enabled administrator no
+// change makes none: neither [Users.SetDisabled] nor [Users.SetRoles] nor
+// [Users.Remove], nor several of them at once.
 package sqlusers
 
 import (
@@ -91,8 +97,9 @@ type Users struct {
 }
 
 var (
-	_ auth.Users        = (*Users)(nil)
-	_ auth.HashReplacer = (*Users)(nil)
+	_ auth.Users           = (*Users)(nil)
+	_ auth.HashReplacer    = (*Users)(nil)
+	_ auth.PasswordChanger = (*Users)(nil)
 )
 
 // New returns the users that are kept in db, and brings their tables to the
