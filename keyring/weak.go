@@ -148,11 +148,39 @@ var samplePhrases = []string{
 	"your-secret-key", "your-secret-key-here", "your-super-secret-key", "your-very-secret-key",
 	"your_secret_key", "your_secret_key_here", "yoursecretkey",
 
+	"00000000000000000000000000000000", "0123456789abcdef", "0123456789abcdef0123456789abcdef",
+	"12345678901234567890123456789012", "32-character-long-secret-key-1234",
+	"abcdefghijklmnopqrstuvwxyz", "abcdefghijklmnopqrstuvwxyz123456", "asdf", "asdfghjkl", "cats",
+	"change-me-please", "change-this", "change-this-in-production", "change-this-secret",
+	"CHANGE_ME", "CHANGE_ME_TO_A_COMPLEX_RANDOM_SECRET", "change_this", "CHANGEIT", "CHANGEME",
+	"changeme!", "changeme123", "complex_password_at_least_32_characters_long", "cookie secret",
+	"cookie-secret", "cookie_secret", "cookiesecret", "correct horse battery staple", "deadbeef",
+	"deadbeefdeadbeefdeadbeefdeadbeef", "dev-secret", "dev-secret-key", "dev_secret_key",
+	"development", "development-secret", "django-insecure-change-me", "dragon",
+	"express-session-secret", "flask-insecure", "flask-secret-key", "hmac-key", "hmac-secret",
+	"iloveyou", "insecure-secret-key", "INSERT_SECRET_HERE", "jwtsecret", "jwtSecretKey",
+	"keyboardcat", "local-secret", "localhost", "master-key", "masterkey", "monkey",
+	"my-secret-token-to-change-in-production", "my_jwt_secret", "my_super_secret_key",
+	"mysupersecretkey", "mysupersecretpassword", "nextauth-secret", "not-a-secret", "not-secret",
+	"put-your-secret-here", "qwertyuiop", "replace-this-secret", "replace_me", "REPLACE_ME",
+	"SECRET", "secret-key-goes-here", "SECRET_KEY", "secret_key_base", "secret_key_here",
+	"secretKey", "SecretKey", "secretpassword", "secretsecret", "shhhh", "shhhhh",
+	"shhhhhhared-secret", "signing-key", "signing_key", "SomeRandomString",
+	"SomeRandomStringWith32Characters", "ssshhhhh",
+	"super-secret-jwt-token-with-at-least-32-characters-long", "this is my secret key",
+	"this-is-a-very-secret-key", "this_is_a_secret_key", "thisismysecretkey",
+	"ThisTokenIsNotSoSecretChangeIt", "token-secret", "welcome", "your-256-bit-secret-key-here",
+	"your-32-character-secret-key-here", "your-jwt-secret", "YOUR-SECRET-KEY",
+	"your-session-secret", "your_jwt_secret", "YOUR_SECRET_KEY", "your_session_secret",
+
 	"cloakroom", "cloakroom golden key 1", "cloakroom golden key 2", "cloakroom golden key 3",
 }
 
-// sampleSecrets are 32 bytes from test vectors that do not look like a sample.
+// sampleSecrets are 32 bytes from guides and test vectors that do not look like a
+// sample. Those of guides stand in many a program.
 var sampleSecrets = []string{
+	"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7", // FastAPI, tutorial of OAuth2 with JWT
+	"192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf", // Flask, quickstart, sessions
 	"603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4", // NIST SP 800-38A, AES-256
 	"9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", // RFC 8032 §7.1, first secret key
 	"0323354b2b0fa5bc837e0665777ba68f5ab328e6f054c928a90f84b2d2502ebf", // RFC 7515 §A.1, first half of the key
