@@ -39,3 +39,9 @@ func Needs(stored string) (uint32, error) {
 
 // SourceOf returns the source that the pool sees.
 var SourceOf = sourceOf
+
+// OnList tells whether a folded password is on the embedded list.
+var OnList = blocklisted
+
+// LoadBlocklist unpacks the list as the first check does.
+func LoadBlocklist() string { return unpack() }

@@ -2,10 +2,9 @@ package password
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 	"unicode/utf8"
 
-	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -21,6 +20,33 @@ const (
 // Policy says which passwords may be set. It is for new passwords alone: at login
 // a password is right or wrong. The zero value, and a nil *Policy, are the
 // default.
+//
+// A password needs its length, and must not be one that guessers try first. There
+// are no rules about kinds of characters, no expiry and no hints: they make
+// passwords worse (NIST SP 800-63B §3.1.1.2, ASVS 6.2.5).
+//
+// Length is counted in code points of Normalization Form C, which is what is
+// hashed: 15 emoji are long enough; 14 letters of which one carries an accent are
+// not, however the keyboard sends the accent.
+//
+// # What guessers try
+//
+// Words of the context, see Context and [Policy.Check], by themselves, backwards,
+// repeated, and with digits, punctuation and words like "password" around them;
+// and a list of 78,692 passwords, of which 60,783 have 15 code points or more.
+// A password is compared as a whole and without regard to case. One that merely
+// contains a bad one is not refused for it.
+//
+// Lists from leaks are lists of short passwords. Of the entries 17,950 are such,
+// the most frequent with eight characters or more of a list with 49,233, and only
+// 41 of these have 15. All other long entries are what people make of short
+// passwords when more is asked, made by rule from the most frequent ones: 12,000
+// of them repeated, 2,500 with digits, years and the like behind them, a hundred
+// in pairs; walks on keyboards; and 295 well-known phrases with the
+// separators and endings that people use.
+//
+// The list has 242 KiB in the binary, and takes 1.4 MiB of memory from the first
+// check on, which takes some 20 ms; the others take microseconds.
 type Policy struct {
 	// MinLength is the least number of code points, counted in Normalization
 	// Form C. The default is DefaultMinLength, and less than LeastMinLength
@@ -28,7 +54,8 @@ type Policy struct {
 	MinLength int
 
 	// Context are words that everybody tries here first: the names of the
-	// product, its host and its organisation (ASVS 6.1.2).
+	// product, its host and its organisation (ASVS 6.1.2, 6.2.11). Of an address
+	// or a host each part is a word; one under three code points counts only if the password is nothing else.
 	Context []string
 }
 
@@ -69,7 +96,8 @@ func (e *PolicyError) Error() string {
 
 // Check returns nil where the password may be set and a [*PolicyError] where it
 // may not. The words are those of this account: its user name, its e-mail
-// address. It computes no hash.
+// address. A password over MaxLength bytes is refused before it is looked at. No
+// hash is computed.
 func (p *Policy) Check(password string, words ...string) error {
 	if p == nil {
 		p = &Policy{}
@@ -83,12 +111,11 @@ func (p *Policy) Check(password string, words ...string) error {
 		return &PolicyError{Reason: TooShort, Min: least}
 	}
 	folded := fold(normal)
-	for _, list := range [][]string{p.Context, words} {
-		for _, w := range list {
-			if strings.TrimSpace(w) != "" && folded == fold(w) {
-				return &PolicyError{Reason: InContext}
-			}
-		}
+	if inContext(folded, slices.Concat(p.Context, words)) {
+		return &PolicyError{Reason: InContext}
+	}
+	if blocklisted(folded) {
+		return &PolicyError{Reason: Blocklisted}
 	}
 	return nil
 }
@@ -99,6 +126,3 @@ func (p *Policy) minLength() int {
 	}
 	return max(p.MinLength, LeastMinLength)
 }
-
-// fold makes equal what differs in case alone.
-func fold(s string) string { return norm.NFC.String(cases.Fold().String(s)) }
