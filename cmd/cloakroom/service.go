@@ -70,11 +70,15 @@ func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slo
 
 // newSite returns the pages, whose links begin with base.
 func (s *running) newSite(b *backend.Backend, keys *keyring.Ring, base string) (*web.Site, error) {
-	hasher, err := password.New(&password.Options{Pepper: keys.Purpose("password")})
+	var opts password.Options
+	if s.cfg.Pepper {
+		opts.Pepper = keys.Purpose("password")
+	}
+	hasher, err := password.New(&opts)
 	if err != nil {
 		return nil, err
 	}
-	opts := web.Options{
+	site := web.Options{
 		Prefix: s.cfg.Prefix, Accounts: b.Users, Hasher: hasher, Logger: s.log,
 		Policy: policy(s.cfg), ReauthAfter: s.cfg.ReauthAfter,
 		Manager:   func(o *cloakroom.Options) (*cloakroom.Manager, error) { return b.Manager(keys, o) },
@@ -87,9 +91,9 @@ func (s *running) newSite(b *backend.Backend, keys *keyring.Ring, base string) (
 		UsersTimeout: s.cfg.StoreTimeout,
 	}
 	if s.cfg.PlainCookie() {
-		opts.Session.CookieName, opts.Session.Insecure = "session", true
+		site.Session.CookieName, site.Session.Insecure = "session", true
 	}
-	return web.New(opts)
+	return web.New(site)
 }
 
 // keepHouse removes what has expired, until the function that it returns is called.
