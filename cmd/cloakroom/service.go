@@ -9,6 +9,7 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
@@ -78,6 +79,7 @@ func (s *running) newSite(b *backend.Backend, keys *keyring.Ring, base string) (
 	if err != nil {
 		return nil, err
 	}
+	records := b.Records(true)
 	site := web.Options{
 		Prefix: s.cfg.Prefix, Accounts: b.Users, Hasher: hasher, Logger: s.log,
 		Policy: policy(s.cfg), ReauthAfter: s.cfg.ReauthAfter,
@@ -89,6 +91,13 @@ func (s *running) newSite(b *backend.Backend, keys *keyring.Ring, base string) (
 		},
 		Unlisted:     s.cfg.Store.Scheme == config.Sealed,
 		UsersTimeout: s.cfg.StoreTimeout,
+		Administration: &web.Administration{
+			Admin: &admin.Admin{
+				Users: b.Users, Sessions: records, Throttle: s.throttle, Log: s.log,
+				Links: func() string { return base },
+			},
+			Accounts: b.Users, Throttle: s.throttle, Records: records, Audit: s.audit,
+		},
 	}
 	if s.cfg.PlainCookie() {
 		site.Session.CookieName, site.Session.Insecure = "session", true
