@@ -59,17 +59,19 @@ type setup struct {
 const rightPassword = "correct horse battery staple"
 
 // rightHash is the hash of rightPassword with the parameters of new hashes.
-var rightHash = sync.OnceValue(func() string {
+var rightHash = sync.OnceValue(func() string { return hashOf(rightPassword) })
+
+func hashOf(pw string) string {
 	h, err := password.New(nil)
 	if err != nil {
 		panic(err)
 	}
-	phc, err := h.Hash(context.Background(), rightPassword)
+	phc, err := h.Hash(context.Background(), pw)
 	if err != nil {
 		panic(err)
 	}
 	return phc
-})
+}
 
 // newApp starts an app behind a server: see newHandler.
 func newApp(t testing.TB, with *setup) *app {

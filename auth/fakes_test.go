@@ -23,6 +23,7 @@ type accounts struct {
 	byID      int                  // calls of ByID
 	fail      error                // what every call returns
 	hang      bool                 // every call waits for the end of its context
+	lost      error                // what a write returns that has been done
 	strange   bool                 // ByID returns another user
 	afterName func(auth.User)      // runs when ByName has read the user
 	afterID   func(auth.User)      // runs when ByID has read the user
@@ -122,8 +123,9 @@ func (a *accounts) SetPassword(_ context.Context, id, phc string, raiseEpoch boo
 	u.Password = phc
 	if raiseEpoch {
 		u.Epoch++
+		u.MustChange = false
 	}
-	return nil
+	return a.lost
 }
 
 // replacer is accounts that replace a hash in one step.
@@ -140,6 +142,29 @@ func (a replacer) ReplaceHash(_ context.Context, id, old, phc string) (bool, err
 	}
 	a.users[id].Password = phc
 	return true, a.fail
+}
+
+// changer is accounts that change a password in one step.
+type changer struct{ replacer }
+
+func (a changer) ChangePassword(_ context.Context, id, old, phc string) (bool, error) {
+	if a.onSet != nil {
+		a.onSet(id, phc)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u := a.users[id]
+	if a.fail != nil || u == nil || u.Password != old {
+		return false, a.fail
+	}
+	u.Password, u.Epoch, u.MustChange = phc, u.Epoch+1, false
+	return true, a.lost
+}
+
+// kinds are Users that can do more or less in one step.
+var kinds = map[string]func(*accounts) auth.Users{
+	"SetPassword":    nil,
+	"ChangePassword": func(u *accounts) auth.Users { return changer{replacer{u}} },
 }
 
 // faulty is a store that can be told to fail.

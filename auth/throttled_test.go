@@ -250,6 +250,11 @@ func TestAttack_A34_AnAttackerDoesNotLockTheOwnerOut(t *testing.T) {
 				}
 			}
 		}
+		a.fail(t, "u2", "192.0.2.1", throttle.DefaultLock)
+		if st, err := a.throttle.State(t.Context(), "u2"); err != nil || !st.Locked {
+			t.Fatalf("state %+v, %v", st, err)
+		}
+		owner.mustLogin(t, "bob")
 	})
 }
 
