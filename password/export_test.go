@@ -45,3 +45,8 @@ var OnList = blocklisted
 
 // LoadBlocklist unpacks the list as the first check does.
 func LoadBlocklist() string { return unpack() }
+
+// SealWith seals anything as a Hasher seals hashes.
+func SealWith(p Pepper, msg string) string {
+	return (&Hasher{pepper: p}).seal(msg)
+}
