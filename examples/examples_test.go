@@ -114,6 +114,41 @@ func (v *visitor) do(t *testing.T, method, url string, form url.Values) (int, st
 	if form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
+	return v.send(t, req)
+}
+
+// wantJSON posts JSON, with a token where there is one, and fails unless the answer is
+// this one.
+func (v *visitor) wantJSON(t *testing.T, url, body, token string, status int, want string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		req.Header.Set("X-CSRF-Token", token)
+	}
+	if gotStatus, got := v.send(t, req); gotStatus != status || want != "" && got != want {
+		t.Errorf("POST %s %s: %d %s, want %d %s", url, body, gotStatus, got, status, want)
+	}
+}
+
+// token returns the token that the profile tells.
+func (v *visitor) token(t *testing.T, base string) string {
+	t.Helper()
+	_, body := v.do(t, "GET", base+"/profile", nil)
+	var profile struct {
+		Token string `json:"csrf_token"`
+	}
+	if err := json.Unmarshal([]byte(body), &profile); err != nil {
+		t.Fatalf("%s: %v", body, err)
+	}
+	return profile.Token
+}
+
+func (v *visitor) send(t *testing.T, req *http.Request) (int, string) {
+	t.Helper()
 	v.mu.Lock()
 	for _, c := range v.cookies {
 		req.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
@@ -128,11 +163,14 @@ func (v *visitor) do(t *testing.T, method, url string, form url.Values) (int, st
 	if err != nil {
 		t.Fatal(err)
 	}
-	if set := resp.Cookies(); len(set) > 0 {
-		v.mu.Lock()
-		v.cookies = slices.DeleteFunc(set, func(c *http.Cookie) bool { return c.MaxAge < 0 })
-		v.mu.Unlock()
+	v.mu.Lock()
+	for _, set := range resp.Cookies() {
+		v.cookies = slices.DeleteFunc(v.cookies, func(c *http.Cookie) bool { return c.Name == set.Name })
+		if set.MaxAge >= 0 {
+			v.cookies = append(v.cookies, set)
+		}
 	}
+	v.mu.Unlock()
 	return resp.StatusCode, strings.TrimSpace(string(body))
 }
 
@@ -186,29 +224,56 @@ func TestKeyvalue(t *testing.T) {
 }
 
 func TestGuide(t *testing.T) {
-	form := func(name, password string) url.Values {
-		return url.Values{"username": {name}, "password": {password}}
+	dir := t.TempDir()
+	add := func(name, password, roles string) string {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(built, "guide"), "-add", name, "-roles", roles)
+		cmd.Dir, cmd.Stdin = dir, strings.NewReader(password+"\n")
+		out, _ := cmd.CombinedOutput() // what it says is judged
+		return string(out)
 	}
-	base := example(t, "guide")
-	var v visitor
-	v.want(t, "GET", base+"/login", nil, 200, `{"message":"Login page. POST to /login to authenticate."}`)
-	v.want(t, "GET", base+"/profile", nil, 401, `{"detail":"Not authenticated"}`)
-	v.want(t, "GET", base+"/admin", nil, 401, "")
-	v.want(t, "POST", base+"/login", form("testuser", "password124"), 401, `{"detail":"Invalid credentials"}`)
-	v.want(t, "POST", base+"/login", form("nobody", "password123"), 401, `{"detail":"Invalid credentials"}`)
-	v.want(t, "POST", base+"/login", form("testuser", "password123"), 200, `{"message":"Login successful!"}`)
-	v.want(t, "GET", base+"/profile", nil, 200, `{"message":"Welcome to your profile, testuser!"}`)
-	v.want(t, "GET", base+"/admin", nil, 403, "")
+	const first, second = "a password of some words", "quite another one of mine"
+	if out := add("ada", "password123", ""); !strings.Contains(out, "too short") {
+		t.Errorf("a short password: %q", out)
+	}
+	if out := add("ada", first, "admin") + add("bob", first, ""); out != "" {
+		t.Fatal(out)
+	}
+	base := wait(t, start(t, dir, "guide", "-listen", "127.0.0.1:0"), address)
+	login := func(name, password string) string {
+		return fmt.Sprintf(`{"username":%q,"password":%q}`, name, password)
+	}
+	var v, elsewhere visitor
+	v.want(t, "GET", base+"/profile", nil, 401, "")
+	v.wantJSON(t, base+"/login", login("ada", second), "", 401, "")
+	v.wantJSON(t, base+"/login", login("nobody", first), "", 401, "")
+	v.wantJSON(t, base+"/login", login("Ada", first), "", 200, `{"message":"Login successful!"}`)
+	elsewhere.wantJSON(t, base+"/login", login("ada", first), "", 200, "")
+	elsewhere.want(t, "GET", base+"/profile", nil, 200, "")
+	v.want(t, "GET", base+"/admin", nil, 200, `{"message":"Admin dashboard for ada."}`)
 
-	stolen := &visitor{cookies: v.cookies}
-	v.want(t, "POST", base+"/logout", nil, 200, `{"message":"Logged out successfully."}`)
-	v.want(t, "GET", base+"/profile", nil, 401, `{"detail":"Not authenticated"}`)
-	stolen.want(t, "GET", base+"/profile", nil, 401, `{"detail":"Not authenticated"}`)
+	change := func(current, new string) string { return fmt.Sprintf(`{"current":%q,"new":%q}`, current, new) }
+	v.wantJSON(t, base+"/password", change(first, second), "", 403, "") // no token
+	v.wantJSON(t, base+"/password", change(second, second), v.token(t, base), 401, "")
+	v.wantJSON(t, base+"/password", change(first, "ada ada ada ada"), v.token(t, base), 422, "")
+	stolen := &visitor{cookies: slices.Clone(v.cookies)}
+	v.wantJSON(t, base+"/password", change(first, second), v.token(t, base), 200, `{"message":"Password changed."}`)
+	v.want(t, "GET", base+"/profile", nil, 200, "")
+	elsewhere.want(t, "GET", base+"/profile", nil, 401, "")
+	stolen.want(t, "GET", base+"/profile", nil, 409, "") // renewed a moment ago: anonymous
 
-	base = example(t, "guide", "-roles", "admin")
-	var admin visitor
-	admin.want(t, "POST", base+"/login", form("testuser", "password123"), 200, `{"message":"Login successful!"}`)
-	admin.want(t, "GET", base+"/admin", nil, 200, `{"message":"Admin dashboard for testuser."}`)
+	stolen = &visitor{cookies: slices.Clone(v.cookies)}
+	v.wantJSON(t, base+"/logout", "{}", v.token(t, base), 200, `{"message":"Logged out successfully."}`)
+	stolen.want(t, "GET", base+"/profile", nil, 401, "")
+
+	var bob, guesser visitor
+	bob.wantJSON(t, base+"/login", login("bob", first), "", 200, "")
+	bob.want(t, "GET", base+"/admin", nil, 403, "")
+	for range 5 {
+		guesser.wantJSON(t, base+"/login", login("bob", second), "", 401, "")
+	}
+	guesser.wantJSON(t, base+"/login", login("bob", first), "", 429, "")
+	bob.wantJSON(t, base+"/logout", "{}", bob.token(t, base), 200, "")
+	bob.wantJSON(t, base+"/login", login("bob", first), "", 200, "") // in his own browser
 }
 
 func TestWebapp(t *testing.T) {
@@ -259,7 +324,7 @@ func TestWebapp(t *testing.T) {
 	}
 	v.want(t, "GET", base+"/admin/", nil, 403, "")
 
-	stolen := &visitor{cookies: v.cookies}
+	stolen := &visitor{cookies: slices.Clone(v.cookies)}
 	v.want(t, "POST", base+"/logout", url.Values{}, 403, "") // no field
 	if status, body := submit(&v, base+"/account/", base+"/logout", url.Values{}); status != 303 {
 		t.Fatalf("logout: %d %s", status, body)

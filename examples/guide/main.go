@@ -1,155 +1,151 @@
-// Guide is the application of the login guides: one user, a login form, a profile
-// and an admin page, all in JSON.
+// Guide is the application of the login guides, with what they leave to the reader:
+// a table of users, roles, throttled logins, forgery kept out, a change of password.
+// It speaks JSON and keeps everything in a SQLite file.
 //
+//	echo 'a password of some words' | go run ./examples/guide -add ada -roles admin
 //	go run ./examples/guide
-//	curl -b jar -c jar -d 'username=testuser&password=password123' http://127.0.0.1:8080/login
+//
+//	curl -b jar -c jar --json '{"username":"ada","password":"a password of some words"}' http://127.0.0.1:8080/login
 //	curl -b jar -c jar http://127.0.0.1:8080/profile
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/csrf"
 	"github.com/cloakroom-dev/cloakroom/keyring"
-	"github.com/cloakroom-dev/cloakroom/store/memstore"
+	"github.com/cloakroom-dev/cloakroom/password"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/sqlite"
+	"github.com/cloakroom-dev/cloakroom/throttle"
+	"github.com/cloakroom-dev/cloakroom/throttle/sqlthrottle"
 )
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8080", "address to listen on")
-	roles := flag.String("roles", "", "roles of testuser, separated by commas")
+	add := flag.String("add", "", "add a user of this name, with the password on standard input, and end")
+	roles := flag.String("roles", "", "roles of the user to add, separated by blanks")
 	flag.Parse()
 
-	// The sessions are in memory and end with the program, so the key may, too.
-	keys, err := keyring.New(keyring.Generate())
-	if err != nil {
-		log.Fatal(err)
+	// Users, sessions and wrong passwords share one file.
+	ctx := context.Background()
+	keys, err := keyring.OpenFile("guide.keys")
+	check(err)
+	db, err := sqlite.Open("guide.db", nil)
+	check(err)
+	users, err := sqlusers.New(ctx, db)
+	check(err)
+	hasher, err := password.New(nil)
+	check(err)
+	if *add != "" {
+		check(addUser(ctx, users, hasher, *add, strings.Fields(*roles)))
+		return
 	}
-	sessions, err := cloakroom.New(memstore.New(nil), keys, nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	login, err := auth.New(sessions, newUsers(*roles), nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, http.StatusOK, "message", "Login page. POST to /login to authenticate.")
-	})
-	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
-		_, err := login.Login(r, r.PostFormValue("username"), r.PostFormValue("password"))
-		switch {
-		case errors.Is(err, auth.ErrBadCredentials):
-			reply(w, http.StatusUnauthorized, "detail", "Invalid credentials")
-		case err != nil:
-			auth.WriteError(w, r, err)
-		default:
-			reply(w, http.StatusOK, "message", "Login successful!")
-		}
-	})
-	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
-		if err := login.Logout(r); err != nil {
-			auth.WriteError(w, r, err)
-			return
-		}
-		reply(w, http.StatusOK, "message", "Logged out successfully.")
-	})
-	mux.Handle("GET /profile", guard(login, auth.Rule{}, func(w http.ResponseWriter, u auth.User) {
-		reply(w, http.StatusOK, "message", "Welcome to your profile, "+u.Name+"!")
-	}))
-	mux.Handle("GET /admin", guard(login, auth.Rule{Roles: []string{"admin"}}, func(w http.ResponseWriter, u auth.User) {
-		reply(w, http.StatusOK, "message", "Admin dashboard for "+u.Name+".")
-	}))
+	counters, err := sqlthrottle.Open(ctx, db)
+	check(err)
+	tries, err := throttle.New(counters, nil)
+	check(err)
+	sessions, err := cloakroom.New(db.Store(), keys, nil)
+	check(err)
+	go sessions.Sweep(ctx, 0)
+	login, err := auth.New(sessions, users, &auth.Options{Hasher: hasher, Throttle: tries})
+	check(err)
+	protection, err := csrf.New(sessions, nil)
+	check(err)
 
 	l, err := net.Listen("tcp", *listen)
+	check(err)
+	log.Printf("listening on http://%s", l.Addr())
+	handler := http.MaxBytesHandler(sessions.Handler(protection.Handler(routes(login))), 64<<10)
+	log.Fatal((&http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}).Serve(l))
+}
+
+func routes(login *auth.Auth) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		var in struct{ Username, Password string }
+		if !read(w, r, &in) {
+			return
+		}
+		user, err := login.Login(r, in.Username, in.Password)
+		if err == nil {
+			login.KnowDevice(w, r, user) // who guesses elsewhere does not lock this browser out
+		}
+		answer(w, r, "Login successful!", err)
+	})
+	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, r, "Logged out successfully.", login.Logout(r))
+	})
+	mux.Handle("GET /profile", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, _ := auth.UserFrom(r.Context())
+		reply(w, map[string]any{"name": user.Name, "roles": user.Roles, "csrf_token": csrf.Token(r.Context())})
+	})))
+	mux.Handle("POST /password", login.RequireLoginToChange(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var in struct{ Current, New string }
+		if !read(w, r, &in) {
+			return
+		}
+		// Every other session of the user ends; this one goes on under a new token.
+		answer(w, r, "Password changed.", login.ChangePassword(r, in.Current, in.New))
+	})))
+	mux.Handle("GET /admin", login.RequireRole("admin")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, _ := auth.UserFrom(r.Context())
+		answer(w, r, "Admin dashboard for "+user.Name+".", nil)
+	})))
+	return mux
+}
+
+// addUser makes an account whose password is the line on standard input.
+func addUser(ctx context.Context, users *sqlusers.Users, hasher *password.Hasher, name string, roles []string) error {
+	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	pw := strings.TrimRight(line, "\r\n")
+	if err := new(password.Policy).Check(pw, name); err != nil {
+		return err
+	}
+	phc, err := hasher.Hash(ctx, pw)
+	if err != nil {
+		return err
+	}
+	_, err = users.Create(ctx, sqlusers.NewUser{Name: name, Roles: roles, Password: phc})
+	return err
+}
+
+// read decodes the JSON of a request, and answers where there is none.
+func read(w http.ResponseWriter, r *http.Request, v any) bool {
+	err := json.NewDecoder(r.Body).Decode(v)
+	if err != nil {
+		http.Error(w, "not the JSON that is asked for", http.StatusBadRequest)
+	}
+	return err == nil
+}
+
+// answer says what was done, or why not.
+func answer(w http.ResponseWriter, r *http.Request, done string, err error) {
+	if err != nil {
+		auth.WriteError(w, r, err)
+		return
+	}
+	reply(w, map[string]any{"message": done})
+}
+
+func reply(w http.ResponseWriter, v map[string]any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // a client that went away has nobody to tell
+}
+
+func check(err error) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	log.Printf("listening on http://%s", l.Addr())
-	// The guide's forms have no token. Package csrf gives them one; this keeps
-	// other sites' forms away at least.
-	log.Fatal(http.Serve(l, sessions.Handler(http.NewCrossOriginProtection().Handler(mux))))
-}
-
-// guard answers as the guide does. RequireLogin and RequireRole answer with
-// problem documents, and send browsers to the login page.
-func guard(login *auth.Auth, rule auth.Rule, next func(http.ResponseWriter, auth.User)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch d := login.Decide(r.Context(), rule); {
-		case d.Allowed:
-			next(w, d.User)
-		case errors.Is(d.Err, auth.ErrUnauthenticated):
-			reply(w, http.StatusUnauthorized, "detail", "Not authenticated")
-		case errors.Is(d.Err, auth.ErrForbidden):
-			reply(w, http.StatusForbidden, "detail", "Forbidden")
-		default:
-			auth.WriteError(w, r, d.Err)
-		}
-	})
-}
-
-func reply(w http.ResponseWriter, status int, name, value string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(map[string]string{name: value})
-}
-
-// users are the accounts: one, in memory. Package sqlusers keeps them in a
-// database.
-type users struct {
-	mu sync.Mutex
-	u  auth.User
-}
-
-func newUsers(roles string) *users {
-	u := auth.User{
-		ID: "1", Name: "testuser",
-		// Of "password123". A password in a program is for examples only.
-		Password: "$argon2id$v=19$m=19456,t=2,p=1$Rfw7ISDlxGwR7+I/9Hta3A$MBWxS+lUkDkiqQfKn/xTq5WmWH+ECJfQljSVYFpHwjc",
-	}
-	if roles != "" {
-		u.Roles = strings.Split(roles, ",")
-	}
-	return &users{u: u}
-}
-
-func (s *users) ByName(_ context.Context, name string) (auth.User, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if name != s.u.Name {
-		return auth.User{}, auth.ErrNoUser
-	}
-	return s.u, nil
-}
-
-func (s *users) ByID(_ context.Context, id string) (auth.User, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if id != s.u.ID {
-		return auth.User{}, auth.ErrNoUser
-	}
-	return s.u, nil
-}
-
-func (s *users) SetPassword(_ context.Context, id, phc string, raiseEpoch bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if id != s.u.ID {
-		return auth.ErrNoUser
-	}
-	s.u.Password = phc
-	if raiseEpoch {
-		s.u.Epoch++
-	}
-	return nil
 }
