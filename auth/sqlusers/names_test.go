@@ -1,6 +1,8 @@
 package sqlusers_test
 
 import (
+	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
 )
 
 func TestRename(t *testing.T) { each(t, proveRename) }
@@ -94,6 +97,39 @@ func TestAttack_A58_RenamesInParallel(t *testing.T) {
 			}
 		})
 	}
+}
+
+// blind is a database on which a transaction sees no name as taken.
+type blind struct{ sqlstore.DB }
+
+func (d blind) Write(ctx context.Context, f func(context.Context, sqlstore.Queryer) error) error {
+	return d.DB.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error { return f(ctx, blindQueryer{tx}) })
+}
+
+type blindQueryer struct{ sqlstore.Queryer }
+
+func (q blindQueryer) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if strings.Contains(query, "WHERE canonical =") {
+		args = []any{[]byte("a name that nobody has")}
+	}
+	return q.Queryer.QueryRowContext(ctx, query, args...)
+}
+
+// TestRenameMeetsTheIndex: where only the index of the database notices that a name
+// is taken, as it can be by somebody else's transaction, that is the answer too.
+func TestRenameMeetsTheIndex(t *testing.T) {
+	each(t, func(t *testing.T, users *sqlusers.Users, db database) {
+		alice, bob := create(t, users, "alice"), create(t, users, "bob")
+		blinded, err := sqlusers.New(t.Context(), blind{db})
+		is(t, err, nil)
+		is(t, blinded.Rename(t.Context(), bob.ID, "ALICE"), sqlusers.ErrNameTaken)
+		for _, u := range []auth.User{alice, bob} {
+			if got := read(t, users, u.ID); fmt.Sprint(got) != fmt.Sprint(u) {
+				t.Errorf("a refused change changed %+v", got)
+			}
+		}
+		is(t, blinded.Rename(t.Context(), bob.ID, "BOB"), nil)
+	})
 }
 
 // spellings are pairs of names that some program somewhere takes for one, by what

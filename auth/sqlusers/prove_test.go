@@ -191,8 +191,13 @@ func TestSearchReadsAPage(t *testing.T) {
 				}
 				// A server reads a row beyond each bound, or one to see that there
 				// are no more.
-				if rows, plan := readRows(t, db); rows > c.most+5 {
+				rows, plan := readRows(t, db)
+				if rows > c.most+5 {
 					t.Errorf("%s: %d rows of %d were read, want %d at most: %s", c.what, rows, n, c.most, plan)
+				}
+				if c.filter.Disabled && !strings.Contains(plan, "cloakroom_user_disabled") ||
+					c.filter.MustChange && !strings.Contains(plan, "cloakroom_user_must_change") {
+					t.Errorf("%s: not by the index that is there for it: %s", c.what, plan)
 				}
 			}
 			if *prove {

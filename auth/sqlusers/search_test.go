@@ -145,7 +145,7 @@ func proveSearchFilters(t *testing.T, users *sqlusers.Users, _ database) {
 	}
 	filters := []sqlusers.Filter{
 		{}, {Text: "USER1"}, {Text: "3"}, {Text: "user2", Prefix: true}, {Role: "admin"}, {Role: "writer"}, {Role: "write"},
-		{Role: "Writer"}, {Role: "rite"}, {Role: `writer","sub-writer`}, {Role: `r`}, {Role: `"`},
+		{Role: "Writer"}, {Role: "rite"}, {Role: `sub-writer","write`}, {Role: `r`}, {Role: `"`},
 		{Enabled: true}, {Disabled: true}, {MustChange: true}, {NoPassword: true}, {Enabled: true, Disabled: true},
 	}
 	some := 0
