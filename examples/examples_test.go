@@ -293,30 +293,30 @@ func TestWebapp(t *testing.T) {
 	}
 	dir := t.TempDir()
 	wait(t, start(t, dir, "webapp", "-listen", "127.0.0.1:0"), `no user yet: start once with -user NAME -password PASSWORD`)
-	base := wait(t, start(t, dir, "webapp", "-listen", "127.0.0.1:0", "-user", "ada", "-password", "correct horse"), address)
+	base := wait(t, start(t, dir, "webapp", "-listen", "127.0.0.1:0", "-user", "ada", "-password", "three plain words"), address)
 
 	var v visitor
 	v.want(t, "GET", base+"/account/", nil, 401, "")
-	v.want(t, "POST", base+"/login", form("ada", "correct horse"), 403, "") // no field
-	status, body := submit(&v, base+"/login", base+"/login", form("ada", "correct house"))
+	v.want(t, "POST", base+"/login", form("ada", "three plain words"), 403, "") // no field
+	status, body := submit(&v, base+"/login", base+"/login", form("ada", "three plane words"))
 	if status != 401 || !strings.Contains(body, "User name or password is wrong.") || hidden.FindString(body) == "" {
 		t.Errorf("a wrong password: %d, want 401 and the form once more\n%s", status, body)
 	}
 	if len(v.cookies) != 1 || !strings.HasSuffix(v.cookies[0].Name, "csrf") {
 		t.Fatalf("before the login there are the cookies %v, want the pre-login cookie", v.cookies)
 	}
-	elsewhere := form("ada", "correct house")
+	elsewhere := form("ada", "three plane words")
 	elsewhere.Set("next", "//evil.example")
 	_, body = v.do(t, "GET", base+"/login?next=//evil.example", nil)
 	if _, again := submit(&v, base+"/login", base+"/login", elsewhere); strings.Contains(body+again, "evil") {
 		t.Errorf("the form takes an address elsewhere along:\n%s\n%s", body, again)
 	}
 	stranger := &visitor{} // has a field, and not the cookie that belongs to it
-	without := form("ada", "correct horse")
+	without := form("ada", "three plain words")
 	_, body = v.do(t, "GET", base+"/login", nil)
 	without.Set("csrf_token", hidden.FindStringSubmatch(body)[1])
 	stranger.want(t, "POST", base+"/login", without, 403, "")
-	if status, body := submit(&v, base+"/login", base+"/login", form("ada", "correct horse")); status != 303 {
+	if status, body := submit(&v, base+"/login", base+"/login", form("ada", "three plain words")); status != 303 {
 		t.Fatalf("login: %d %s", status, body)
 	}
 	if status, body := v.do(t, "GET", base+"/account/", nil); status != 200 || !strings.Contains(body, "You are ada.") {
@@ -332,9 +332,9 @@ func TestWebapp(t *testing.T) {
 	v.want(t, "GET", base+"/account/", nil, 401, "")
 	stolen.want(t, "GET", base+"/account/", nil, 401, "")
 
-	base = example(t, "webapp", "-user", "bob", "-password", "correct horse", "-roles", "admin")
+	base = example(t, "webapp", "-user", "bob", "-password", "three plain words", "-roles", "admin")
 	var admin visitor
-	if status, body := submit(&admin, base+"/login", base+"/login", form("bob", "correct horse")); status != 303 {
+	if status, body := submit(&admin, base+"/login", base+"/login", form("bob", "three plain words")); status != 303 {
 		t.Fatalf("login: %d %s", status, body)
 	}
 	if status, body := admin.do(t, "GET", base+"/admin/", nil); status != 200 || !strings.Contains(body, "bob may see this.") {

@@ -1,6 +1,6 @@
 // Guide is the application of the login guides, with what they leave to the reader:
 // a table of users, roles, throttled logins, forgery kept out, a change of password.
-// It speaks JSON and keeps everything in a SQLite file.
+// All of it is kept in one SQLite file.
 //
 //	echo 'a password of some words' | go run ./examples/guide -add ada -roles admin
 //	go run ./examples/guide
@@ -38,7 +38,6 @@ func main() {
 	roles := flag.String("roles", "", "roles of the user to add, separated by blanks")
 	flag.Parse()
 
-	// Users, sessions and wrong passwords share one file.
 	ctx := context.Background()
 	keys, err := keyring.OpenFile("guide.keys")
 	check(err)
@@ -96,7 +95,6 @@ func routes(login *auth.Auth) http.Handler {
 		if !read(w, r, &in) {
 			return
 		}
-		// Every other session of the user ends; this one goes on under a new token.
 		answer(w, r, "Password changed.", login.ChangePassword(r, in.Current, in.New))
 	})))
 	mux.Handle("GET /admin", login.RequireRole("admin")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,7 +1,7 @@
 // Webapp is a whole application with a login of its own: accounts and sessions in
 // a SQLite file, pages of html/template, forms that nobody can forge.
 //
-//	go run ./examples/webapp -user ada -password 'correct horse' -roles admin
+//	go run ./examples/webapp -user ada -password 'three plain words' -roles admin
 //
 // makes the first user and listens on http://127.0.0.1:8080/. From then on
 //
@@ -21,7 +21,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/cloakroom-dev/cloakroom"
 	"github.com/cloakroom-dev/cloakroom/auth"
@@ -35,7 +34,7 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8080", "address to listen on")
 	name := flag.String("user", "", "name of the first user; not read once there is one")
-	pw := flag.String("password", "", "password of the first user, of 8 characters at least")
+	pw := flag.String("password", "", "password of the first user, of 15 characters at least")
 	roles := flag.String("roles", "", "roles of the first user, separated by blanks")
 	flag.Parse()
 
@@ -76,8 +75,11 @@ func firstUser(ctx context.Context, users *sqlusers.Users, hasher *password.Hash
 	if some, err := users.List(ctx, "", 1); err != nil || len(some) > 0 {
 		return err
 	}
-	if name == "" || utf8.RuneCountInString(pw) < 8 {
-		return errors.New("there is no user yet: start once with -user NAME -password PASSWORD, of 8 characters at least, and perhaps -roles admin")
+	if name == "" {
+		return errors.New("there is no user yet: start once with -user NAME -password PASSWORD, of 15 characters at least, and perhaps -roles admin")
+	}
+	if err := new(password.Policy).Check(pw, name); err != nil {
+		return err
 	}
 	phc, err := hasher.Hash(ctx, pw)
 	if err == nil {
