@@ -50,3 +50,6 @@ func LoadBlocklist() string { return unpack() }
 func SealWith(p Pepper, msg string) string {
 	return (&Hasher{pepper: p}).seal(msg)
 }
+
+// SHA256Crypt computes the digest of SHA-crypt.
+var SHA256Crypt = sha256Crypt.compute

@@ -25,16 +25,17 @@ type scheme interface {
 const (
 	maxStored        = 256 // characters
 	minBcryptCost    = 4   // 2^cost rounds
-	maxBcryptCost    = 15
-	maxIterations    = 4_000_000 // of PBKDF2
-	maxScryptWork    = 512 << 10 // KiB times p
+	maxBcryptCost    = 14
+	maxIterations    = 2_500_000 // of PBKDF2
+	maxScryptWork    = 256 << 10 // KiB times p
 	maxScryptR       = 64
 	maxScryptP       = 64
 	minRounds        = 1000 // of SHA-crypt, by its specification
 	maxRounds        = 1_000_000
-	bcryptBytes      = 72 // of a password, what is beyond them bcrypt does not see
-	smallMemory      = 8  // KiB, of what needs next to none
-	shaCryptSalt     = 16 // characters at most
+	bcryptBytes      = 72  // of a password, what is beyond them bcrypt does not see
+	smallMemory      = 8   // KiB, of what needs next to none
+	shaCryptSalt     = 16  // characters at most
+	shaCryptBytes    = 256 // of a password: every round hashes all of it, most of them twice
 	bcryptSaltChars  = 22
 	bcryptTextChars  = 53 // salt and digest
 	bcryptCostDigits = 2

@@ -136,14 +136,14 @@ func TestAttack_A21_StoredHashesAreBounded(t *testing.T) {
 		crypt31      = "S3bdVJVuej4mR5y.L3.l2hAuefpLwge"
 	)
 	for _, stored := range []string{
-		"$2b$16$" + crypt22 + crypt31, "$2b$03$" + crypt22 + crypt31, "$2b$4$" + crypt22 + crypt31, "$2b$00$" + crypt22 + crypt31,
+		"$2b$15$" + crypt22 + crypt31, "$2b$03$" + crypt22 + crypt31, "$2b$4$" + crypt22 + crypt31, "$2b$00$" + crypt22 + crypt31,
 		"$2b$1e$" + crypt22 + crypt31, "$2b$+4$" + crypt22 + crypt31, "$2x$10$" + crypt22 + crypt31, "$2$10$" + crypt22 + crypt31,
 		"$2b$10$" + crypt22 + crypt31 + "x", "$2b$10$" + crypt22 + crypt31[1:] + "=", "$2b$10$" + crypt22 + crypt31[2:] + "é",
 		"bcrypt$" + crypt22, "bcrypt$$2b$31$" + crypt22 + crypt31, "bcrypt_sha256$$2x$10$" + crypt22 + crypt31,
 		"$bcrypt-sha256$v=3,t=2b,r=10$" + crypt22 + "$" + crypt31, "$bcrypt-sha256$v=2,t=2x,r=10$" + crypt22 + "$" + crypt31,
 		"$bcrypt-sha256$v=2,t=2b,r=99$" + crypt22 + "$" + crypt31, "$bcrypt-sha256$2b$" + crypt22 + "$" + crypt31,
 		"$bcrypt-sha256$v=2,t=2b,r=10$" + crypt22[1:] + "$" + crypt31 + "a", "$bcrypt-sha256$2b,$" + crypt22 + "$" + crypt31,
-		"$pbkdf2-sha256$4000001$3fs/5xzj3BsDACBkTOldiw$" + key32, "$pbkdf2-sha256$0$3fs/5xzj3BsDACBkTOldiw$" + key32,
+		"$pbkdf2-sha256$2500001$3fs/5xzj3BsDACBkTOldiw$" + key32, "$pbkdf2-sha256$0$3fs/5xzj3BsDACBkTOldiw$" + key32,
 		"$pbkdf2-sha256$-1$3fs/5xzj3BsDACBkTOldiw$" + key32, "$pbkdf2-sha256$18446744073709551617$3fs/5xzj3BsDACBkTOldiw$" + key32,
 		"$pbkdf2-sha256$29000$3fs$" + key32, "$pbkdf2-sha256$29000$3fs/5xzj3BsDACBkTOldiw$" + key20,
 		"$pbkdf2$29000$3fs/5xzj3BsDACBkTOldiw$" + key32, "$pbkdf2-sha512$29000$3fs/5xzj3BsDACBkTOldiw$" + key32,
@@ -157,7 +157,7 @@ func TestAttack_A21_StoredHashesAreBounded(t *testing.T) {
 		"scrypt:4194304:8:1$saltsalt$" + hex32, "scrypt:32769:8:1$saltsalt$" + hex32, "scrypt:0:8:1$saltsalt$" + hex32,
 		"scrypt:32768:0:1$saltsalt$" + hex32, "scrypt:32768:8:0$saltsalt$" + hex32, "scrypt:32768:8:65$saltsalt$" + hex32,
 		"scrypt:2:4294967295:1$saltsalt$" + hex32, "scrypt:2:64:4294967295$saltsalt$" + hex32, "scrypt:262144:8:1$saltsalt$" + hex32,
-		"scrypt:131072:8:5$saltsalt$" + hex32, "scrypt:32768:8:1$salt$" + hex32, "scrypt:32768:8:1$saltsalt$" + hex32[:30],
+		"scrypt:131072:8:3$saltsalt$" + hex32, "scrypt:32768:8:1$salt$" + hex32, "scrypt:32768:8:1$saltsalt$" + hex32[:30],
 		"scrypt:32768:8:1$saltsalt$" + strings.Repeat("00", 65), "scrypt:32768:8$saltsalt$" + hex32, "scrypt:1:8:1$saltsalt$" + hex32,
 		"$scrypt$ln=31,r=8,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA", "$scrypt$ln=0,r=8,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA",
 		"$scrypt$ln=64,r=8,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA", "$scrypt$r=8,p=1,ln=15$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA",
@@ -182,6 +182,17 @@ func TestAttack_A21_StoredHashesAreBounded(t *testing.T) {
 	large := "scrypt:262144:8:1$saltsalt$" + hex32
 	if n, err := password.Needs(large); n != 256<<10 || !password.Recognized(large) {
 		t.Errorf("%d KiB, %v", n, err)
+	}
+}
+
+// The time of SHA-crypt grows with the password, which is whose who wants in.
+func TestAttack_A21_SHACryptTakesNoEndlessPasswords(t *testing.T) {
+	h := newHasher(t, nil)
+	stored := "$5$rounds=1000$saltsalt$" + password.SHA256Crypt(strings.Repeat("a", 256), "saltsalt", 1000)
+	for n, want := range map[int]bool{255: false, 256: true, 257: false, 1024: false} {
+		if ok, err := h.Verify(ctx, stored, strings.Repeat("a", n)); ok != want || err != nil {
+			t.Errorf("%d bytes: %t, %v", n, ok, err)
+		}
 	}
 }
 

@@ -1,30 +1,3 @@
-// Package password hashes passwords and verifies them, a bounded number at a
-// time.
-//
-// Most programs take one [Hasher] with the defaults:
-//
-//	h, err := password.New(nil)
-//	…
-//	phc, err := h.Hash(ctx, password)          // store phc with the account
-//	ok, err := h.Verify(ctx, phc, password)    // at login
-//
-// A hash costs 19 MiB and about 16 ms of a core, by intent: what costs a guesser
-// that much costs the server as well. Two hundred logins at once would take
-// gigabytes. So a Hasher works on a few at a time, lets a bounded number wait in
-// the order in which they came, and refuses the others at once with a
-// [BusyError]. A program needs one Hasher; two have two bounds.
-//
-// The algorithm is argon2id (RFC 9106), the form the PHC string
-//
-//	$argon2id$v=19$m=19456,t=2,p=1$salt$key
-//
-// # What counts as the same password
-//
-// A password is verified exactly as received: nothing is cut, trimmed or folded
-// (ASVS 6.2.8), with one exception. Keyboards and systems write one character
-// in several ways, é as one code point or as two; so the password is put into
-// Unicode's Normalization Form C first (NIST SP 800-63B §3.1.1.2). Bytes that are
-// no UTF-8 stay as they are.
 package password
 
 import (

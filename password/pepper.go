@@ -14,6 +14,10 @@ import (
 // sealed begins with five bytes that name the key (keyring: a version and the
 // key's ID): by them a Hasher sees what was sealed with another key than that of
 // today. Both are called by many goroutines at once.
+//
+// A key that is gone takes with it every hash that is still sealed with it. So a
+// former key stays until all are sealed anew: at login, see [Hasher.Renew], and
+// those of people who do not come by a program, see [Hasher.Rewrap].
 type Pepper interface {
 	Seal(msg, ad []byte) []byte
 	Open(sealed, ad []byte) ([]byte, error)

@@ -70,7 +70,9 @@ func parseSHACrypt(kind shaCryptKind, s string) (scheme, error) {
 func (h *shaCrypt) memory() uint32 { return smallMemory }
 
 func (h *shaCrypt) matches(password string) bool {
-	return equal([]byte(h.kind.compute(password, h.salt, h.rounds)), []byte(h.digest))
+	whole := len(password) <= shaCryptBytes
+	password = password[:min(len(password), shaCryptBytes)]
+	return equal([]byte(h.kind.compute(password, h.salt, h.rounds)), []byte(h.digest)) && whole
 }
 
 // compute returns the digest as it is written. The letters are those of the
