@@ -173,6 +173,16 @@ type faulty struct {
 	mu  sync.Mutex
 	put error
 	end error
+
+	around func(call func() error) error // of every call; nil: none
+}
+
+func (f *faulty) Get(ctx context.Context, id store.ID) (r store.Record, err error) {
+	if f.around == nil {
+		return f.Store.Get(ctx, id)
+	}
+	err = f.around(func() error { r, err = f.Store.Get(ctx, id); return err })
+	return r, err
 }
 
 func (f *faulty) set(put, end error) {
@@ -181,12 +191,23 @@ func (f *faulty) set(put, end error) {
 	f.put, f.end = put, end
 }
 
+func (f *faulty) EndUser(ctx context.Context, userID string, except store.ID, why store.Ended, until time.Time) (n int, err error) {
+	if f.around == nil {
+		return f.Store.EndUser(ctx, userID, except, why, until)
+	}
+	err = f.around(func() error { n, err = f.Store.EndUser(ctx, userID, except, why, until); return err })
+	return n, err
+}
+
 func (f *faulty) Put(ctx context.Context, r store.Record) error {
 	f.mu.Lock()
 	err := f.put
 	f.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if f.around != nil {
+		return f.around(func() error { return f.Store.Put(ctx, r) })
 	}
 	return f.Store.Put(ctx, r)
 }
@@ -197,6 +218,9 @@ func (f *faulty) End(ctx context.Context, id store.ID, version uint64, why store
 	f.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if f.around != nil {
+		return f.around(func() error { return f.Store.End(ctx, id, version, why, until) })
 	}
 	return f.Store.End(ctx, id, version, why, until)
 }
