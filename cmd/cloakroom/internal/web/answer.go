@@ -85,7 +85,14 @@ func (s *Site) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		if status == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", retryAfter(err))
 		}
-		s.errorPage(w, r, status, "")
+		detail := ""
+		switch {
+		case errors.Is(err, auth.ErrPasswordChange):
+			detail = problem.PasswordChange
+		case errors.Is(err, auth.ErrRecentAuth):
+			detail = problem.RecentAuth
+		}
+		s.errorPage(w, r, status, detail)
 	}
 }
 
@@ -114,6 +121,12 @@ func (s *Site) errorPage(w http.ResponseWriter, r *http.Request, status int, det
 	switch {
 	case detail == problem.CSRFToken:
 		v.Text = textForm
+	case detail == detailLinkGone:
+		v.Title, v.Text = text("link.gone"), text("link.gonetext")
+	case detail == problem.PasswordChange:
+		v.Text, v.Link, v.LinkText = text("error.must"), s.Prefix+"/password", text("password.title")
+	case detail == problem.RecentAuth:
+		v.Title, v.Text, v.Link, v.LinkText = text("reauth.title"), text("error.proof"), s.Prefix+"/reauth", text("reauth.button")
 	case detail == problem.CrossOrigin:
 		v.Text = textCrossOrigin
 	case status == http.StatusUnauthorized:

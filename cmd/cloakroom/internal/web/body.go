@@ -28,7 +28,7 @@ const (
 // secrets are fields that belong into a body and never into a URL, where logs
 // and histories keep them (ASVS 14.2.1). The setup link's token arrives by GET,
 // and leaves in a body.
-var secrets = []string{"username", "password", "token", "csrf_token"}
+var secrets = []string{"username", "password", "current", "new", "token", "csrf_token"}
 
 // malformed is what is wrong with a body: it is told as it stands, so it repeats
 // nothing of the body but names of ours.

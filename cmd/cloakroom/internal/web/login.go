@@ -7,7 +7,6 @@ import (
 	"net/http"
 
 	"github.com/cloakroom-dev/cloakroom/auth"
-	"github.com/cloakroom-dev/cloakroom/csrf"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/internal/problem"
 )
@@ -42,10 +41,21 @@ func (s *Site) loginPage(w http.ResponseWriter, r *http.Request) {
 		s.unavailable(w, r, "look for users", err)
 	case st == empty:
 		s.beforeSetup(w, r)
-	case s.auth.Decide(r.Context(), auth.Rule{}).Allowed: // and not whoever the guards send here
-		redirect(w, s.next(next))
 	default:
-		s.showLogin(w, r, http.StatusOK, &view{Next: next, NoAdmin: st == leaderless})
+		// Not whoever has a session, but whoever the guards let in, or they send each
+		// other in a circle.
+		switch d := s.auth.Decide(r.Context(), auth.Rule{}); {
+		case d.Allowed:
+			redirect(w, s.next(next))
+		case errors.Is(d.Err, auth.ErrPasswordChange):
+			redirect(w, s.Prefix+"/password")
+		default:
+			v := &view{Next: next, NoAdmin: st == leaderless}
+			if r.URL.Query().Get("done") == "password" {
+				v.Note = text("link.done")
+			}
+			s.showLogin(w, r, http.StatusOK, v)
+		}
 	}
 }
 
@@ -91,11 +101,8 @@ func (s *Site) beforeSetup(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Site) showLogin(w http.ResponseWriter, r *http.Request, status int, v *view) {
-	v.Title, v.CSRF = text("login.title"), csrf.Field(r.Context())
-	if auth.Next(v.Next, "/") != v.Next {
-		v.Next = "" // it leads nowhere of ours: not worth carrying along
-	}
-	s.render(w, r, status, "login", v)
+	v.Title, v.Next = text("login.title"), local(v.Next)
+	s.render(w, r, status, "login", formToken(r, v))
 }
 
 // next is where a browser goes after signing in.
@@ -110,7 +117,13 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	u, err := s.auth.Login(r, name, password)
+	if err == nil {
+		s.auth.KnowDevice(w, r, u)
+	}
+	throttled, isThrottled := errors.AsType[*auth.ThrottledError](err)
 	switch {
+	case isThrottled:
+		s.refuseLogin(w, r, http.StatusTooManyRequests, problem.TooManyAttempts, slowDown(w, throttled))
 	case errors.Is(err, auth.ErrBadCredentials):
 		s.refuseLogin(w, r, http.StatusUnauthorized, problem.InvalidCredentials, text("login.wrong"))
 	case err != nil:

@@ -25,7 +25,7 @@ func TestPromise09_EndOthersOfSealedSessions(t *testing.T) {
 	other := w.cookie
 	w.cookie = nil
 	res := w.do("POST", "/auth/login", `{"username":"ada","password":"`+goodPassword+`"}`, false)
-	w.cookie = res.Result().Cookies()[0]
+	w.cookie = sessionCookie(res)
 	page := w.do("GET", "/auth/sessions", "", true)
 	token := regexp.MustCompile(`name="csrf_token" value="([^"]+)"`).FindStringSubmatch(page.Body.String())
 	if token == nil {

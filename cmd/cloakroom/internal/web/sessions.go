@@ -82,7 +82,14 @@ func rank(i sessionItem) int {
 	return 1
 }
 
-// endSession ends one of the user's own sessions; anybody else's is not there.
+// confirmed asks for a recent proof of identity, from where a browser comes back to
+// the list.
+func (s *Site) confirmed(h http.HandlerFunc) http.HandlerFunc {
+	return s.recent(func(*http.Request) string { return s.Prefix + "/sessions" }, h).ServeHTTP
+}
+
+// endSession ends one of the user's own sessions; anybody else's is not there. This
+// very one needs no proof: signing out never does.
 func (s *Site) endSession(w http.ResponseWriter, r *http.Request) {
 	at := cloakroom.FromContext(r.Context())
 	infos, err := s.list(r)
@@ -98,11 +105,13 @@ func (s *Site) endSession(w http.ResponseWriter, r *http.Request) {
 			s.logout(w, r)
 			return
 		}
-		if err := s.manager.End(r.Context(), info.ID); err != nil {
-			s.refuse(w, r, err)
-			return
-		}
-		s.done(w, r, text("sessions.ended"))
+		s.confirmed(func(w http.ResponseWriter, r *http.Request) {
+			if err := s.manager.End(r.Context(), info.ID); err != nil {
+				s.refuse(w, r, err)
+				return
+			}
+			s.done(w, r, text("sessions.ended"))
+		})(w, r)
 		return
 	}
 	s.fail(w, r, http.StatusNotFound, "")
@@ -128,6 +137,22 @@ func (s *Site) endOthers(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.done(w, r, text("sessions.endedn", n))
 	}
+}
+
+// endAll ends every session of the user, this one too. What counts is the epoch: no
+// guard lets a session through that was signed in before.
+func (s *Site) endAll(w http.ResponseWriter, r *http.Request) {
+	at := cloakroom.FromContext(r.Context())
+	ctx, cancel := s.bounded(r)
+	defer cancel()
+	if err := s.Accounts.RaiseEpoch(ctx, at.UserID()); err != nil {
+		s.unavailable(w, r, "raise the epoch", err)
+		return
+	}
+	if !s.Unlisted {
+		_, _ = s.manager.EndUser(r.Context(), at.UserID(), at.ID()) // tidies up, and logs
+	}
+	s.logout(w, r)
 }
 
 // endUnlisted ends all of the user's sessions but this one where nobody can list

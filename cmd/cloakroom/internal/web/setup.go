@@ -10,7 +10,6 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
-	"github.com/cloakroom-dev/cloakroom/csrf"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/internal/problem"
 	"github.com/cloakroom-dev/cloakroom/password"
@@ -22,9 +21,7 @@ const detailGone = "Setup link not valid"
 // setupPage shows the form of a link that still works. It claims nothing: mail
 // scanners and previews follow links too.
 func (s *Site) setupPage(w http.ResponseWriter, r *http.Request) {
-	// The address holds the token: what the page asks for must not repeat it. Not
-	// no-referrer, see everyAnswer.
-	w.Header().Set("Referrer-Policy", "strict-origin")
+	hideAddress(w)
 	token := r.URL.Query().Get("token")
 	if err := s.checkSetup(r, token); err != nil {
 		s.refuseSetup(w, r, err)
@@ -47,9 +44,8 @@ func (s *Site) bounded(r *http.Request) (context.Context, context.CancelFunc) {
 }
 
 func (s *Site) showSetup(w http.ResponseWriter, r *http.Request, status int, v *view) {
-	v.Title, v.CSRF = text("setup.title"), csrf.Field(r.Context())
-	v.Field, v.Hint = "password", s.hint()
-	s.render(w, r, status, "setup", v)
+	v.Title, v.Field, v.Hint = text("setup.title"), "password", s.hint()
+	s.render(w, r, status, "setup", formToken(r, v))
 }
 
 // setup makes the first administrator and signs them in. The link is looked at
@@ -66,11 +62,11 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 		s.refuseSetup(w, r, sqlusers.ErrNameInvalid)
 		return
 	}
-	if err := s.Policy.Check(pw, name); err != nil {
-		s.refuseSetup(w, r, err)
+	if err := s.auth.CheckPassword(pw, auth.User{Name: name}); err != nil {
+		s.refuseWeak(w, r, "", err, func(status int, why string) { s.setupAgain(w, r, status, "password", why) })
 		return
 	}
-	phc, err := s.Hasher.Hash(ctx, pw)
+	phc, err := s.Hasher.Hash(password.WithSource(ctx, s.manager.ClientAddr(r)), pw)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
@@ -87,6 +83,7 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
+	s.auth.KnowDevice(w, r, u)
 	if answersJSON(r) {
 		writeJSON(w, http.StatusCreated, map[string]userDoc{"user": document(u)})
 		return
@@ -96,16 +93,8 @@ func (s *Site) setup(w http.ResponseWriter, r *http.Request) {
 
 // refuseSetup answers a setup that must not be or cannot be.
 func (s *Site) refuseSetup(w http.ResponseWriter, r *http.Request, err error) {
-	status, why, detail, wrong := http.StatusBadRequest, "", "", "username"
-	pe, weak := errors.AsType[*password.PolicyError](err)
+	status, why, detail := http.StatusBadRequest, "", ""
 	switch {
-	case weak:
-		s.logWeak(r, "", pe)
-		if !problem.WantsHTML(r) {
-			writeWeak(w, pe)
-			return
-		}
-		status, why, wrong = http.StatusUnprocessableEntity, weakText(pe), "password"
 	case errors.Is(err, sqlusers.ErrSetupGone):
 		event.Log(r.Context(), s.Logger, slog.LevelWarn, event.Setup, event.Outcome("refused"))
 		s.fail(w, r, http.StatusGone, detailGone)
@@ -122,6 +111,12 @@ func (s *Site) refuseSetup(w http.ResponseWriter, r *http.Request, err error) {
 		problem.Write(w, r, status, detail)
 		return
 	}
+	s.setupAgain(w, r, status, "username", why)
+}
+
+// setupAgain shows the form again, with the name that was typed and never the
+// password.
+func (s *Site) setupAgain(w http.ResponseWriter, r *http.Request, status int, wrong, why string) {
 	name := field(r, "username")
 	if len(name) > auth.MaxName {
 		name = ""

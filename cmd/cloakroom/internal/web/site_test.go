@@ -148,8 +148,18 @@ func newWorldOver(t *testing.T, sealed bool) *world {
 	if res.Code != 200 {
 		t.Fatalf("login: %d %s", res.Code, res.Body)
 	}
-	w.cookie = res.Result().Cookies()[0]
+	w.cookie = sessionCookie(res)
 	return w
+}
+
+// sessionCookie is the cookie of an answer's session, nil if it sets none.
+func sessionCookie(res *httptest.ResponseRecorder) *http.Cookie {
+	for _, c := range res.Result().Cookies() {
+		if c.Name == "__Host-session" {
+			return c
+		}
+	}
+	return nil
 }
 
 // do sends a request, of a person's browser or a program.
@@ -327,7 +337,7 @@ func TestErrorsAreTiedToTheirFields(t *testing.T) {
 	r := httptest.NewRequest("POST", "/auth/login", strings.NewReader("csrf_token="+token+"&username=%3Cb%3E&password=wrong+wrong"))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Accept", "text/html")
-	r.AddCookie(page.Result().Cookies()[0])
+	r.AddCookie(page.Result().Cookies()[0]) // before a login
 	res := httptest.NewRecorder()
 	w.handler.ServeHTTP(res, r)
 	body := res.Body.String()

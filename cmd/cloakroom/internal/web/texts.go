@@ -17,7 +17,7 @@ var texts = map[string]string{
 	"password.new":     "New password",
 	"password.show":    "Show the new password",
 	"password.button":  "Change password",
-	"password.hint":    "At least %d characters. Four or five words that nobody would put together are easy to remember and hard to guess. Spaces and every script are welcome, and so is a password manager.",
+	"password.hint":    "At least %d characters. Four or five words that have nothing to do with each other are easy to remember and hard to guess. Spaces are welcome, and so is a password manager.",
 	"password.ends":    "You stay signed in here, and are signed out everywhere else.",
 	"password.must":    "Choose a password of your own before you go on: the one you have was set by somebody else, or may be known to somebody else.",
 	"password.missing": "Enter your current password and a new one.",
@@ -28,6 +28,7 @@ var texts = map[string]string{
 	"password.too_long":    "This password is too long: it may have at most 1,024 bytes.",
 	"password.blocklisted": "This password is among those that are tried first, as many people use it. Choose another one.",
 	"password.context":     "This password is little more than your name, or the name of this service. Choose another one.",
+	"password.unchanged":   "This is the password that you have. Choose another one.",
 	"password.other":       "This password cannot be taken. Choose another one.",
 
 	"reauth.title":   "Confirm that it is you",
@@ -107,6 +108,8 @@ var texts = map[string]string{
 	"error.home":    "To the start",
 	"error.again":   "Try again",
 	"error.sign-in": "Sign in",
+	"error.must":    "Your password must be changed before you can do anything else.",
+	"error.proof":   "What you asked for needs a fresh proof of who you are, and was not done.",
 }
 
 // errorTexts are title and explanation of error pages, by status. Status 0 is

@@ -25,6 +25,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/csrf"
 	"github.com/cloakroom-dev/cloakroom/password"
+	"github.com/cloakroom-dev/cloakroom/throttle"
 )
 
 // Options are what the service stands on. Prefix, Manager, Accounts and Hasher
@@ -48,6 +49,9 @@ type Options struct {
 	// UsersTimeout bounds each call of the accounts; zero means the default of
 	// package auth.
 	UsersTimeout time.Duration
+
+	// Throttle counts wrong passwords; nil means one of this Site's own, in memory.
+	Throttle *throttle.Throttle
 
 	// Policy judges new passwords; nil means the default of package password.
 	Policy *password.Policy
@@ -80,6 +84,9 @@ type Accounts interface {
 	List(ctx context.Context, after string, n int) ([]sqlusers.Account, error)
 	RaiseEpochFrom(ctx context.Context, id string, epoch uint64) (bool, error)
 	ClaimSetup(ctx context.Context, token string, now time.Time, n sqlusers.NewUser) (auth.User, error)
+	CheckLink(ctx context.Context, token string, now time.Time) (sqlusers.Link, error)
+	ClaimLink(ctx context.Context, token string, now time.Time, phc string) (auth.User, error)
+	RaiseEpoch(ctx context.Context, id string) error
 }
 
 var _ Accounts = (*sqlusers.Users)(nil)
@@ -108,7 +115,8 @@ func New(o Options) (*Site, error) {
 		return nil, err
 	}
 	s.auth, err = auth.New(s.manager, o.Accounts, &auth.Options{
-		LoginURL: o.Prefix + "/login", Hasher: o.Hasher, UsersTimeout: o.UsersTimeout, ErrorHandler: s.refuse,
+		LoginURL: o.Prefix + "/login", ReauthURL: o.Prefix + "/reauth", PasswordURL: o.Prefix + "/password",
+		Hasher: o.Hasher, Policy: o.Policy, Throttle: o.Throttle, UsersTimeout: o.UsersTimeout, ErrorHandler: s.refuse,
 	})
 	if err != nil {
 		return nil, err
@@ -141,7 +149,9 @@ func (s *Site) Fail(w http.ResponseWriter, r *http.Request) {
 // routes are the addresses of the service.
 func (s *Site) routes() map[string]methods {
 	// public reads no session; visitor has one, perhaps empty; user must be
-	// signed in. Each takes a body only where its method has one.
+	// signed in; changer as well, with a password that must be changed. confirmed
+	// is user with a recent proof of identity (ASVS 7.5.2). Each takes a body only
+	// where its method has one.
 	public := func(h http.HandlerFunc) http.Handler { return h }
 	visitor := func(h http.HandlerFunc) http.Handler {
 		return s.body(s.manager.Handler(s.csrf.Handler(h)))
@@ -149,6 +159,10 @@ func (s *Site) routes() map[string]methods {
 	user := func(h http.HandlerFunc) http.Handler {
 		return s.body(s.manager.Handler(s.csrf.Handler(s.auth.RequireLogin(h))))
 	}
+	changer := func(h http.HandlerFunc) http.Handler {
+		return s.body(s.manager.Handler(s.csrf.Handler(s.auth.RequireLoginToChange(h))))
+	}
+	confirmed := func(h http.HandlerFunc) http.Handler { return user(s.confirmed(h)) }
 	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
 	at := s.Prefix
 	all := map[string]methods{
@@ -164,7 +178,12 @@ func (s *Site) routes() map[string]methods {
 		at + "/sessions":              {get: user(s.sessions)},
 		at + "/sessions/{handle}":     {del: user(s.endSession)},
 		at + "/sessions/{handle}/end": {post: user(s.endSession)},
-		at + "/sessions/end-others":   {post: user(s.endOthers)},
+		at + "/sessions/end-others":   {post: confirmed(s.endOthers)},
+		at + "/sessions/end-all":      {post: confirmed(s.endAll)},
+		at + "/password":              {get: changer(s.passwordPage), post: changer(s.changePassword)},
+		at + "/reauth":                {get: user(s.reauthPage), post: user(s.reauth)},
+		at + "/invite":                {get: visitor(s.linkPage), post: visitor(s.useLink)},
+		at + "/reset":                 {get: visitor(s.linkPage), post: visitor(s.useLink)},
 		at + "/setup":                 {get: visitor(s.setupPage), post: visitor(s.setup)},
 	}
 	maps.Copy(all, s.adminRoutes())
