@@ -82,7 +82,7 @@ func (s *running) newSite(b *backend.Backend, keys *keyring.Ring, base string) (
 	records := b.Records(true)
 	site := web.Options{
 		Prefix: s.cfg.Prefix, Accounts: b.Users, Hasher: hasher, Logger: s.log,
-		Policy: policy(s.cfg), ReauthAfter: s.cfg.ReauthAfter,
+		Policy: policy(s.cfg), Throttle: s.throttle, ReauthAfter: s.cfg.ReauthAfter,
 		Manager:   func(o *cloakroom.Options) (*cloakroom.Manager, error) { return b.Manager(keys, o) },
 		PublicURL: s.cfg.Origin(), HTTPS: s.cfg.HTTPS(),
 		Session: cloakroom.Options{
