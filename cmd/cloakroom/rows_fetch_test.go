@@ -53,8 +53,14 @@ func TestASVS_3_5_6_NoJSONP(t *testing.T) {
 				}
 				if media := a.Header.Get("Content-Type"); strings.Contains(media, "json") {
 					n++
-					if !json.Valid([]byte(a.body)) || !strings.HasPrefix(a.body, "{") {
-						t.Errorf("%s: no document: %s", name(a), a.body)
+					documents := []string{a.body}
+					if strings.Contains(media, "jsonl") || strings.Contains(media, "ndjson") {
+						documents = strings.Split(strings.TrimSuffix(a.body, "\n"), "\n")
+					}
+					for _, d := range documents {
+						if !json.Valid([]byte(d)) || !strings.HasPrefix(d, "{") {
+							t.Errorf("%s: no document: %.200s", name(a), d)
+						}
 					}
 				}
 			}
