@@ -193,7 +193,8 @@ const (
 	AuditFailed = "audit_failed"
 
 	// SpoofedHeader: a request carried a header that claims who somebody is or where
-	// they come from, and may not: it was ignored. Warn: addr, header.
+	// they come from, and may not: it was ignored. Warn, Debug where it is about the
+	// latter, as that comes from proxies that are not configured: addr, header.
 	SpoofedHeader = "spoofed_header"
 
 	// Setup: a setup link was issued, or the first administrator made. Info: outcome,

@@ -24,6 +24,7 @@ const RequestID = "X-Request-Id"
 type request struct {
 	id, addr string
 	https    bool
+	trusted  bool // the peer may say where a request came from
 }
 
 type requestKey struct{}
@@ -59,6 +60,7 @@ func Middleware(l *slog.Logger, trusted []netip.Prefix, fail http.HandlerFunc, n
 		rq := identify(r, trusted)
 		w.Header().Set(RequestID, rq.id)
 		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, rq))
+		logSpoofed(l, r, rq.trusted)
 		cw := &countingWriter{ResponseWriter: w}
 		defer func() {
 			p := recover()
@@ -105,6 +107,7 @@ func identify(r *http.Request, trusted []netip.Prefix) *request {
 	}
 	rq := &request{addr: host}
 	if peer, err := netip.ParseAddr(host); err == nil && contains(trusted, peer) {
+		rq.trusted = true
 		rq.addr = walk(r.Header.Values("X-Forwarded-For"), peer, trusted).String()
 		rq.https = r.Header.Get("X-Forwarded-Proto") == "https"
 		if id := r.Header.Get(RequestID); wellFormed(id) {
