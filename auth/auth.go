@@ -21,6 +21,27 @@
 // instance, whatever became of the records of their sessions. If the users
 // cannot be read, nobody passes: the answer is 503, and no session ends.
 //
+// # Wrong passwords
+//
+// Attempts are counted, see package throttle: after five wrong passwords of an account
+// the next one waits for 30 seconds, then twice as long each time, up to an hour; after
+// a hundred from one network that network waits, whatever the names. A hundred in a row
+// lock the account until somebody calls Unlock of the throttle. A browser that
+// [Auth.KnowDevice] has noted has a count of its own, so that nobody keeps an account's
+// owner out by guessing. Logins, [Auth.Reauthenticate] and [Auth.ChangePassword] count
+// together.
+//
+// Without Options.Throttle that is in memory: a restart forgets it, and a second
+// instance has its own.
+//
+// # Proofs
+//
+// [Auth.RequireRecent] asks for a recent proof of identity before what does harm in the
+// hands of a thief, and [Auth.Reauthenticate] gives one. [Auth.ChangePassword] ends all
+// other sessions of the user. One with MustChange passes no guard but
+// [Auth.RequireLoginToChange] until it has been called. Passwords do not grow old: no
+// other change is ever asked for.
+//
 // Guards are no protection against forged requests: that is package csrf.
 package auth
 

@@ -128,7 +128,7 @@ func (a *Auth) ChangePassword(r *http.Request, current, new string) error {
 	if err := a.takeOver(ctx, s); err != nil {
 		return a.notSaved(r, p, err)
 	}
-	ctx = context.WithoutCancel(ctx) // neither half depends on who still listens
+	ctx = context.WithoutCancel(a.sourced(r)) // neither half depends on who still listens
 	if err := a.change(ctx, s, p, current, phc); err != nil {
 		return err
 	}

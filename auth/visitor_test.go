@@ -79,6 +79,22 @@ func (g *guest) mustLogin(t testing.TB, name string) {
 	}
 }
 
+// signIn signs a guest in without the work of a hash.
+func (a *app) signIn(t testing.TB, g *guest, name string) {
+	t.Helper()
+	u, err := a.users.ByName(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := *g
+	in.h = a.m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.finish(w, r, a.auth.SignIn(r, u, "password"))
+	}))
+	if r := in.do("POST", "/", nil); r.StatusCode != http.StatusNoContent {
+		t.Fatalf("login of %s: %d %s", name, r.StatusCode, r.body)
+	}
+}
+
 // value is what a cookie holds, "" where there is none.
 func (g *guest) value(name string) string {
 	if c := g.cookies[name]; c != nil {
