@@ -99,20 +99,17 @@ func newStatements(d *sqlstore.Dialect) statements {
 		changePassword: `UPDATE cloakroom_user SET password = ?, ` + anew + ` WHERE id = ? AND password = ?`,
 		rehash:         `UPDATE cloakroom_user SET password = ?, updated = {clock} WHERE id = ? AND password = ?`,
 		requireChange:  `UPDATE cloakroom_user SET must_change = 1, epoch = epoch + 1, updated = {clock} WHERE id = ?`,
-		setDisabled: `UPDATE cloakroom_user SET disabled = ?, epoch = epoch + ?, link = NULL, updated = {clock}
-			WHERE id = ?`,
-		setRoles:   `UPDATE cloakroom_user SET roles = ?, admin = ?, updated = {clock} WHERE id = ?`,
-		raiseEpoch: `UPDATE cloakroom_user SET epoch = epoch + 1, updated = {clock} WHERE id = ?`,
-		raiseEpochFrom: `UPDATE cloakroom_user SET epoch = epoch + 1, updated = {clock}
-			WHERE id = ? AND ` + epoch + ` = ?`,
-		raiseEpochAll: `UPDATE cloakroom_epoch SET epoch = epoch + 1 WHERE id = 1`,
-		setLink:       `UPDATE cloakroom_user SET link = ?, link_kind = ?, link_until = ? WHERE id = ? AND disabled = 0`,
+		setDisabled:    `UPDATE cloakroom_user SET disabled = ?, epoch = epoch + ?, link = NULL, updated = {clock} WHERE id = ?`,
+		setRoles:       `UPDATE cloakroom_user SET roles = ?, admin = ?, updated = {clock} WHERE id = ?`,
+		raiseEpoch:     `UPDATE cloakroom_user SET epoch = epoch + 1, updated = {clock} WHERE id = ?`,
+		raiseEpochFrom: `UPDATE cloakroom_user SET epoch = epoch + 1, updated = {clock} WHERE id = ? AND ` + epoch + ` = ?`,
+		raiseEpochAll:  `UPDATE cloakroom_epoch SET epoch = epoch + 1 WHERE id = 1`,
+		setLink:        `UPDATE cloakroom_user SET link = ?, link_kind = ?, link_until = ? WHERE id = ? AND disabled = 0`,
 		byLink: user + `, link_kind, link_until FROM cloakroom_user
 			WHERE link = ? AND link_until > ? AND disabled = 0`,
 		takeLink: `UPDATE cloakroom_user SET password = ?, ` + anew + `
 			WHERE id = ? AND link = ? AND link_until > ? AND disabled = 0`,
-		setup: `INSERT INTO cloakroom_setup (id, hash, until) VALUES (1, ?, ?) ` +
-			d.Upsert("id", "hash", "until"),
+		setup: `INSERT INTO cloakroom_setup (id, hash, until) VALUES (1, ?, ?) ` + d.Upsert("id", "hash", "until"),
 		checkSetup: `SELECT count(*) FROM cloakroom_setup WHERE hash = ? AND until > ?
 			AND NOT EXISTS (SELECT 1 FROM cloakroom_user WHERE admin = 1)`,
 		claim: `DELETE FROM cloakroom_setup WHERE hash = ? AND until > ?`,
