@@ -100,8 +100,8 @@ type Options struct {
 	// its store, or each of them has a count of its own, and so has each restart.
 	Throttle *throttle.Throttle
 
-	// UsersTimeout bounds each call of the Users, and how long an attempt waits for
-	// the Throttle; zero means DefaultUsersTimeout. Beyond it the answer is 503.
+	// UsersTimeout bounds each call of the Users; zero means DefaultUsersTimeout.
+	// Beyond it the answer is 503.
 	UsersTimeout time.Duration
 
 	// Logger takes a line for each event; nil means that of the Manager.

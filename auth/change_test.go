@@ -498,3 +498,32 @@ func TestASVS_6_2_10_APasswordIsGoodUntilItIsKnownToOthers(t *testing.T) {
 		}
 	})
 }
+
+// What raises the epoch while a proof computes its hash wins: the session that the
+// proof would renew has ended.
+func TestPromise01_AProofAgainstEnding(t *testing.T) {
+	for name, try := range map[string]func(g *guest) answer{
+		"change": func(g *guest) answer { return g.change(rightPassword, newPassword) },
+		"reauth": func(g *guest) answer { return g.reauth(rightPassword) },
+	} {
+		for _, sealed := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", sealed ", sealed), func(t *testing.T) {
+				a := newHandler(t, &setup{sealed: sealed})
+				g := a.guest("192.0.2.1")
+				a.signIn(t, g, "alice")
+				raised := false
+				a.users.afterID = func(auth.User) {
+					if !raised {
+						raised = true
+						a.users.change("u1", func(u *account) { u.Epoch++ })
+					}
+				}
+				r := try(g)
+				a.users.afterID = nil
+				if got := g.get("/private"); got.StatusCode == 200 || name == "change" && r.StatusCode != 409 {
+					t.Errorf("%d, and then %d", r.StatusCode, got.StatusCode)
+				}
+			})
+		}
+	}
+}
