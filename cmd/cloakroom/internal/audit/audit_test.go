@@ -247,8 +247,8 @@ func TestAttack_A42_LogInjection(t *testing.T) {
 			log.WarnContext(r.Context(), "raw", "referer", r.Referer())
 		})).ServeHTTP(httptest.NewRecorder(), r)
 		clean(t, out.String())
-		if n := strings.Count(out.String(), "\n"); n != 3 {
-			t.Errorf("%q: %d lines, want 3:\n%s", text, n, out.String())
+		if n := strings.Count(out.String(), "\n"); n != 4 {
+			t.Errorf("%q: %d lines, want 4:\n%s", text, n, out.String())
 		}
 	}
 }

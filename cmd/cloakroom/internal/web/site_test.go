@@ -103,6 +103,20 @@ func newWorld(t *testing.T) *world {
 // newWorldOver is newWorld with sessions in a store, or sealed into their cookies.
 func newWorldOver(t *testing.T, sealed bool) *world {
 	t.Helper()
+	return newWorldWith(t, func(o *worldOptions) { o.sealed = sealed })
+}
+
+// worldOptions are what worlds differ in.
+type worldOptions struct {
+	sealed      bool
+	reauthAfter time.Duration
+}
+
+func newWorldWith(t *testing.T, choose func(*worldOptions)) *world {
+	t.Helper()
+	var o worldOptions
+	choose(&o)
+	sealed := o.sealed
 	db, err := sqlite.Open(filepath.Join(t.TempDir(), "users.db"), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -131,14 +145,14 @@ func newWorldOver(t *testing.T, sealed bool) *world {
 	log := audit.NewLogger(w.log, "json", "debug")
 	site, err := web.New(web.Options{
 		Prefix: "/auth", Accounts: w.users, Hasher: hasher, Logger: log,
-		Manager: func(o *cloakroom.Options) (*cloakroom.Manager, error) {
+		Manager: func(opts *cloakroom.Options) (*cloakroom.Manager, error) {
 			if sealed {
-				return cloakroom.NewSealed(ring, w.store, o)
+				return cloakroom.NewSealed(ring, w.store, opts)
 			}
-			return cloakroom.New(w.store, ring, o)
+			return cloakroom.New(w.store, ring, opts)
 		},
-		Unlisted: sealed,
-		Session:  cloakroom.Options{IdleTimeout: time.Hour, Lifetime: 24 * time.Hour, ClientAddr: audit.ClientAddr},
+		Unlisted: sealed, ReauthAfter: o.reauthAfter,
+		Session: cloakroom.Options{IdleTimeout: time.Hour, Lifetime: 24 * time.Hour, ClientAddr: audit.ClientAddr},
 	})
 	if err != nil {
 		t.Fatal(err)
