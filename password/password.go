@@ -74,23 +74,8 @@ func New(opts *Options) (*Hasher, error) {
 	if opts != nil {
 		o = *opts
 	}
-	if o.Params == (Params{}) {
-		o.Params = DefaultParams
-	}
-	if o.Memory == 0 {
-		o.Memory = defaultMemory
-	}
-	if o.Queue == 0 {
-		o.Queue = defaultQueue
-	}
-	if o.Wait == 0 {
-		o.Wait = defaultWait
-	}
-	err := o.Params.check()
-	if o.Parallel == 0 && err == nil {
-		o.Parallel = min(runtime.GOMAXPROCS(0), max(1, int(defaultParallelMemory/o.Params.Memory)))
-	}
-	if err := errors.Join(err, o.check()); err != nil {
+	o.setDefaults()
+	if err := errors.Join(o.Params.check(), o.check()); err != nil {
 		return nil, err
 	}
 	h := &Hasher{
@@ -116,6 +101,25 @@ const (
 	maxParallel           = 1024
 	maxQueue              = 1 << 20
 )
+
+// setDefaults fills in what is zero.
+func (o *Options) setDefaults() {
+	if o.Params == (Params{}) {
+		o.Params = DefaultParams
+	}
+	if o.Memory == 0 {
+		o.Memory = defaultMemory
+	}
+	if o.Queue == 0 {
+		o.Queue = defaultQueue
+	}
+	if o.Wait == 0 {
+		o.Wait = defaultWait
+	}
+	if o.Parallel == 0 && o.Params.check() == nil {
+		o.Parallel = min(runtime.GOMAXPROCS(0), max(1, int(defaultParallelMemory/o.Params.Memory)))
+	}
+}
 
 // check returns what is wrong with options whose defaults have been filled in.
 func (o *Options) check() error {
