@@ -2,10 +2,14 @@ package auth_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/password"
 )
 
@@ -131,5 +135,91 @@ func TestASVS_16_2_5_SecretsStayOutOfTheLog(t *testing.T) {
 	}
 	if strings.Count(out, "\n") < 8 {
 		t.Errorf("the log has no lines to speak of: %s", out)
+	}
+}
+
+// Each action is one line of its own event, under the handle that lists show, and none
+// of them has a secret in it (ASVS 16.3.1).
+func TestASVS_16_3_1_OneLineForEachProof(t *testing.T) {
+	a := newHandler(t, &setup{know: true})
+	g := a.guest("192.0.2.1")
+	all := ""
+	for _, c := range []struct {
+		act  func() answer
+		want string
+	}{
+		{func() answer { return g.login("alice", rightPassword) }, "login new_device"},
+		{func() answer { return g.login("alice", rightPassword) }, "login session_renewed"},
+		{func() answer { return g.login("alice", "wrong") }, "login_refused"},
+		{func() answer { return g.reauth("wrong") }, "reauth_refused"},
+		{func() answer { return g.reauth("") }, "reauth_refused"},
+		{func() answer { return g.reauth(rightPassword) }, "reauthenticated session_renewed session_renewed"},
+		{func() answer { return g.change("wrong", newPassword) }, "reauth_refused"},
+		{func() answer { return g.change(rightPassword, "short") }, "password_refused"},
+		{func() answer { return g.change(rightPassword, newPassword) }, "password_changed session_ended session_renewed session_renewed"},
+		{func() answer { return a.guest("192.0.2.1").change("x", newPassword) }, ""},
+	} {
+		a.log.take()
+		r := c.act()
+		log := a.log.take()
+		var names []string
+		for line := range strings.Lines(log) {
+			var l map[string]any
+			if err := json.Unmarshal([]byte(line), &l); err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, l["msg"].(string))
+			if name := l["msg"]; (name == "reauthenticated" || name == "password_changed") && l["session"] != a.current(t, "u1") {
+				t.Errorf("%s names the session %v", name, l["session"])
+			}
+		}
+		slices.Sort(names)
+		if got := strings.Join(names, " "); got != c.want {
+			t.Errorf("%d %s: lines %q, want %q", r.StatusCode, r.body, got, c.want)
+		}
+		all += log + r.body
+	}
+	for _, secret := range []string{rightPassword, newPassword, "$argon2", g.token(), g.value(deviceCookie), rightHash()} {
+		if strings.Contains(all, secret) {
+			t.Errorf("%q stands in a line or an answer", secret)
+		}
+	}
+}
+
+// current is the handle of the only session of a user.
+func (a *app) current(t *testing.T, id string) string {
+	t.Helper()
+	infos, err := a.m.List(t.Context(), id)
+	if err != nil || len(infos) != 1 {
+		t.Fatalf("sessions: %v, %v", infos, err)
+	}
+	return infos[0].ID.Handle()
+}
+
+// Nothing that an Auth returns or answers shows a hash, whoever asks (A50).
+func TestAttack_A50_NoHashIsShown(t *testing.T) {
+	a := newHandler(t, &setup{wrap: kinds["ChangePassword"]})
+	g := a.guest("192.0.2.1")
+	var shown []any
+	h := a.m.Handler(a.auth.RequireLoginToChange(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u, _ := auth.UserFrom(r.Context())
+		err := a.auth.ChangePassword(r, rightPassword, newPassword)
+		shown = append(shown, u, err, a.auth.Decide(r.Context(), auth.Rule{}))
+		for name := range r.Header {
+			shown = append(shown, r.Header[name])
+		}
+	})))
+	g.mustLogin(t, "alice")
+	shown = append(shown, a.user)
+	in := *g
+	in.h = h
+	r := in.do("POST", "/", nil)
+	shown = append(shown, r.Header, r.body)
+	text := fmt.Sprintf("%+v", shown)
+	if err, _ := shown[2].(error); err != nil || !strings.Contains(text, "alice") {
+		t.Fatalf("the change failed: %v", shown)
+	}
+	if strings.Contains(text, "argon2") {
+		t.Errorf("a hash is shown: %s", text)
 	}
 }

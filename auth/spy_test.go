@@ -18,8 +18,9 @@ type spy struct {
 	mu    sync.Mutex
 	lanes []string // of the last Take
 	calls int
-	fail  int  // the number of the call from which on all fail, counted from 1; 0: none
-	hang  bool // each call waits for the end of its context
+	fail  int    // the number of the call from which on all fail, counted from 1; 0: none
+	hang  bool   // each call waits for the end of its context
+	after func() // runs when an attempt has been counted
 }
 
 func (s *spy) call(ctx context.Context) error {
@@ -47,7 +48,11 @@ func (s *spy) Take(ctx context.Context, lanes []throttle.Lane, now time.Time) ([
 	if err := s.call(ctx); err != nil {
 		return nil, nil, err
 	}
-	return s.Store.Take(ctx, lanes, now)
+	marks, refused, err := s.Store.Take(ctx, lanes, now)
+	if s.after != nil {
+		s.after()
+	}
+	return marks, refused, err
 }
 
 func (s *spy) Settle(ctx context.Context, back []throttle.Return) error {

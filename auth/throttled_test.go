@@ -347,21 +347,31 @@ func TestNIST_3_2_2_d_SuccessClearsTheFailures(t *testing.T) {
 // What was not verified is not counted: neither what is refused for its length, nor
 // what found too many hashes waiting, nor who went away.
 func TestOnlyWhatIsVerifiedCounts(t *testing.T) {
-	a := newHandler(t, nil)
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
+	st := &spy{Store: throttle.NewMemory()}
+	th, err := throttle.New(st, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newHandler(t, &setup{auth: auth.Options{Throttle: th}})
 	for range 20 {
 		a.guest("192.0.2.1").login("alice", "")
 		a.guest("192.0.2.1").login("alice", string(make([]byte, 1025)))
-		g := a.guest("192.0.2.1")
-		r := g.request("POST", "/login", map[string][]string{"username": {"alice"}, "password": {"wrong"}})
-		serveQuietly(a.handler, r.WithContext(gone))
+		for _, early := range []bool{true, false} {
+			gone, cancel := context.WithCancel(t.Context())
+			if st.after = cancel; early {
+				cancel()
+			}
+			r := a.guest("192.0.2.1").request("POST", "/login", map[string][]string{"username": {"alice"}, "password": {"wrong"}})
+			serveQuietly(a.handler, r.WithContext(gone))
+			cancel()
+		}
+		st.after = nil
 	}
 	if n := a.hashes(); n != 0 {
 		t.Errorf("%d hashes were computed", n)
 	}
-	if st, err := a.throttle.State(t.Context(), "u1"); err != nil || st.Failures != 0 {
-		t.Errorf("state %+v, %v", st, err)
+	if state, err := a.throttle.State(t.Context(), "u1"); err != nil || state.Failures != 0 {
+		t.Errorf("state %+v, %v", state, err)
 	}
 	a.guest("192.0.2.1").mustLogin(t, "alice")
 }

@@ -176,3 +176,22 @@ func TestAStatusWithoutAName(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// An answer that says why has the reason for programs and its words for people, of one
+// shape with all others.
+func TestAnswersThatSayWhy(t *testing.T) {
+	a := problem.Answer{Status: 422, Detail: "The password is too short", Reason: "too_short"}
+	w := httptest.NewRecorder()
+	a.Write(w, request("POST"))
+	if want := `{"type":"about:blank","title":"Unprocessable Entity","status":422,"detail":"The password is too short","reason":"too_short"}` + "\n"; w.Code != 422 || w.Body.String() != want {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	a.Words = "Take <more> characters."
+	for accept, want := range map[string]string{"application/json": `"detail":"The password is too short"`, browser: "<p>Take &lt;more&gt; characters.</p>"} {
+		w := httptest.NewRecorder()
+		a.Write(w, request("POST", "Accept", accept))
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %s", accept, w.Body)
+		}
+	}
+}
