@@ -13,6 +13,7 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/internal/problem"
 )
 
@@ -207,7 +208,7 @@ func localTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.UTC().Format("2006-01-02T15:04:05")
+	return t.UTC().Format("2006-01-02T15:04")
 }
 
 // kindOptions are the kinds of entries by their words.
@@ -231,19 +232,28 @@ func kindWords(kind string) string {
 	return kind
 }
 
+// aboutUsers are the kinds of entries whose name is that of the user.
+var aboutUsers = map[string]bool{event.UserAdded: true, event.UserRemoved: true, event.UserRenamed: true}
+
 // named puts names to the IDs of entries. Each account is looked up once; what cannot
 // be looked up stays as it is.
 func (s *Site) named(ctx context.Context, list []auditlog.Entry) []logItem {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	known := make(map[string]person)
+	known, called := make(map[string]person), make(map[string]string)
+	for _, e := range list {
+		// The name of whose account is gone stands in other entries about them.
+		if called[e.User] == "" && aboutUsers[e.Kind] {
+			called[e.User] = e.Name
+		}
+	}
 	who := func(id string) person {
 		if id == "" {
 			return person{}
 		}
 		p, ok := known[id]
 		if !ok {
-			p = person{Name: id}
+			p = person{Name: cmp.Or(called[id], id)}
 			if a, err := s.Administration.Accounts.Account(ctx, id); err == nil {
 				p = person{a.Name, s.userPage(a.ID)}
 			} else if id == "console" {

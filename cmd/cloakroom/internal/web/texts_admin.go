@@ -141,7 +141,6 @@ var adminTexts = map[string]string{
 	"suspicious.title":   "Suspicious activity",
 	"suspicious.tab":     "Suspicious",
 	"suspicious.text":    "What stood out in the last %d days: many wrong passwords, a new device after wrong ones, cookies with a bad signature, requests that were forged or pretend to be somebody.",
-	"suspicious.total":   "Events",
 	"suspicious.kinds":   "By event",
 	"suspicious.sources": "By source",
 	"suspicious.users":   "By user",
