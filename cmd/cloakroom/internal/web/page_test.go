@@ -201,8 +201,9 @@ func TestASVS_14_2_1_NoSecretIsTakenFromAURL(t *testing.T) {
 		"/auth/password?current=" + url.QueryEscape(goodPassword): `{"new":"` + otherPassword + `"}`,
 		"/auth/password?new=" + url.QueryEscape(otherPassword):    `{"current":"` + goodPassword + `"}`,
 		"/auth/reauth?password=" + url.QueryEscape(goodPassword):  `{}`,
-		"/auth/reset?token=x":      `{"password":"` + otherPassword + `"}`,
-		"/auth/login?username=ada": `{"password":"` + goodPassword + `"}`,
+		"/auth/reset?token=x":                                        `{"password":"` + otherPassword + `"}`,
+		"/auth/login?username=ada":                                   `{"password":"` + goodPassword + `"}`,
+		"/auth/reauth?new=" + url.QueryEscape(otherPassword):         `{"password":"` + goodPassword + `"}`,
 		"/auth/login?password=" + url.QueryEscape(goodPassword) + "": `{"username":"ada"}`,
 	} {
 		if res := p.json("POST", path, body); res.Code != 400 {
