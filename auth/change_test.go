@@ -373,12 +373,13 @@ func TestPromise01_AChangeOfPasswordAgainstOthers(t *testing.T) {
 		in        bool   // is this session signed in afterwards?
 		right     string // the password that signs in, "" for none
 	}{
-		"everybody is signed out":  {func(a *app) { a.users.change("u1", func(u *account) { u.Epoch++ }) }, 409, false, ""},
-		"somebody else changes it": {func(a *app) { a.users.change("u1", func(u *account) { u.Password, u.Epoch = old, u.Epoch+1 }) }, 409, false, ""},
-		"the user is disabled":     {func(a *app) { a.users.change("u1", func(u *account) { u.Disabled, u.Epoch = true, u.Epoch+1 }) }, 409, false, ""},
-		"the user is removed":      {func(a *app) { a.users.remove("u1") }, 409, false, ""},
-		"a login hashes it anew":   {func(a *app) { a.users.change("u1", func(u *account) { u.Password = otherHash() }) }, 204, true, newPassword},
-		"a request comes in":       {func(a *app) {}, 204, true, newPassword},
+		"everybody is signed out":                        {func(a *app) { a.users.change("u1", func(u *account) { u.Epoch++ }) }, 409, false, ""},
+		"somebody else changes it":                       {func(a *app) { a.users.change("u1", func(u *account) { u.Password, u.Epoch = old, u.Epoch+1 }) }, 409, false, ""},
+		"the user is disabled":                           {func(a *app) { a.users.change("u1", func(u *account) { u.Disabled, u.Epoch = true, u.Epoch+1 }) }, 409, false, ""},
+		"the user is removed":                            {func(a *app) { a.users.remove("u1") }, 409, false, ""},
+		"a login hashes it anew":                         {func(a *app) { a.users.change("u1", func(u *account) { u.Password = otherHash() }) }, 204, true, newPassword},
+		"it is hashed anew, and everybody is signed out": {func(a *app) { a.users.change("u1", func(u *account) { u.Password, u.Epoch = otherHash(), u.Epoch+1 }) }, 409, false, rightPassword},
+		"a request comes in":                             {func(a *app) {}, 204, true, newPassword},
 	} {
 		for kind, wrap := range kinds {
 			for _, sealed := range []bool{false, true} {
@@ -520,6 +521,9 @@ func TestPromise01_AProofAgainstEnding(t *testing.T) {
 				}
 				r := try(g)
 				a.users.afterID = nil
+				if a.users.hash("u1") != rightHash() {
+					t.Error("the password was changed for a session that had ended")
+				}
 				if got := g.get("/private"); got.StatusCode == 200 || name == "change" && r.StatusCode != 409 {
 					t.Errorf("%d, and then %d", r.StatusCode, got.StatusCode)
 				}
