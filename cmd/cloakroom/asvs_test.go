@@ -35,7 +35,7 @@ func TestASVS_3_3_1_CookiesAreSecure(t *testing.T) {
 func TestASVS_3_3_2_CookiesSaySameSite(t *testing.T) {
 	for _, c := range cookies(t) {
 		want := http.SameSiteLaxMode
-		if c.Name == "__Host-csrf" {
+		if c.Name == "__Host-csrf" || c.Name == "__Host-device" {
 			want = http.SameSiteStrictMode
 		}
 		if c.SameSite != want {
