@@ -338,6 +338,33 @@ func TestSuccessElsewhereLeavesThePair(t *testing.T) {
 	})
 }
 
+// A success on an unknown device clears the account's delays and those of its pair;
+// one on a known device clears neither; an unlock clears both.
+func TestWhatIsCleared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th, elsewhere, phone := newThrottle(t), bob, bob
+		elsewhere.Source, phone.Device = "198.51.100.1", "phone"
+		fail(t, th, bob, 5)
+		succeed(t, th, begin(t, th, phone))
+		if got := refused(t, th, bob, "account"); got != throttle.DefaultDelay {
+			t.Errorf("wait %v behind a success on a known device", got)
+		}
+		time.Sleep(throttle.DefaultDelay)
+		succeed(t, th, begin(t, th, bob))
+		for range 5 {
+			begin(t, th, bob)
+		}
+		refused(t, th, bob, "account")
+		if err := th.Unlock(t.Context(), "bob"); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			begin(t, th, bob)
+		}
+		refused(t, th, elsewhere, "account")
+	})
+}
+
 // Whoever has an account of his own does not buy guesses at others with it.
 func TestSuccessGivesTheSourceOneBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -17,11 +17,11 @@ func group(text string) string {
 		}
 		addr = port.Addr()
 	}
-	addr = addr.Unmap().WithZone("")
+	addr = addr.Unmap()
 	if addr.Is4() {
 		return addr.String()
 	}
-	prefix, err := addr.Prefix(64)
+	prefix, err := addr.Prefix(64) // which has no zone
 	if err != nil {
 		return ""
 	}

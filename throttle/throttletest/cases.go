@@ -188,6 +188,15 @@ func giveNeighbour(p *probe) {
 	}
 	p.pass(1, l)
 	p.stands(l, 1, 0)
+	// Nor does he make them forgotten, be he the first one.
+	l = lane("source", 3, 0, "other")
+	m := p.pass(1, l)
+	p.later(time.Second)
+	p.pass(2, l)
+	p.settle(0, throttle.Give, []throttle.Lane{l}, m)
+	p.later(23 * time.Hour)
+	p.pass(1, l)
+	p.refuse(30*time.Second, l)
 }
 
 func clearLane(p *probe) {
