@@ -122,6 +122,7 @@ type Auth struct {
 	hasher   *password.Hasher
 	policy   *password.Policy
 	throttle *throttle.Throttle
+	turns    turns
 	timeout  time.Duration
 	logger   *slog.Logger
 	refuse   func(w http.ResponseWriter, r *http.Request, err error)

@@ -60,10 +60,11 @@ func (a *Auth) prove(r *http.Request, p *proof, pw string) error {
 		p.reason = "too long"
 		return ErrBadCredentials
 	}
-	ticket, err := a.begin(r, p)
+	ticket, done, err := a.begin(r, p)
 	if err != nil {
 		return err
 	}
+	defer done()
 	ok, err := a.hasher.Verify(a.sourced(r), p.user.Password, pw) // of the zero User: equal work, and false
 	if err != nil {
 		// What cannot be given back stays counted, on the safe side.
@@ -83,27 +84,45 @@ func (a *Auth) prove(r *http.Request, p *proof, pw string) error {
 	return nil
 }
 
-// begin counts an attempt before its password is looked at, or refuses it.
-func (a *Auth) begin(r *http.Request, p *proof) (*throttle.Ticket, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), a.timeout)
-	defer cancel()
+// begin counts an attempt before its password is looked at, or refuses it. Whoever is
+// let through calls done when it is known what came of it.
+func (a *Auth) begin(r *http.Request, p *proof) (_ *throttle.Ticket, done func(), err error) {
 	p.device = a.device(r, p.user.ID)
-	ticket, err := a.throttle.Begin(ctx, throttle.Attempt{Account: p.account, Source: a.m.ClientAddr(r), Device: p.device})
-	var refused *throttle.RefusedError
-	switch {
-	case errors.As(err, &refused):
-		p.reason = lanes[refused.Lane]
-		return nil, &ThrottledError{RetryAfter: wholeSeconds(refused.RetryAfter)}
-	case err != nil:
-		p.reason = "unavailable"
-		return nil, unavailable("count attempt", err)
+	attempt := throttle.Attempt{Account: p.account, Source: a.m.ClientAddr(r), Device: p.device}
+	lanes := lanesOf(attempt)
+	for {
+		settled := a.turns.begin(lanes)
+		ticket, err := a.count(r.Context(), attempt)
+		if err == nil {
+			p.failures = ticket.Failures
+			return ticket, func() { a.turns.end(lanes, true) }, nil
+		}
+		refused, ok := errors.AsType[*throttle.RefusedError](err)
+		if !ok {
+			a.turns.end(lanes, false)
+			p.reason = "unavailable"
+			return nil, nil, unavailable("count attempt", err)
+		}
+		again, err := a.turns.wait(r.Context(), lanes, lanes[refused.Lane], settled)
+		switch {
+		case err != nil:
+			return nil, nil, p.unverified(err)
+		case !again:
+			p.reason = reasons[refused.Lane]
+			return nil, nil, &ThrottledError{RetryAfter: wholeSeconds(refused.RetryAfter)}
+		}
 	}
-	p.failures = ticket.Failures
-	return ticket, nil
 }
 
-// lanes are the words of the log for those of the throttle.
-var lanes = map[string]string{"account": "account", "pair": "account", "source": "network", "device": "device"}
+// count asks the throttle, for as long as it may take to answer.
+func (a *Auth) count(ctx context.Context, attempt throttle.Attempt) (*throttle.Ticket, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	return a.throttle.Begin(ctx, attempt)
+}
+
+// reasons are the words of the log for the lanes of the throttle.
+var reasons = map[string]string{"account": "account", "pair": "account", "source": "network", "device": "device"}
 
 // judge says why a proof fails whose password is right or wrong.
 func (a *Auth) judge(p *proof, ticket *throttle.Ticket, right bool) {
@@ -131,6 +150,9 @@ func (p *proof) unverified(err error) error {
 		return busy
 	}
 	p.reason = "unavailable"
+	if errors.Is(err, ErrUnavailable) {
+		return err
+	}
 	return unavailable("verify password", err) // ctx has ended
 }
 
