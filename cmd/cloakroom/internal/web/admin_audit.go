@@ -299,7 +299,7 @@ func (s *Site) lastEntries(r *http.Request, id string) ([]logItem, string) {
 	if s.Administration.Audit == nil {
 		return nil, ""
 	}
-	ctx, cancel := s.bounded(r)
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
 	q := url.Values{"user": {id}}
 	aq, err := s.logQuery(ctx, q)

@@ -122,7 +122,9 @@ func (s *Site) showUsers(w http.ResponseWriter, r *http.Request, status int, v *
 		s.fail(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
-	ctx, cancel := s.bounded(r)
+	// Not bounded as a guard's look at one account is: a part of a name is looked for in
+	// all of them.
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	items, next, err := s.findUsers(ctx, query)
 	if err != nil {
