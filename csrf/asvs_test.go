@@ -123,7 +123,7 @@ func TestNIST_5_1_csrf_C1_EachCheckHoldsAlone(t *testing.T) {
 
 // The pre-login cookie is what browsers accept and keep to themselves, it is set
 // once and kept, and no store hears of it.
-func TestASVS_3_3_PreLoginCookie(t *testing.T) {
+func TestASVS_3_3_2_PreLoginCookie(t *testing.T) {
 	for _, c := range []struct {
 		opts cloakroom.Options
 		tls  bool

@@ -94,8 +94,8 @@ func TestAnswersOpenNothing(t *testing.T) {
 	})
 }
 
-// TestAttack_ClientsThatGoAway: who aborts ten thousand requests opens nothing.
-func TestAttack_ClientsThatGoAway(t *testing.T) {
+// TestClientsThatGoAway: who aborts ten thousand requests opens nothing.
+func TestClientsThatGoAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, breaker.Options{})
 		s.faulty.on(func(ctx context.Context, op string, id store.ID) error {
@@ -148,9 +148,9 @@ func TestDeadlineOfTheCaller(t *testing.T) {
 	}
 }
 
-// TestAttack_OneVisitorsErrors: whatever one visitor can make the store say about
+// TestOneVisitorsErrors: whatever one visitor can make the store say about
 // a session of their own, however often, it opens the circuit for nobody.
-func TestAttack_OneVisitorsErrors(t *testing.T) {
+func TestOneVisitorsErrors(t *testing.T) {
 	unknown := errors.New("value too large")
 	cut := &net.OpError{Op: "write", Err: syscall.EPIPE} // a server that cuts off what is too large
 	for name, attack := range map[string]struct {

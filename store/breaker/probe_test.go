@@ -84,8 +84,8 @@ func TestASVS_13_1_3_ProbesBackOff(t *testing.T) {
 	})
 }
 
-// TestAttack_ProbesThatGoAway: the circuit cannot be kept open by leaving.
-func TestAttack_ProbesThatGoAway(t *testing.T) {
+// TestProbesThatGoAway: the circuit cannot be kept open by leaving.
+func TestProbesThatGoAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, breaker.Options{})
 		s.open(t)
@@ -114,8 +114,8 @@ func TestAttack_ProbesThatGoAway(t *testing.T) {
 	})
 }
 
-// TestAttack_ADamagedRecordAsAProbe: a row that cannot be read keeps nobody out.
-func TestAttack_ADamagedRecordAsAProbe(t *testing.T) {
+// TestADamagedRecordAsAProbe: a row that cannot be read keeps nobody out.
+func TestADamagedRecordAsAProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, breaker.Options{})
 		s.open(t)

@@ -139,7 +139,7 @@ func TestASVS_6_4_6_NoAdministratorChoosesAPassword(t *testing.T) {
 }
 
 // Fields that are none of the form's change nothing.
-func TestASVS_8_2_3_15_3_3_FieldsOfAnAccountAreNotAssignedEnMasse(t *testing.T) {
+func TestASVS_8_2_3_FieldsOfAnAccountAreNotAssignedEnMasse(t *testing.T) {
 	h := newHouse(t, false)
 	bob := h.add("bob")
 	ada := h.signIn("ada")

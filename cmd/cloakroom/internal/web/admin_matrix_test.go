@@ -136,7 +136,7 @@ func (h *house) account(name string, n sqlusers.NewUser) string {
 	return u.ID
 }
 
-func TestASVS_8_1_1_8_2_1_EveryAddressHasARuleAndKeepsIt(t *testing.T) {
+func TestASVS_8_2_1_EveryAddressHasARuleAndKeepsIt(t *testing.T) {
 	h := newHouse(t, false)
 	visitors, rows := rules(t)
 	g := &guests{h, make(map[string]*visitor)}
