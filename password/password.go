@@ -32,9 +32,11 @@ type Options struct {
 	// Params are the parameters of new hashes. The zero value is DefaultParams.
 	Params Params
 
-	// Parallel is how many hashes are computed at a time. The default is
-	// GOMAXPROCS, or less where that many new hashes would need over 64 MiB, and
-	// at least 1.
+	// Parallel is how many hashes are computed at a time. The default is one less
+	// than GOMAXPROCS, or less where that many new hashes would need over 64 MiB,
+	// and at least 1. The processor that is left is for all other requests: a hash
+	// holds its own for tens of milliseconds, and they would wait behind it at
+	// every step.
 	Parallel int
 
 	// Memory is how much memory in KiB all hashes of a moment may need together,
@@ -117,7 +119,7 @@ func (o *Options) setDefaults() {
 		o.Wait = defaultWait
 	}
 	if o.Parallel == 0 && o.Params.check() == nil {
-		o.Parallel = min(runtime.GOMAXPROCS(0), max(1, int(defaultParallelMemory/o.Params.Memory)))
+		o.Parallel = max(1, min(runtime.GOMAXPROCS(0)-1, int(defaultParallelMemory/o.Params.Memory)))
 	}
 }
 
