@@ -12,21 +12,39 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// With the flag it takes some ten seconds and both processors:
+// With the flag it takes about a minute and both processors:
 //
 //	go test ./cmd/cloakroom -run TestProve -v -args -prove
-var prove = flag.Bool("prove", false, "200 and 500 logins at once, in place of 12")
+var prove = flag.Bool("prove", false, "crowds of 200 and 500 in place of 12, 1000 timed logins of a kind, 200 kills")
 
-// hashingBound is how far logins may drive the service's memory up in all, in KiB.
-const hashingBound = 128 << 10
+// hashingBound is how far logins may drive the service's memory up in all, in KiB;
+// besideBound is how long 99 of 100 signed-in pages beside them may take.
+const (
+	hashingBound = 128 << 10
+	besideBound  = 50 * time.Millisecond
+)
+
+// crowdKinds are those who sign in at once: who the nth of them is, and where.
+var crowdKinds = []struct {
+	kind string
+	who  func(n int) (name, addr string)
+}{
+	{"of one user", func(int) (string, string) { return "ada", strangerNumber(0) }},
+	{"of as many users from as many addresses", func(n int) (string, string) { return crowdUser(n), strangerNumber(n) }},
+	{"of as many users from one address", func(n int) (string, string) { return crowdUser(n), strangerNumber(0) }},
+}
+
+func crowdUser(n int) string { return fmt.Sprintf("user%03d", n) }
 
 // TestProve_HashingBound lets many sign in at once, with the right password. The
 // service's memory stays within the bound, whoever it has no place for gets a 503
-// that says when to come back, and who is signed in already goes on meanwhile.
+// that says when to come back and never a 429, as nobody has failed, and who is
+// signed in already goes on meanwhile (ASVS 15.2.2).
 func TestProve_HashingBound(t *testing.T) {
 	crowds := []int{12}
 	if *prove {
@@ -34,46 +52,62 @@ func TestProve_HashingBound(t *testing.T) {
 	}
 	dir := t.TempDir()
 	addUser(t, dir, "ada")
-	s := start(t, dir, "--log-level=error")
-	c := s.client()
-	c.want(c.page("/auth/login"), 200)
-	base := s.peak() // before the first hash
-	c.login("ada", goodPassword)
-	quiet := watch(c, func() { time.Sleep(300 * time.Millisecond) })
-	t.Logf("signed-in pages with no login beside them: %s", quiet)
+	p, phc := peopleOf(t, dir), hashOf(t, goodPassword)
+	for n := range slices.Max(crowds) {
+		p.add(crowdUser(n), phc)
+	}
+	for _, k := range crowdKinds {
+		s := start(t, dir, "--log-level=error", "--trusted-proxies=127.0.0.1")
+		c := s.client()
+		c.want(c.page("/auth/login"), 200)
+		base := s.peak() // before the first hash
+		c.login("ada", goodPassword)
+		quiet := watch(c, func() { time.Sleep(300 * time.Millisecond) })
+		for _, n := range crowds {
+			var all crowd
+			pages := watch(c, func() { all = signIn(s, n, k.who) })
+			grown := all.judge(t, s, n, base, pages)
+			t.Logf("%d logins at once %s, %v: %d signed in, %d told to come back; %s; signed-in pages meanwhile: %s (p99 %v without)",
+				n, k.kind, all.took.Round(time.Millisecond), all.statuses[http.StatusOK], all.statuses[http.StatusServiceUnavailable],
+				grown, pages, quiet.at(0.99))
+		}
+		s.end(syscall.SIGTERM)
+	}
+}
 
-	for _, n := range crowds {
-		var all crowd
-		pages := watch(c, func() { all = signIn(s, n) })
-		if pages.failed > 0 {
-			t.Errorf("beside %d logins %d signed-in pages failed", n, pages.failed)
-		}
-		for status, count := range all.statuses {
-			if status != http.StatusOK && status != http.StatusServiceUnavailable {
-				t.Errorf("%d of %d logins: status %d", count, n, status)
-			}
-		}
-		if all.statuses[http.StatusOK] == 0 {
-			t.Errorf("nobody of %d got in", n)
-		}
-		if i := slices.IndexFunc(all.retryAfter, notSeconds); i >= 0 {
-			t.Errorf("of %d logins, a 503 with Retry-After %q", n, all.retryAfter[i])
-		}
-		grown := "memory is not measured here"
-		if base > 0 && len(buildFlags) == 0 { // the race detector keeps a shadow of all memory
-			more := s.peak() - base
-			if more > hashingBound {
-				t.Errorf("%d logins at once took %d MiB, at most %d are allowed", n, more>>10, hashingBound>>10)
-			}
-			grown = fmt.Sprintf("peak memory %d MiB over the %d MiB at rest, %d allowed", more>>10, base>>10, hashingBound>>10)
-		}
-		t.Logf("%d logins at once, %v: %d signed in, %d told to come back; %s; signed-in pages meanwhile: %s",
-			n, all.took.Round(time.Millisecond), all.statuses[http.StatusOK], all.statuses[http.StatusServiceUnavailable], grown, pages)
-		// More than may run and wait: the excess must have been told so.
-		if n >= 500 && len(all.retryAfter) == 0 {
-			t.Errorf("none of %d was told to come back", n)
+// judge says what is wrong with a crowd of n, and returns in words what memory it took
+// over base.
+func (all crowd) judge(t *testing.T, s *server, n, base int, pages pages) (grown string) {
+	t.Helper()
+	if pages.failed > 0 {
+		t.Errorf("beside %d logins %d signed-in pages failed", n, pages.failed)
+	}
+	if *prove && pages.at(0.99) > besideBound { // of few, on a machine that does other things, it says nothing
+		t.Errorf("beside %d logins one signed-in page of 100 took over %v, %v are allowed", n, pages.at(0.99), besideBound)
+	}
+	for status, count := range all.statuses {
+		if status != http.StatusOK && status != http.StatusServiceUnavailable {
+			t.Errorf("%d of %d logins: status %d", count, n, status)
 		}
 	}
+	if all.statuses[http.StatusOK] == 0 {
+		t.Errorf("nobody of %d got in", n)
+	}
+	if i := slices.IndexFunc(all.retryAfter, notSeconds); i >= 0 {
+		t.Errorf("of %d logins, a 503 with Retry-After %q", n, all.retryAfter[i])
+	}
+	// More than may run and wait: the excess must have been told so.
+	if n >= 500 && len(all.retryAfter) == 0 {
+		t.Errorf("none of %d was told to come back", n)
+	}
+	if base == 0 || len(buildFlags) > 0 { // the race detector keeps a shadow of all memory
+		return "memory is not measured here"
+	}
+	more := s.peak() - base
+	if more > hashingBound {
+		t.Errorf("%d logins at once took %d MiB, at most %d are allowed", n, more>>10, hashingBound>>10)
+	}
+	return fmt.Sprintf("peak memory %d MiB over the %d MiB at rest, %d allowed", more>>10, base>>10, hashingBound>>10)
 }
 
 // notSeconds reports a Retry-After that is not one to sixty seconds.
@@ -108,17 +142,24 @@ type crowd struct {
 }
 
 // signIn lets n sign in at the same moment, each on a connection of its own.
-func signIn(s *server, n int) crowd {
+func signIn(s *server, n int, who func(n int) (name, addr string)) crowd {
 	all := crowd{statuses: map[int]int{}}
 	http1 := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	gate := make(chan struct{})
-	for range n {
+	for i := range n {
+		name, addr := who(i)
+		r, err := http.NewRequest("POST", s.URL+"/auth/login", strings.NewReader(credentials(name, goodPassword)))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-Forwarded-For", addr)
 		wg.Go(func() {
 			<-gate
 			status, after := 0, ""
-			res, err := http1.Post(s.URL+"/auth/login", "application/json", strings.NewReader(credentials("ada", goodPassword)))
+			res, err := http1.Do(r)
 			if err == nil {
 				io.Copy(io.Discard, res.Body)
 				res.Body.Close()
@@ -145,14 +186,16 @@ type pages struct {
 	failed int
 }
 
-func (p pages) String() string {
+// at returns the time within which this part of the pages came.
+func (p pages) at(part float64) time.Duration {
 	if len(p.took) == 0 {
-		return "none"
+		return 0
 	}
-	at := func(part float64) time.Duration {
-		return p.took[int(part*float64(len(p.took)-1))].Round(100 * time.Microsecond)
-	}
-	return fmt.Sprintf("%d, median %v, p99 %v, longest %v", len(p.took), at(0.5), at(0.99), at(1))
+	return p.took[int(part*float64(len(p.took)-1))].Round(100 * time.Microsecond)
+}
+
+func (p pages) String() string {
+	return fmt.Sprintf("%d, median %v, p99 %v, longest %v", len(p.took), p.at(0.5), p.at(0.99), p.at(1))
 }
 
 // watch reads the profile of a signed-in client again and again, with four
