@@ -174,3 +174,36 @@ func TestASVS_3_5_8_ChromiumLoadsNothingIntoOtherPages(t *testing.T) {
 	// The requests did come with the cookie: otherwise there is nothing to prove.
 	s.logged(regexp.MustCompile(`"path":"[\\"]*/auth/session[\\"]*","status":(200)`))
 }
+
+// No page or document is given to a browser that wants it for something else than to
+// show it, or on behalf of another site's script: neither to whoever is signed in nor
+// to strangers. What sends none of these headers is no browser.
+func TestASVS_3_2_1_NothingIsPartOfSomethingElse(t *testing.T) {
+	s := start(t, t.TempDir())
+	c := s.setup()
+	for _, r := range routes(t, s.client()) {
+		if !r.has("GET") || r.isAsset() || strings.HasPrefix(r.pattern, "/{") || r.path == "/auth" || r.path == "/auth/" || r.path == "/" {
+			continue
+		}
+		free := c.do("GET", r.path, "").StatusCode
+		for _, embedded := range [][]string{
+			{"Sec-Fetch-Dest", "script", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Site", "same-origin"},
+			{"Sec-Fetch-Dest", "style"}, {"Sec-Fetch-Dest", "image"}, {"Sec-Fetch-Dest", "iframe", "Sec-Fetch-Mode", "navigate"},
+			{"Sec-Fetch-Dest", "object"}, {"Sec-Fetch-Dest", "embed"},
+			{"Sec-Fetch-Dest", "empty", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Site", "cross-site"},
+			{"Sec-Fetch-Dest", "empty", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Site", "same-site"},
+		} {
+			if a := c.do("GET", r.path, "", embedded...); a.StatusCode != 403 || !strings.Contains(a.body, "Cross-origin request") {
+				t.Errorf("GET %s %q: %d, want 403", r.path, embedded, a.StatusCode)
+			}
+		}
+		for _, alone := range [][]string{
+			{"Sec-Fetch-Dest", "document", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Site", "cross-site"}, // a link
+			{"Sec-Fetch-Dest", "empty", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Site", "same-origin"},       // our script
+		} {
+			if a := c.do("GET", r.path, "", alone...); a.StatusCode != free {
+				t.Errorf("GET %s %q: %d, want %d as without", r.path, alone, a.StatusCode, free)
+			}
+		}
+	}
+}

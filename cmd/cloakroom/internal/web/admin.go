@@ -113,7 +113,7 @@ func (s *Site) administer(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	}
-	return keep(s.body(s.manager.Handler(s.csrf.Handler(s.auth.RequireRole(sqlusers.Admin)(http.HandlerFunc(there))))))
+	return keep(s.inside(s.auth.RequireRole(sqlusers.Admin)(http.HandlerFunc(there))))
 }
 
 // recent asks for a recent proof of identity. A browser that posts a form is sent to

@@ -1,9 +1,13 @@
 package web
 
 import (
+	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/internal/problem"
 )
 
 // The headers of every answer (ASVS 3.4). The pages need one style sheet, forms to
@@ -39,6 +43,36 @@ func (s *Site) headers(next http.Handler) http.Handler {
 		}
 		if s.HTTPS || audit.HTTPS(r) {
 			h.Set("Strict-Transport-Security", transportSecurity)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// loads are the destinations for which a browser asks for an address of ours: to show
+// it, or because a script reads it.
+var loads = []string{"", "document", "empty"}
+
+// embedded tells whether a browser asks in order to make the answer part of something
+// else, as a script, an image or a frame, or on behalf of another site's script. None
+// of our pages and documents is for that (ASVS 3.2.1, 3.5.8).
+func embedded(r *http.Request) bool {
+	if !slices.Contains(loads, r.Header.Get("Sec-Fetch-Dest")) {
+		return true
+	}
+	site, mode := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Sec-Fetch-Mode")
+	foreign := site == "cross-site" || site == "same-site"
+	return foreign && mode != "" && mode != "navigate"
+}
+
+// alone refuses what is embedded, before anything looks at the session.
+func (s *Site) alone(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead // of others csrf judges
+		if reads && embedded(r) {
+			event.Log(r.Context(), s.Logger, slog.LevelWarn, event.CSRFRefused,
+				event.Addr(s.manager.ClientAddr(r)), event.Reason("embedded"))
+			s.fail(w, r, http.StatusForbidden, problem.CrossOrigin)
+			return
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -2,7 +2,8 @@
 // in JSON for programs.
 //
 // A request passes, in this order: the headers that every answer carries, the
-// method, the body as a whole, the session, the cross-origin check and the
+// method, what a browser wants the answer for, the body as a whole, the session, the
+// cross-origin check and the
 // token, the guard, and at last its handler. So a wrong method or a malformed
 // body costs no look at a session. Whatever refuses a request on that way, it is
 // answered by the same page or document.
@@ -154,13 +155,13 @@ func (s *Site) routes() map[string]methods {
 	// where its method has one.
 	public := func(h http.HandlerFunc) http.Handler { return h }
 	visitor := func(h http.HandlerFunc) http.Handler {
-		return s.body(s.manager.Handler(s.csrf.Handler(h)))
+		return s.inside(h)
 	}
 	user := func(h http.HandlerFunc) http.Handler {
-		return s.body(s.manager.Handler(s.csrf.Handler(s.auth.RequireLogin(h))))
+		return s.inside(s.auth.RequireLogin(h))
 	}
 	changer := func(h http.HandlerFunc) http.Handler {
-		return s.body(s.manager.Handler(s.csrf.Handler(s.auth.RequireLoginToChange(h))))
+		return s.inside(s.auth.RequireLoginToChange(h))
 	}
 	confirmed := func(h http.HandlerFunc) http.Handler { return user(s.confirmed(h)) }
 	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
@@ -188,6 +189,11 @@ func (s *Site) routes() map[string]methods {
 	}
 	maps.Copy(all, s.adminRoutes())
 	return all
+}
+
+// inside puts a handler behind what every request with a session passes.
+func (s *Site) inside(h http.Handler) http.Handler {
+	return s.alone(s.body(s.manager.Handler(s.csrf.Handler(h))))
 }
 
 // methods are the handlers of an address by method. GET's answers HEAD as well,
