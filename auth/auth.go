@@ -31,6 +31,11 @@
 // owner out by guessing. Logins, [Auth.Reauthenticate] and [Auth.ChangePassword] count
 // together.
 //
+// An attempt counts as failed until its password is verified. One that is refused for
+// no other reason than others of this process at the same moment waits for those, up
+// to 5 seconds and with up to 256 at a time: twenty right passwords at once come in
+// five by five. Beyond that the answer is 503, where it is right to try again at once.
+//
 // Without Options.Throttle that is in memory: a restart forgets it, and a second
 // instance has its own.
 //
@@ -100,8 +105,10 @@ type Options struct {
 	// its store, or each of them has a count of its own, and so has each restart.
 	Throttle *throttle.Throttle
 
-	// UsersTimeout bounds each call of the Users; zero means DefaultUsersTimeout.
-	// Beyond it the answer is 503.
+	// UsersTimeout bounds each call of the Users, and each question to the Throttle;
+	// zero means DefaultUsersTimeout. Beyond it the answer is 503. Waiting is bounded
+	// apart from it: for other attempts by 5 seconds, and for a hash by the Wait of
+	// the Hasher.
 	UsersTimeout time.Duration
 
 	// Logger takes a line for each event; nil means that of the Manager.

@@ -23,8 +23,9 @@ const methodPassword = "password"
 // passwords have been wrong before, it is a [*ThrottledError], whether or not there
 // is such an account and whatever the password: nothing was computed, and nothing
 // counted. Other errors say nothing about either: a [*password.BusyError] where too
-// many logins were waiting, [ErrUnavailable] where the users or the throttle did not
-// answer, or why the session could not be saved. [WriteError] answers them all.
+// many logins were waiting, for a hash or for others of the same account or network;
+// [ErrUnavailable] where the users or the throttle did not answer; or why the session
+// could not be saved. [WriteError] answers them all.
 //
 // An attempt is counted before its password is verified, for the account, for where
 // it comes from, and for both together, see package throttle; on a browser that

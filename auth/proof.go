@@ -86,24 +86,28 @@ func (a *Auth) prove(r *http.Request, p *proof, pw string) error {
 
 // begin counts an attempt before its password is looked at, or refuses it. Whoever is
 // let through calls done when it is known what came of it.
-func (a *Auth) begin(r *http.Request, p *proof) (_ *throttle.Ticket, done func(), err error) {
+func (a *Auth) begin(r *http.Request, p *proof) (ticket *throttle.Ticket, done func(), err error) {
 	p.device = a.device(r, p.user.ID)
-	attempt := throttle.Attempt{Account: p.account, Source: a.m.ClientAddr(r), Device: p.device}
-	lanes := lanesOf(attempt)
+	try := a.turns.attempt(throttle.Attempt{Account: p.account, Source: a.m.ClientAddr(r), Device: p.device})
+	defer func() {
+		if ticket == nil { // also where the throttle's store panics
+			try.leave()
+		}
+	}()
 	for {
-		settled := a.turns.begin(lanes)
-		ticket, err := a.count(r.Context(), attempt)
+		try.ask()
+		ticket, err := a.count(r.Context(), try.Attempt)
 		if err == nil {
+			try.run()
 			p.failures = ticket.Failures
-			return ticket, func() { a.turns.end(lanes, true) }, nil
+			return ticket, try.settled, nil
 		}
 		refused, ok := errors.AsType[*throttle.RefusedError](err)
 		if !ok {
-			a.turns.end(lanes, false)
 			p.reason = "unavailable"
 			return nil, nil, unavailable("count attempt", err)
 		}
-		again, err := a.turns.wait(r.Context(), lanes, lanes[refused.Lane], settled)
+		again, err := try.wait(r.Context(), refused.Lane)
 		switch {
 		case err != nil:
 			return nil, nil, p.unverified(err)

@@ -3,6 +3,7 @@ package auth
 import (
 	"container/list"
 	"context"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // Bounds of waiting for attempts that are under way.
 const (
 	maxWaiting = 256             // attempts, in all lanes together
-	maxWait    = 5 * time.Second // each
+	maxWait    = 5 * time.Second // each, however often it has to wait
 )
 
 // turns lets attempts wait that the throttle refuses for no other reason than others
@@ -24,135 +25,260 @@ const (
 // It knows of this process alone: what is under way in others refuses at once.
 type turns struct {
 	mu      sync.Mutex
-	lanes   map[string]*turn
+	lanes   map[laneKey]*lane // those in which something happens
+	asked   uint64            // how often the throttle was asked
 	waiting int
-	settled uint64 // attempts that were let through and are no longer under way
 }
 
-// turn is a lane with attempts under way. One that waits is not under way.
-type turn struct {
-	running int
-	queue   list.List // of chan struct{}, the first is next
+// lane is one of the throttle's in which attempts are on their way. One that waits
+// is in the queue of the lane that has refused it, and nowhere else.
+type lane struct {
+	key     laneKey
+	asking  list.List // of uint64: those that the throttle has not answered, the oldest first
+	running int       // those that it has let through and that are not settled
+	settled uint64    // those that are
+	refused uint64    // the lane has refused when so many were settled
+	queue   list.List // of *waiter: those that it has refused, the first is next
 }
 
-// lanesOf returns the lanes that an attempt goes through, by the names that a
-// throttle.RefusedError gives them.
-func lanesOf(a throttle.Attempt) map[string]string {
-	if a.Device != "" {
-		return map[string]string{"device": "device " + a.Account + " " + a.Device}
+// waiter is an attempt that waits until ready is closed.
+type waiter struct {
+	ready chan struct{}
+	again bool // it is worth to ask once more; set before ready is closed
+
+	upTo  uint64 // who was asking then may have been let through
+	since uint64 // how many were settled when it asked
+}
+
+// laneKey stands for a lane. Names are as long as clients like; two that share a key
+// would wait for each other, no more.
+type laneKey uint64
+
+var laneSeed = maphash.MakeSeed()
+
+// attempt is one attempt on its way through its lanes.
+type attempt struct {
+	throttle.Attempt
+	turns *turns
+	names []string // of the lanes, as throttle.RefusedError has them
+	keys  []laneKey
+
+	// Where it asks or runs: empty where it does neither.
+	lanes []*lane
+	asks  []*list.Element // in the lanes
+	since []uint64        // how many each had settled
+
+	until time.Time // the end of waiting; zero before it has begun
+}
+
+// attempt returns an attempt that is in no lane.
+func (t *turns) attempt(of throttle.Attempt) *attempt {
+	a := &attempt{Attempt: of, turns: t, names: []string{"account", "pair", "source"}}
+	network := throttle.Network(of.Source)
+	if of.Device != "" {
+		a.names, network = []string{"device"}, of.Device
 	}
-	return map[string]string{
-		"account": "account " + a.Account, "pair": "pair " + a.Account + " " + a.Source, "source": "source " + a.Source,
+	for _, name := range a.names {
+		key := [3]string{name, of.Account, network}
+		switch name {
+		case "account":
+			key[2] = ""
+		case "source":
+			key[1] = ""
+		}
+		a.keys = append(a.keys, laneKey(maphash.Comparable(laneSeed, key)))
 	}
+	return a
 }
 
-// begin counts an attempt as under way. It comes before the throttle is asked: who is
-// refused on its account must see it. It returns how many had been settled by then.
-func (t *turns) begin(lanes map[string]string) uint64 {
+// ask says that the throttle is about to be asked. It comes before, as who is refused
+// on this attempt's account must see it.
+func (a *attempt) ask() {
+	t := a.turns
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, key := range lanes {
-		at := t.lanes[key]
-		if at == nil {
+	t.asked++
+	for _, key := range a.keys {
+		l := t.lanes[key]
+		if l == nil {
 			if t.lanes == nil {
-				t.lanes = make(map[string]*turn)
+				t.lanes = make(map[laneKey]*lane)
 			}
-			at = new(turn)
-			t.lanes[key] = at
+			l = &lane{key: key}
+			t.lanes[key] = l
 		}
-		at.running++
+		a.lanes, a.asks, a.since = append(a.lanes, l), append(a.asks, l.asking.PushBack(t.asked)), append(a.since, l.settled)
 	}
-	return t.settled
 }
 
-// end ends what begin began, and lets the next in each lane try. settled says that the
-// attempt was let through.
-func (t *turns) end(lanes map[string]string, settled bool) {
+// run says that the throttle has let it through.
+func (a *attempt) run() {
+	a.turns.mu.Lock()
+	defer a.turns.mu.Unlock()
+	for i, l := range a.lanes {
+		l.asking.Remove(a.asks[i])
+		l.running++
+	}
+	a.asks = a.asks[:0]
+}
+
+// settled says that it is known what came of an attempt that ran. In each lane the
+// next one may try.
+func (a *attempt) settled() {
+	t := a.turns
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if settled {
-		t.settled++
+	for _, l := range a.lanes {
+		l.running--
+		l.settled++
+		t.next(l)
+		t.forget(l)
 	}
-	t.leave(lanes)
-	for _, key := range lanes {
-		if at := t.lanes[key]; at != nil {
-			t.next(at)
-		}
+	a.lanes, a.since = a.lanes[:0], a.since[:0]
+}
+
+// leave takes an attempt that asks out of its lanes. It does nothing to one that is
+// in none.
+func (a *attempt) leave() {
+	a.turns.mu.Lock()
+	defer a.turns.mu.Unlock()
+	a.leaveLocked()
+}
+
+func (a *attempt) leaveLocked() {
+	for i, e := range a.asks {
+		l := a.lanes[i]
+		l.asking.Remove(e)
+		a.turns.release(l)
+		a.turns.forget(l)
+	}
+	if len(a.asks) > 0 {
+		a.lanes, a.asks, a.since = a.lanes[:0], a.asks[:0], a.since[:0]
 	}
 }
 
-// leave takes an attempt out of its lanes. mu is held.
-func (t *turns) leave(lanes map[string]string) {
-	for _, key := range lanes {
-		t.lanes[key].running--
-		t.forget(key)
+// wait is for an attempt that asked and that a lane has refused, and takes it out of
+// its lanes. It tells whether it is worth to ask once more: at once where others have
+// been settled meanwhile, and otherwise when one is that runs in that lane. Where
+// nobody does, the lane is full of failures.
+func (a *attempt) wait(ctx context.Context, refusedBy string) (again bool, err error) {
+	first := a.until.IsZero()
+	if first {
+		a.until = time.Now().Add(maxWait)
 	}
-}
-
-// forget drops a lane in which nothing happens any more. mu is held.
-func (t *turns) forget(key string) {
-	if at := t.lanes[key]; at != nil && at.running == 0 && at.queue.Len() == 0 {
-		delete(t.lanes, key)
+	l, w, again, err := a.queue(refusedBy, first)
+	if w == nil {
+		return again, err
 	}
-}
-
-// next wakes who waits first. mu is held.
-func (t *turns) next(at *turn) {
-	if first := at.queue.Front(); first != nil {
-		at.queue.Remove(first)
-		t.waiting--
-		close(first.Value.(chan struct{}))
-	}
-}
-
-// wait is for an attempt that begin has counted and the lane of this key refuses. It
-// ends the attempt, and returns true once it is worth to begin again: at once where one
-// was settled since begin returned since, and otherwise when one in that lane ends. If
-// none is under way there it returns false.
-func (t *turns) wait(ctx context.Context, lanes map[string]string, key string, since uint64) (again bool, err error) {
-	t.mu.Lock()
-	at := t.lanes[key]
-	others, settled, full := at.running > 1, t.settled != since, t.waiting >= maxWaiting
-	if !others || full {
-		t.mu.Unlock()
-		t.end(lanes, false)
-		if others {
-			return false, &password.BusyError{RetryAfter: time.Second}
-		}
-		return settled, nil
-	}
-	ready := make(chan struct{})
-	place := at.queue.PushBack(ready)
-	t.waiting++
-	t.leave(lanes)
-	for _, other := range lanes {
-		if beside := t.lanes[other]; beside != nil && beside != at {
-			t.next(beside)
-		}
-	}
-	t.mu.Unlock()
-
-	timer := time.NewTimer(maxWait)
+	timer := time.NewTimer(time.Until(a.until))
 	defer timer.Stop()
 	select {
-	case <-ready:
-		return true, nil
+	case <-w.ready:
+		return w.again, nil
 	case <-ctx.Done():
 		err = unavailable("wait for other attempts", ctx.Err())
 	case <-timer.C:
 		err = &password.BusyError{RetryAfter: time.Second}
 	}
+	a.turns.abandon(l, w)
+	return false, err
+}
+
+// queue puts a refused attempt into the queue of its lane, or says why it does not
+// have to wait. One that has waited before keeps its place in front.
+func (a *attempt) queue(refusedBy string, first bool) (l *lane, w *waiter, again bool, err error) {
+	t := a.turns
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer a.leaveLocked()
+	for i, name := range a.names {
+		if name != refusedBy {
+			continue
+		}
+		l := a.lanes[i]
+		l.refused = max(l.refused, a.since[i])
+		idle, news := l.running == 0, l.settled > a.since[i]
+		switch {
+		case idle && !news && l.asking.Len() == 1:
+			return nil, nil, false, nil // it asks alone
+		case t.waiting >= maxWaiting, !time.Now().Before(a.until):
+			return nil, nil, false, &password.BusyError{RetryAfter: time.Second}
+		case idle && news:
+			return nil, nil, true, nil
+		}
+		w = &waiter{ready: make(chan struct{}), upTo: t.asked, since: a.since[i]}
+		if first {
+			l.queue.PushBack(w)
+		} else {
+			l.queue.PushFront(w)
+		}
+		t.waiting++
+		return l, w, false, nil
+	}
+	return nil, nil, false, nil // no lane that waits for anybody
+}
+
+// next lets who waits first ask once more. mu is held.
+func (t *turns) next(l *lane) {
+	if first := l.queue.Front(); first != nil {
+		t.wake(l, first, true)
+	}
+}
+
+// release ends the waiting in a lane in which nobody runs: of those who know by now
+// that nobody they waited for was let through. mu is held.
+func (t *turns) release(l *lane) {
+	if l.running > 0 {
+		return
+	}
+	var after *list.Element
+	for e := l.queue.Front(); e != nil; e = after {
+		after = e.Next()
+		w := e.Value.(*waiter)
+		if oldest := l.asking.Front(); oldest != nil && oldest.Value.(uint64) <= w.upTo {
+			continue
+		}
+		again := l.settled > max(w.since, l.refused)
+		t.wake(l, e, again)
+		if again {
+			return // what it learns holds for those behind it
+		}
+	}
+}
+
+// wake takes a waiter out of its queue. mu is held.
+func (t *turns) wake(l *lane, e *list.Element, again bool) {
+	w := l.queue.Remove(e).(*waiter)
+	t.waiting--
+	w.again = again
+	close(w.ready)
+}
+
+// abandon is for a waiter who goes without having been woken, or without looking at
+// it: then it was the turn of who is behind.
+func (t *turns) abandon(l *lane, w *waiter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	select {
-	case <-ready:
-		t.next(at) // it was its turn: on to who is behind
+	case <-w.ready:
+		if w.again {
+			t.next(l)
+		}
 	default:
-		at.queue.Remove(place)
-		t.waiting--
+		for e := l.queue.Front(); e != nil; e = e.Next() {
+			if e.Value == w {
+				l.queue.Remove(e)
+				t.waiting--
+				break
+			}
+		}
 	}
-	if t.lanes[key] == at {
-		t.forget(key)
+	t.forget(l)
+}
+
+// forget drops a lane in which nothing happens any more. mu is held.
+func (t *turns) forget(l *lane) {
+	if l.running == 0 && l.asking.Len() == 0 && l.queue.Len() == 0 && t.lanes[l.key] == l {
+		delete(t.lanes, l.key)
 	}
-	return false, err
 }

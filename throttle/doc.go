@@ -58,7 +58,9 @@
 // same moment are no different until they are verified: of six logins of one
 // account at once the sixth is refused, with the delay that five failures would
 // bring. That delay is gone as soon as one of the five has succeeded, and when the
-// last of them has, nothing is left of any.
+// last of them has, nothing is left of any. Who calls Begin may therefore let the
+// sixth wait for those that it knows to be under way, and call it again: package auth
+// does, within one process.
 //
 // An attempt that is never settled, since the process died, stays counted.
 //

@@ -2,6 +2,10 @@ package throttle
 
 import "net/netip"
 
+// Network returns the network that a client's address stands for in the lanes, which
+// is the address itself or the /64 of it, and "" for what is no address.
+func Network(address string) string { return group(address) }
+
 // group returns the network that a client's address stands for: an IPv4 address
 // itself, of IPv6 the /64, which is what one subscriber gets. An IPv4 address in
 // the clothes of IPv6 is itself. Text with a port or a zone is taken as well.
