@@ -319,7 +319,11 @@ func TestPromise01_KilledAnywhere(t *testing.T) {
 // addUser adds a user before the service runs.
 func (k *crash) addUser(name string) {
 	k.t.Helper()
-	var where []string
+	addUser(k.t, k.dir, name, k.where()...)
+}
+
+// where returns the arguments that tell a command where things are.
+func (k *crash) where() (where []string) {
 	for i, a := range k.args {
 		if strings.HasPrefix(a, "--keys") {
 			where = append(where, a)
@@ -327,7 +331,7 @@ func (k *crash) addUser(name string) {
 			where = append(where, a, k.args[i+1])
 		}
 	}
-	addUser(k.t, k.dir, name, where...)
+	return where
 }
 
 // intact asks the tools of each server whether its files are whole.
