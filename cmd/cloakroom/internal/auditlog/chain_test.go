@@ -91,6 +91,8 @@ func proveChangesAreFound(t *testing.T, db database) {
 		{"insert", "entry 10: inserted behind the head", []string{fmt.Sprintf(insertAs, "10", 9)}},
 		{"insert before", "entry 0: inserted", []string{fmt.Sprintf(insertAs, "0", 9)}},
 		{"insert long before", "entry -7: inserted", []string{fmt.Sprintf(insertAs, "-7", 9)}},
+		{"insert as the first of all numbers", "entry -9223372036854775808: inserted", []string{fmt.Sprintf(insertAs, "-9223372036854775808", 9)}},
+		{"insert as the last of all numbers", "entry 9223372036854775807: inserted behind the head", []string{fmt.Sprintf(insertAs, "9223372036854775807", 9)}},
 		{"reorder", "entry 4: changed", []string{
 			"UPDATE cloakroom_audit SET seq = 100 WHERE seq = 4", "UPDATE cloakroom_audit SET seq = 4 WHERE seq = 5", "UPDATE cloakroom_audit SET seq = 5 WHERE seq = 100"}},
 		{"close the gap", "entry 5: changed", []string{"DELETE FROM cloakroom_audit WHERE seq = 5", "UPDATE cloakroom_audit SET seq = 5 WHERE seq = 6"}},

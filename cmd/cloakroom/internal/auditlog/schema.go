@@ -83,7 +83,7 @@ func newStatements(d *sqlstore.Dialect) statements {
 		hashOf:  `SELECT hash FROM cloakroom_audit WHERE seq = ?`,
 		batchOf: `SELECT count(*) FROM cloakroom_audit WHERE seq > ? AND batch = ?`,
 		oldest:  `SELECT COALESCE(min(seq), 0) FROM cloakroom_audit`,
-		scan:    `SELECT ` + allColumns + ` FROM cloakroom_audit WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?`,
+		scan:    `SELECT ` + allColumns + ` FROM cloakroom_audit WHERE seq >= ? AND seq <= ? ORDER BY seq LIMIT ?`,
 		beginnings: `SELECT ` + allColumns + ` FROM cloakroom_audit WHERE kind = ? AND length(kind) > 0
 			ORDER BY seq + 0 DESC LIMIT 1`, // an expression: by the index of kinds
 		first:  `SELECT seq, time_ms, hash FROM cloakroom_audit ORDER BY seq LIMIT ?`,

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/cloakroom-dev/cloakroom/internal/event"
@@ -116,8 +117,8 @@ func (v *verifier) run(ctx context.Context) error {
 	v.from = v.at
 	v.report.First = v.at.Seq + 1
 	v.mark(v.at)
-	for after := int64(-1 << 62); v.report.Broken == nil; {
-		rows, err := v.log.rows(ctx, v.log.sql.scan, after, end.Seq, scanned)
+	for from := int64(math.MinInt64); v.report.Broken == nil; {
+		rows, err := v.log.rows(ctx, v.log.sql.scan, from, end.Seq, scanned)
 		if err != nil {
 			return err
 		}
@@ -127,7 +128,7 @@ func (v *verifier) run(ctx context.Context) error {
 		if len(rows) < scanned {
 			break
 		}
-		after = rows[len(rows)-1].Seq
+		from = v.at.Seq + 1
 	}
 	v.end(end)
 	return v.beyond(ctx, end)
@@ -201,7 +202,8 @@ func (v *verifier) beyond(ctx context.Context, end Head) error {
 	if v.report.Broken != nil {
 		return nil
 	}
-	rows, err := v.log.rows(ctx, v.log.sql.scan, end.Seq, int64(1<<62), 1)
+	// No number is out of reach: entries are shown by their time, whatever theirs is.
+	rows, err := v.log.rows(ctx, v.log.sql.scan, end.Seq+1, int64(math.MaxInt64), 1)
 	if err != nil || len(rows) == 0 {
 		return err
 	}
