@@ -25,6 +25,7 @@ import (
 type gate struct {
 	throttle.Store
 	open chan struct{}    // closed when hashes may be verified
+	asks func() error     // runs before the store is asked; nil: nothing
 	took func(bool) error // runs when the store has answered, whether it let one through; nil: nothing
 	hold chan struct{}    // who has succeeded waits until it is closed; nil: nobody
 
@@ -35,6 +36,11 @@ type gate struct {
 }
 
 func (g *gate) Take(ctx context.Context, lanes []throttle.Lane, now time.Time) ([]throttle.Mark, *throttle.Refusal, error) {
+	if g.asks != nil {
+		if err := g.asks(); err != nil {
+			return nil, nil, err
+		}
+	}
 	marks, refused, err := g.Store.Take(ctx, lanes, now)
 	g.mu.Lock()
 	g.asked++
@@ -290,6 +296,65 @@ func TestWhoIsRefusedWaitsForAnswersUnderWay(t *testing.T) {
 		c.waiting(t, 3)
 		close(hold)
 		c.want(t, 0, map[string]int{"503 1": 5, "429 30": 3})
+	})
+}
+
+// Who hears of a refusal when those that it was for have been settled asks once more.
+func TestARefusalThatIsOutOfDate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := gated(t, nil)
+		hold := make(chan struct{})
+		g.took = func(passed bool) error {
+			if !passed {
+				<-hold
+			}
+			return nil
+		}
+		c := &crowd{a: a, status: map[string]int{}}
+		for range 6 {
+			c.add(t.Context(), "alice", rightPassword, "192.0.2.1")
+		}
+		synctest.Wait()
+		close(g.open)
+		synctest.Wait()
+		close(hold)
+		c.want(t, 0, map[string]int{"303 ": 6})
+	})
+}
+
+// Who cannot use their turn passes it on: the store does not answer them, or they go
+// away at the very moment.
+func TestATurnIsPassedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := gated(t, &throttle.Options{Free: 1})
+		c := &crowd{a: a, status: map[string]int{}}
+		for range 3 {
+			c.add(t.Context(), "alice", rightPassword, "192.0.2.1")
+			synctest.Wait()
+		}
+		g.asks = func() error {
+			g.asks = nil
+			return errBoom
+		}
+		close(g.open)
+		c.want(t, 0, map[string]int{"303 ": 2, "503 1": 1})
+
+		for range 300 {
+			gone, cancel := context.WithCancel(t.Context())
+			g.hold = make(chan struct{})
+			for _, ctx := range []context.Context{t.Context(), gone, t.Context()} {
+				c.add(ctx, "alice", rightPassword, "192.0.2.1")
+				synctest.Wait()
+			}
+			go cancel()
+			close(g.hold)
+			start := time.Now()
+			c.wg.Wait()
+			if c.status["303 "] < 2 || time.Since(start) > 0 {
+				t.Fatalf("answers %v after %v", c.status, time.Since(start))
+			}
+			c.want(t, 0, c.status)
+		}
 	})
 }
 
