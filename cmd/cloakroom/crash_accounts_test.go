@@ -42,6 +42,7 @@ type accounts struct {
 	mu      sync.Mutex
 	acts    map[string]string // what was acknowledged and stands in the audit log: kind by request id
 	changes int
+	noted   chan struct{} // an act was acknowledged
 }
 
 // ask sends a request; the answer is away where nobody knows what came of it.
@@ -68,6 +69,10 @@ func (a *accounts) note(kind string, r reply) {
 	defer a.mu.Unlock()
 	a.acts[r.header.Get("X-Request-Id")] = kind
 	a.changes++
+	select {
+	case a.noted <- struct{}{}:
+	default:
+	}
 }
 
 // fresh returns a password that was not there before. One actor asks.
@@ -357,7 +362,7 @@ func TestAttack_A34a_KilledBetweenTwoPasswords(t *testing.T) {
 			t.Parallel()
 			k := durable(t, kind)
 			k.args = append(k.args, "--trusted-proxies=127.0.0.1")
-			a := &accounts{crash: k, acts: map[string]string{}, changer: holder{name: "bob", now: goodPassword}, dan: holder{name: "dan"}}
+			a := &accounts{crash: k, acts: map[string]string{}, noted: make(chan struct{}, 1), changer: holder{name: "bob", now: goodPassword}, dan: holder{name: "dan"}}
 			begin := time.Now()
 			addUser(t, k.dir, "ada", append(k.where(), "--role=admin")...)
 			for _, u := range []string{"bob", "dan", "gus"} {
@@ -382,6 +387,16 @@ func TestAttack_A34a_KilledBetweenTwoPasswords(t *testing.T) {
 					wg.Go(func() { f(over) })
 				}
 				time.Sleep(time.Duration(20+rand.IntN(800)) * time.Millisecond)
+				if n%2 == 0 { // right behind an answer, when what it said has to stand
+					select {
+					case <-a.noted:
+					default:
+					}
+					select {
+					case <-a.noted:
+					case <-time.After(time.Second): // all that was to be done is done
+					}
+				}
 				k.kill()
 				stop()
 				wg.Wait()
