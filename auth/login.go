@@ -81,13 +81,14 @@ func (a *Auth) SignIn(r *http.Request, u User, method string) error {
 }
 
 // rehash brings a password that was just verified under the parameters of new
-// hashes. It fails no login: the next one tries again.
+// hashes, and under the key of today where there is a pepper, for which nothing is
+// hashed. It fails no login: the next one tries again.
 func (a *Auth) rehash(r *http.Request, user User, pw string) {
 	if !a.hasher.NeedsRehash(user.Password) {
 		return
 	}
 	ctx := r.Context()
-	phc, err := a.hasher.Hash(a.sourced(r), pw)
+	phc, err := a.hasher.Renew(a.sourced(r), user.Password, pw)
 	if err == nil {
 		err = a.replaceHash(ctx, user, phc)
 	}

@@ -28,6 +28,11 @@ var ErrNoUser = errors.New("auth: no such user")
 // that disabling someone or taking a role away works on the next one; a program
 // that caches does so for at most a second.
 //
+// Users that cache drop what they hold of a user when SetPassword, or what else they
+// have of [HashReplacer] and [PasswordChanger], writes to them, before they return:
+// [Auth.ChangePassword] reads the user right behind it, and its session goes on under
+// the epoch that was raised, which a user of before would not let pass.
+//
 // Package sqlusers keeps accounts in a SQL database.
 type Users interface {
 	// ByName finds the user whose canonical name this is; see [CanonicalName].
@@ -39,6 +44,7 @@ type Users interface {
 
 	// SetPassword stores a password's hash. raiseEpoch raises the user's epoch by
 	// one in the same statement, which ends every session that was signed in before.
+	// ByID and ByName return both from then on.
 	SetPassword(ctx context.Context, id, phc string, raiseEpoch bool) error
 }
 

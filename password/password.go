@@ -53,6 +53,13 @@ type Options struct {
 
 	// Pepper encrypts what is stored; nil stores hashes as they are.
 	Pepper Pepper
+
+	// Unsealed turns the Pepper off without locking anybody out: it opens what is
+	// sealed, and seals nothing more. New hashes are stored as they are, and sealed
+	// ones become that at login: NeedsRehash is true for them, Renew and Rewrap
+	// return them plain. When none is sealed any more, the Pepper may go. Without a
+	// Pepper it means nothing.
+	Unsealed bool
 }
 
 // Hasher hashes and verifies passwords. Its methods may be called by many
@@ -62,7 +69,8 @@ type Hasher struct {
 	memory uint32 // KiB for all hashes of a moment
 	pool   *pool
 	dummy  phc    // what is verified against where there is no usable hash
-	pepper Pepper // nil for none
+	pepper Pepper // opens what is sealed; nil for none
+	seals  bool   // it seals as well
 
 	// What computes hashes: argon2.IDKey, and matches of the schemes of others.
 	// The tests of this package count the calls.
@@ -85,6 +93,7 @@ func New(opts *Options) (*Hasher, error) {
 		memory:  o.Memory,
 		pool:    newPool(o.Parallel, o.Memory, o.Queue, o.Wait),
 		pepper:  o.Pepper,
+		seals:   o.Pepper != nil && !o.Unsealed,
 		kdf:     argon2.IDKey,
 		foreign: scheme.matches,
 	}
@@ -144,7 +153,7 @@ func (o *Options) check() error {
 }
 
 // Hash returns what is stored of a password: its hash in PHC form under a new
-// random salt, sealed where there is a pepper. It returns [ErrEmpty] or
+// random salt, sealed where there is a pepper that seals. It returns [ErrEmpty] or
 // [ErrTooLong] before any work, a [*BusyError] where too many are waiting, and
 // ctx's error where ctx ends while it waits for its turn.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
@@ -200,7 +209,7 @@ func (h *Hasher) Verify(ctx context.Context, stored, password string) (bool, err
 // NeedsRehash tells whether what is stored is other than what Hash would store
 // now: of another algorithm, with other parameters, stronger ones included, as
 // hashes of one strength take one time, or not sealed with the pepper's current
-// key. A program asks it after a password was verified, as only then it has what
+// key, or sealed where Options.Unsealed says that nothing is. A program asks it after a password was verified, as only then it has what
 // to hash anew; see [Hasher.Renew]. It is false for "" and true for what is
 // unusable.
 func (h *Hasher) NeedsRehash(stored string) bool {

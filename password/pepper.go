@@ -17,7 +17,8 @@ import (
 //
 // A key that is gone takes with it every hash that is still sealed with it. So a
 // former key stays until all are sealed anew: at login, see [Hasher.Renew], and
-// those of people who do not come by a program, see [Hasher.Rewrap].
+// those of people who do not come by a program, see [Hasher.Rewrap]. The same holds
+// for a pepper that is not wanted any more: see Options.Unsealed.
 type Pepper interface {
 	Seal(msg, ad []byte) []byte
 	Open(sealed, ad []byte) ([]byte, error)
@@ -41,7 +42,7 @@ var (
 
 // seal returns what is stored of a hash.
 func (h *Hasher) seal(hash string) string {
-	if h.pepper == nil {
+	if !h.seals {
 		return hash
 	}
 	return sealedPrefix + encoding.EncodeToString(h.pepper.Seal([]byte(hash), []byte(sealedPrefix)))
@@ -80,11 +81,11 @@ func (h *Hasher) open(stored string) (string, error) {
 	return string(hash), nil
 }
 
-// sealedNow tells whether a hash is sealed as seal does it now. Without a pepper
-// that is: not at all, which open sees to.
+// sealedNow tells whether a hash is sealed as seal does it now, or is not where seal
+// does not.
 func (h *Hasher) sealedNow(stored string) bool {
-	if h.pepper == nil {
-		return true
+	if !h.seals {
+		return !strings.HasPrefix(stored, sealedPrefix)
 	}
 	sealed, err := unwrap(stored)
 	if err != nil {
@@ -95,11 +96,11 @@ func (h *Hasher) sealedNow(stored string) bool {
 	return len(now) >= keyName && string(now[:keyName]) == string(sealed[:keyName])
 }
 
-// Rewrap seals a stored hash with the pepper's current key; no password is
-// needed and no hash computed. So a program may go through its accounts after a
-// key was replaced, or where a pepper was added. A hash that is sealed with the
-// current key, and one that is not sealed where there is no pepper, comes back as
-// it was. The errors are those of [Hasher.Check]; an unusable hash cannot be
+// Rewrap seals a stored hash with the pepper's current key, or opens it for good
+// where Options.Unsealed is set; no password is needed and no hash computed. So a
+// program may go through its accounts after a key was replaced, or where a pepper was
+// added or turned off. A hash that is sealed with the current key, and one that is not
+// sealed where none is to be, comes back as it was. The errors are those of [Hasher.Check]; an unusable hash cannot be
 // sealed anew.
 func (h *Hasher) Rewrap(stored string) (string, error) {
 	hash, err := h.open(stored)
@@ -117,8 +118,8 @@ func (h *Hasher) Rewrap(stored string) (string, error) {
 
 // Renew returns what to store instead of a hash that needs it, see
 // [Hasher.NeedsRehash], of a password that was just verified against it: the
-// same hash, sealed with the pepper's current key, where that is all that is
-// missing, and a new one otherwise. The errors are those of Hash.
+// same hash, sealed with the pepper's current key or not sealed any more, where that
+// is all that is missing, and a new one otherwise. The errors are those of Hash.
 func (h *Hasher) Renew(ctx context.Context, stored, password string) (string, error) {
 	if h.current(stored) {
 		return h.Rewrap(stored)

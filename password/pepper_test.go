@@ -189,6 +189,59 @@ func TestPlainHashesBecomeSealed(t *testing.T) {
 	}
 }
 
+// A pepper is turned off without locking anybody out: what it has sealed still opens,
+// and is plain from the next login on, with nothing hashed. Then it may go.
+func TestNIST_3_1_1_2_pepper_IsTurnedOff(t *testing.T) {
+	old, key := keyring.Generate(), keyring.Generate()
+	ring := newRing(t, old)
+	first, err := peppered(t, ring).Hash(ctx, passphrase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ring.Replace(key, old.AsRetiring(time.Now().Add(time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	second, err := peppered(t, ring).Hash(ctx, passphrase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := newHasher(t, &password.Options{Pepper: ring.Purpose("password"), Unsealed: true})
+	plain := newHasher(t, nil)
+	calls := record(off)
+	for _, stored := range []string{first, second} {
+		*calls = nil
+		if ok, err := off.Verify(ctx, stored, passphrase); !ok || err != nil || off.Check(stored) != nil {
+			t.Fatalf("a sealed hash: %t, %v", ok, err)
+		}
+		if ok, err := off.Verify(ctx, stored, "another"); ok || err != nil {
+			t.Errorf("another password: %t, %v", ok, err)
+		}
+		if !off.NeedsRehash(stored) {
+			t.Error("a sealed hash is good enough")
+		}
+		*calls = nil
+		renewed, err := off.Renew(ctx, stored, passphrase)
+		wrapped, err2 := off.Rewrap(stored)
+		if err != nil || err2 != nil || renewed != wrapped || len(*calls) != 0 {
+			t.Errorf("%s and %s, %v, %v after %d computations", renewed, wrapped, err, err2, len(*calls))
+		}
+		if ok, err := plain.Verify(ctx, renewed, passphrase); !ok || err != nil || plain.NeedsRehash(renewed) || off.NeedsRehash(renewed) {
+			t.Errorf("without a pepper, %s: %t, %v", renewed, ok, err)
+		}
+		if again, err := off.Rewrap(renewed); err != nil || again != renewed {
+			t.Errorf("once more: %s, %v", again, err)
+		}
+	}
+	made, err := off.Hash(ctx, passphrase)
+	if err != nil || !strings.HasPrefix(made, "$argon2id$") || off.NeedsRehash(made) {
+		t.Errorf("a new hash: %s, %v", made, err)
+	}
+	alone := newHasher(t, &password.Options{Unsealed: true})
+	if alone.NeedsRehash(made) || !alone.NeedsRehash(second) {
+		t.Error("without a pepper Unsealed means something")
+	}
+}
+
 func ExampleHasher_Renew() {
 	ring, err := keyring.New(keyring.Generate())
 	if err != nil {

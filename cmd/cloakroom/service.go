@@ -71,11 +71,8 @@ func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slo
 
 // newSite returns the pages, whose links begin with base.
 func (s *running) newSite(b *backend.Backend, keys *keyring.Ring, base string) (*web.Site, error) {
-	var opts password.Options
-	if s.cfg.Pepper {
-		opts.Pepper = keys.Purpose("password")
-	}
-	hasher, err := password.New(&opts)
+	// The pepper opens what it has sealed while it was wanted.
+	hasher, err := password.New(&password.Options{Pepper: keys.Purpose("password"), Unsealed: !s.cfg.Pepper})
 	if err != nil {
 		return nil, err
 	}
