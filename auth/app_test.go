@@ -131,7 +131,9 @@ func newHandler(t testing.TB, with *setup) *app {
 		users = o.wrap(a.users)
 	}
 	if o.auth.Throttle == nil {
-		o.auth.Throttle, err = throttle.New(nil, nil)
+		if o.auth.Throttle, err = throttle.New(nil, nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 	a.throttle = o.auth.Throttle
 	if a.auth, err = auth.New(a.m, users, &o.auth); err != nil {
@@ -163,7 +165,13 @@ func (a *app) mux() http.Handler {
 		a.finish(w, r, a.auth.Reauthenticate(r, r.PostFormValue("password")))
 	})
 	mux.HandleFunc("POST /change", func(w http.ResponseWriter, r *http.Request) {
-		a.finish(w, r, a.auth.ChangePassword(r, r.PostFormValue("current"), r.PostFormValue("new")))
+		err := a.auth.ChangePassword(r, r.PostFormValue("current"), r.PostFormValue("new"))
+		if err == nil && a.know {
+			user, _ := a.users.ByID(r.Context(), cloakroom.FromContext(r.Context()).UserID())
+			user.Epoch-- // as the program knew the user before
+			a.auth.KnowDevice(w, r, user)
+		}
+		a.finish(w, r, err)
 	})
 	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
 		if err := a.auth.Logout(r); err != nil {

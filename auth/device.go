@@ -29,31 +29,37 @@ const (
 // The cookie's value is the strict base64url without padding of
 //
 //	salt 16 ‖ sealed: for each user, the one of the last login first:
-//	    length of the user's ID, 1 ‖ ID ‖ device 16 ‖ time in milliseconds since 1970, 8, big-endian
+//	    length of the user's ID, 1 ‖ ID ‖ device 16 ‖ epoch 8 ‖ time in milliseconds since 1970, 8, big-endian
 //
 // under keyring's seal with a key that is derived with the salt, so that random
 // nonces never run out. The device is random and new for each user of each browser:
-// it leads from the throttle's rows to nothing.
+// it leads from the throttle's rows to nothing. With another epoch of the user the entry
+// is void: whoever knew the password has perhaps signed in from a hundred browsers, and
+// would have a count of guesses in each when it is changed.
 const (
 	deviceSaltSize = 16
 	deviceIDSize   = 16
 	maxDeviceID    = 255 // bytes of a user's ID
-	maxDeviceValue = ((deviceSaltSize+33+maxDeviceUsers*(1+maxDeviceID+deviceIDSize+8))*8 + 5) / 6
+	deviceTail     = deviceIDSize + 8 + 8
+	maxDeviceValue = ((deviceSaltSize+33+maxDeviceUsers*(1+maxDeviceID+deviceTail))*8 + 5) / 6
 )
 
 var deviceEncoding = base64.RawURLEncoding.Strict()
 
 // device is one user's entry in a browser's cookie.
 type device struct {
-	user string
-	id   [deviceIDSize]byte
-	seen time.Time // of the last login
+	user  string
+	id    [deviceIDSize]byte
+	epoch uint64
+	seen  time.Time // of the last login
 }
 
 // KnowDevice notes that the browser of a request is one of the user's, who has just
 // signed in: in a cookie of 180 days that each login renews. Guesses of a password
 // from other browsers then do not keep this one out, as it has a count of its own; see
-// package throttle. Call it after [Auth.Login], before anything is written.
+// package throttle. Call it after [Auth.Login] and [Auth.ChangePassword], before anything
+// is written: what raises the user's epoch, as a change of the password does, makes all
+// browsers of before unknown.
 //
 // The cookie is no authentication: it signs nobody in and opens no door (NIST SP
 // 800-63B §5.1). It is sealed, out of reach of scripts, sent to this site alone, and
@@ -67,12 +73,17 @@ func (a *Auth) KnowDevice(w http.ResponseWriter, r *http.Request, u User) {
 	}
 	now := time.Now()
 	known := a.knownDevices(r, now)
-	d := device{user: u.ID, seen: now}
+	d := device{user: u.ID, epoch: u.Epoch, seen: now}
+	// A change of the password has given the session an epoch that u is of before.
+	if who := a.m.FromContext(r.Context()).Identity(); who.UserID == u.ID {
+		d.epoch = who.Epoch
+	}
+	rand.Read(d.id[:])
 	if i := slices.IndexFunc(known, d.ofUser); i >= 0 {
-		d.id = known[i].id
+		if known[i].epoch == d.epoch {
+			d.id = known[i].id
+		}
 		known = slices.Delete(known, i, i+1)
-	} else {
-		rand.Read(d.id[:])
 	}
 	known = append([]device{d}, known[:min(len(known), maxDeviceUsers-1)]...)
 	c := a.m.Cookie(deviceCookie, a.sealDevices(known))
@@ -90,9 +101,9 @@ func (d *device) ofUser(o device) bool { return o.user == d.user }
 
 // device returns the name under which the browser of a request is known for a user,
 // "" where it is not.
-func (a *Auth) device(r *http.Request, user string) string {
+func (a *Auth) device(r *http.Request, u User) string {
 	for _, d := range a.knownDevices(r, time.Now()) {
-		if d.user == user && user != "" {
+		if u.ID != "" && d.user == u.ID && d.epoch == u.Epoch {
 			return hex.EncodeToString(d.id[:])
 		}
 	}
@@ -122,7 +133,8 @@ func (a *Auth) sealDevices(known []device) string {
 	var plain []byte
 	for _, d := range known {
 		plain = append(append(plain, byte(len(d.user))), d.user...)
-		plain = binary.BigEndian.AppendUint64(append(plain, d.id[:]...), uint64(d.seen.UnixMilli()))
+		plain = binary.BigEndian.AppendUint64(append(plain, d.id[:]...), d.epoch)
+		plain = binary.BigEndian.AppendUint64(plain, uint64(d.seen.UnixMilli()))
 	}
 	salt := make([]byte, deviceSaltSize)
 	rand.Read(salt)
@@ -145,13 +157,13 @@ func (a *Auth) openDevices(value string) []device {
 	var known []device
 	for len(plain) > 0 {
 		n := int(plain[0])
-		if plain = plain[1:]; len(plain) < n+deviceIDSize+8 {
+		if plain = plain[1:]; len(plain) < n+deviceTail {
 			return nil
 		}
 		d := device{user: string(plain[:n])}
 		plain = plain[n+copy(d.id[:], plain[n:]):]
-		d.seen = time.UnixMilli(int64(binary.BigEndian.Uint64(plain)))
-		plain = plain[8:]
+		d.epoch, d.seen = binary.BigEndian.Uint64(plain), time.UnixMilli(int64(binary.BigEndian.Uint64(plain[8:])))
+		plain = plain[16:]
 		known = append(known, d)
 	}
 	return known

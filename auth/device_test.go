@@ -263,3 +263,29 @@ func FuzzDeviceCookie(f *testing.F) {
 		}
 	})
 }
+
+// Whoever knew a password has perhaps made himself known in a hundred browsers. When it
+// is changed, or everything of the user ends, none of them is known any more, but the
+// one in which it was changed.
+func TestAttack_A34_DevicesEndWithThePassword(t *testing.T) {
+	a, st := devices(t, nil)
+	owner := a.guest("192.0.2.1")
+	owner.mustLogin(t, "alice")
+	var hoard []*guest
+	for range 20 {
+		g := a.guest("192.0.2.66")
+		g.mustLogin(t, "alice")
+		hoard = append(hoard, g)
+	}
+	if res := owner.change(rightPassword, "quite another one of hers"); res.StatusCode >= 400 {
+		t.Fatalf("%d %s", res.StatusCode, res.body)
+	}
+	for i, g := range hoard {
+		if st.knows(t, g, "alice") {
+			t.Fatalf("browser %d is known", i)
+		}
+	}
+	if !st.knows(t, owner, "alice") {
+		t.Error("the browser of the change is not known")
+	}
+}

@@ -87,7 +87,7 @@ func (a *Auth) prove(r *http.Request, p *proof, pw string) error {
 // begin counts an attempt before its password is looked at, or refuses it. Whoever is
 // let through calls done when it is known what came of it.
 func (a *Auth) begin(r *http.Request, p *proof) (ticket *throttle.Ticket, done func(), err error) {
-	p.device = a.device(r, p.user.ID)
+	p.device = a.device(r, p.user)
 	try := a.turns.attempt(throttle.Attempt{Account: p.account, Source: a.m.ClientAddr(r), Device: p.device})
 	defer func() {
 		if ticket == nil { // also where the throttle's store panics

@@ -72,6 +72,8 @@ func (s *Site) changePassword(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.refuse(w, r, err)
 	default:
+		u, _ := auth.UserFrom(r.Context())
+		s.auth.KnowDevice(w, r, u) // as every browser of before is unknown now, this one too
 		s.proved(w, r, text("password.changed"))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/mileusna/useragent"
 
 	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/internal/problem"
 )
 
@@ -170,6 +171,8 @@ func (s *Site) endUnlisted(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, cloakroom.ErrEnded)
 	default:
 		at.SetEpoch(epoch + 1)
+		u, _ := auth.UserFrom(r.Context())
+		s.auth.KnowDevice(w, r, u)
 		s.done(w, r, text("sessions.endedall"))
 	}
 }
