@@ -40,7 +40,9 @@
 // the log. Nobody waits for what an attacker can cause at will, and no more than 30
 // such events a minute of one kind and source are kept one by one, 240 of one kind
 // from everywhere; the rest becomes one entry that counts them, when the minute is
-// over: a flood neither fills the disk nor slows the honest (ASVS 16.3.3).
+// over: a flood neither fills the disk nor slows the honest (ASVS 16.3.3). Nor does it
+// hide an attack: five a minute about one account are kept in any case, for up to 48
+// accounts.
 //
 // While the database is away, entries wait in memory, up to 4096, and nobody waits
 // for them: sign-ins go on as far as they can without the database (ASVS 16.4.3). What

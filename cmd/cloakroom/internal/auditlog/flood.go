@@ -15,6 +15,9 @@ const (
 	perSource = 30  // entries of one kind and source in a window
 	perKind   = 240 // entries of one kind in a window
 	maxSums   = 16  // sources of one kind that are counted by themselves in a window
+
+	perAccount  = 5  // entries of one kind about one account in a window, whatever else came
+	maxAccounts = 48 // accounts of one kind for which that holds
 )
 
 // source is who is counted as one: an IPv4 address, or the /64 that an IPv6
@@ -34,15 +37,18 @@ func source(addr string) string {
 	return p.String()
 }
 
-// flood bounds entries. It holds at most perKind sources and maxSums sums of each
-// kind, whatever comes.
+// flood bounds entries. It holds at most perKind sources, maxSums sums and maxAccounts
+// accounts of each kind, whatever comes.
 type flood struct {
 	until time.Time // the end of the window
 	kept  map[kindSource]int
 	cut   map[kindSource]*sum
+	about map[kindSource]int // entries that only their account has saved
+	known map[string]int     // accounts in about, by kind
 }
 
-// kindSource is a lane; without a source it is that of the whole kind.
+// kindSource is a lane; without a source it is that of the whole kind. In about, the
+// source is an account.
 type kindSource struct{ kind, source string }
 
 // sum is what was cut from a lane.
@@ -59,6 +65,7 @@ func (f *flood) admit(e Entry, now time.Time) bool {
 	if f.kept == nil {
 		f.until = now.Add(window)
 		f.kept, f.cut = make(map[kindSource]int), make(map[kindSource]*sum)
+		f.about, f.known = make(map[kindSource]int), make(map[string]int)
 	}
 	whole, lane := kindSource{e.Kind, ""}, kindSource{e.Kind, source(e.Addr)}
 	if f.kept[whole] < perKind && (lane == whole || f.kept[lane] < perSource) {
@@ -66,6 +73,9 @@ func (f *flood) admit(e Entry, now time.Time) bool {
 		if lane != whole {
 			f.kept[lane]++
 		}
+		return true
+	}
+	if f.spare(kindSource{e.Kind, e.Account}) {
 		return true
 	}
 	s := f.cut[lane]
@@ -78,6 +88,20 @@ func (f *flood) admit(e Entry, now time.Time) bool {
 	}
 	s.n++
 	return false
+}
+
+// spare tells whether an entry is kept for the account that it is about: else noise
+// about nobody would hide who is attacked.
+func (f *flood) spare(who kindSource) bool {
+	n, ok := f.about[who]
+	if who.source == "" || n >= perAccount || !ok && f.known[who.kind] >= maxAccounts {
+		return false
+	}
+	if !ok {
+		f.known[who.kind]++
+	}
+	f.about[who]++
+	return true
 }
 
 // lanes counts the sums of a kind. There are few.

@@ -322,6 +322,33 @@ func TestASVS_16_3_3_FloodsAreBounded(t *testing.T) {
 	}
 }
 
+// TestASVS_16_3_1_NoiseHidesNoAccount: refused logins to an account are found by it, however many
+// others come in the same minute, from wherever; and to attack many accounts is bounded too.
+func TestASVS_16_3_1_NoiseHidesNoAccount(t *testing.T) {
+	l, log := open(t, file(t), ring(t))
+	refused := func(i int, name string, attrs ...slog.Attr) {
+		attrs = append(attrs, event.Addr(fmt.Sprintf("10.0.%d.%d", i/250, i%250)), event.User(name))
+		event.Log(t.Context(), log, slog.LevelWarn, event.LoginRefused, attrs...)
+	}
+	for i := range 1000 {
+		refused(i, fmt.Sprint("nobody", i))
+	}
+	for i := range 20 {
+		refused(2000+i, "ada", slog.String("account", "ID of ada"))
+	}
+	for i := range 1000 {
+		refused(3000+i, fmt.Sprint("somebody", i), slog.String("account", fmt.Sprint("ID ", i)))
+	}
+	must(t, l.Flush(t.Context()))
+	if list := find(t, l, auditlog.Query{User: "ID of ada"}); len(list) != 5 {
+		t.Errorf("%d entries about the account that was attacked, want 5", len(list))
+	}
+	if list := find(t, l, auditlog.Query{Kind: event.LoginRefused, Limit: 1000}); len(list) > 240+48*5 {
+		t.Errorf("%d entries, want the accounts bounded", len(list))
+	}
+	must(t, l.Close())
+}
+
 // A flood that ends is summed up when its minute is over, with nobody's help. And nobody's
 // entry is lost where the database is slow.
 func TestNobodyWaitsLong(t *testing.T) {
