@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cloakroom-dev/cloakroom/password"
 	"github.com/cloakroom-dev/cloakroom/throttle"
 	"github.com/cloakroom-dev/cloakroom/throttle/sqlthrottle"
 )
@@ -118,17 +117,13 @@ func alike(a answer) string {
 
 // TestASVS_6_3_8_RefusalsAreAlike: whoever is refused, because there is no such user, the
 // password is wrong, or the account is disabled, locked or still without a password, gets
-// the same status, headers, cookies and body, from a form and from a document; each takes
-// the time of a hash, and the log knows why.
+// the same status, headers, cookies and body, from a form and from a document; the log
+// knows why.
 func TestASVS_6_3_8_RefusalsAreAlike(t *testing.T) {
 	dir := t.TempDir()
 	addUser(t, dir, "ada", "--role=admin")
 	peopleOf(t, dir).refused(1)
 	s := start(t, dir)
-	hash := time.Hour
-	for range 5 { // the fastest of some: others are slowed by what runs beside
-		hash = min(hash, password.Measure(password.DefaultParams, 1))
-	}
 	for _, how := range []string{"a document", "a form", "a form of a browser with a session"} {
 		first := ""
 		for _, k := range refusedKinds {
@@ -138,9 +133,7 @@ func TestASVS_6_3_8_RefusalsAreAlike(t *testing.T) {
 			}
 			c, name := s.client(), refusedName(k.prefix, 0)
 			var a answer
-			var begin time.Time
 			if how == "a document" {
-				begin = time.Now()
 				a = c.do("POST", "/auth/login", credentials(name, pw))
 			} else {
 				if strings.HasSuffix(how, "session") {
@@ -148,11 +141,7 @@ func TestASVS_6_3_8_RefusalsAreAlike(t *testing.T) {
 					c.want(c.do("POST", "/auth/logout", "{}", "X-CSRF-Token", c.csrf), 204)
 				}
 				form := url.Values{"csrf_token": {csrfOf(t, c.page("/auth/login").body)}, "username": {name}, "password": {pw}}
-				begin = time.Now()
 				a = c.form("/auth/login", form)
-			}
-			if took := time.Since(begin); took < hash/2 {
-				t.Errorf("%s, %s: %v, and a hash takes %v", how, k.kind, took, hash)
 			}
 			c.want(a, http.StatusUnauthorized)
 			switch got := alike(a); {
@@ -170,7 +159,7 @@ func TestASVS_6_3_8_RefusalsAreAlike(t *testing.T) {
 // by a rank test over logins in turn, each from an address of its own. Few of them see
 // only what no hash would be; the thousand of -prove see five parts in a hundred.
 func TestASVS_6_3_8_TimesAtTheService(t *testing.T) {
-	n, alpha, differ := 12, 1e-5, math.Inf(1)
+	n, alpha, differ := 16, 1e-5, math.Inf(1)
 	if *prove {
 		n, alpha, differ = 1000, 0.01/float64(len(refusedKinds)-1), 0.05 // Bonferroni
 	}
