@@ -19,8 +19,21 @@ const (
 	detailPassword  = "Password is required"
 )
 
-// passwordPage shows the form to change the password, also to whoever must.
+// passwordDoc is the answer of GET /password.
+type passwordDoc struct {
+	MustChange bool   `json:"must_change"`
+	CSRFToken  string `json:"csrf_token"`
+}
+
+// passwordPage shows the form to change the password, also to whoever must. Programs
+// get the token that they need for it: to who must change the password no other
+// address tells it.
 func (s *Site) passwordPage(w http.ResponseWriter, r *http.Request) {
+	if !problem.WantsHTML(r) {
+		u, _ := auth.UserFrom(r.Context())
+		writeJSON(w, http.StatusOK, passwordDoc{u.MustChange, csrf.Token(r.Context())})
+		return
+	}
 	s.showPassword(w, r, http.StatusOK, &view{Next: r.URL.Query().Get("next")})
 }
 
