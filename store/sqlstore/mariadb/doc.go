@@ -58,8 +58,14 @@
 // that alters the tables, which several instances may run at once: one that is
 // killed in the middle is no harm, the next goes on where it was. Otherwise these
 // are enough (ASVS 13.2.2), on cloakroom_session and cloakroom_key and, where users
-// are kept beside them, on cloakroom_user, cloakroom_epoch and cloakroom_setup:
+// are kept beside them, on cloakroom_user, cloakroom_epoch and cloakroom_setup; where
+// failed logins are counted beside them, by sqlthrottle, on cloakroom_throttle:
 //
 //	GRANT SELECT, INSERT, UPDATE, DELETE ON cloakroom.cloakroom_session TO app;
 //	GRANT SELECT ON cloakroom.cloakroom_schema TO app;
+//
+// and for the service's audit log, which without DELETE is kept for ever:
+//
+//	GRANT SELECT, INSERT, DELETE ON cloakroom.cloakroom_audit TO app;
+//	GRANT SELECT, UPDATE ON cloakroom.cloakroom_audit_head TO app;
 package mariadb

@@ -53,4 +53,9 @@
 //	GRANT SELECT ON cloakroom_schema TO app;
 //	-- and, where users are kept beside them:
 //	GRANT SELECT, INSERT, UPDATE, DELETE ON cloakroom_user, cloakroom_epoch, cloakroom_setup TO app;
+//	-- where failed logins are counted beside them, by sqlthrottle:
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON cloakroom_throttle TO app;
+//	-- for the service, its audit log; without DELETE it is kept for ever:
+//	GRANT SELECT, INSERT, DELETE ON cloakroom_audit TO app;
+//	GRANT SELECT, UPDATE ON cloakroom_audit_head TO app;
 package postgres
