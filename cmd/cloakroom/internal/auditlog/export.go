@@ -60,10 +60,14 @@ func WriteCSV(w io.Writer, entries iter.Seq2[Entry, error]) (n int, err error) {
 	return n, out.Error()
 }
 
-// harmless keeps a cell from being a formula.
+// harmless keeps a cell from being a formula, also where a spreadsheet takes semicolons for
+// the ends of cells, as half of Europe's do.
 func harmless(cell string) string {
-	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
-		return "'" + cell
+	parts := strings.Split(cell, ";")
+	for i, part := range parts {
+		if part != "" && strings.ContainsRune("=+-@\t\r", rune(part[0])) {
+			parts[i] = "'" + part
+		}
 	}
-	return cell
+	return strings.Join(parts, ";")
 }

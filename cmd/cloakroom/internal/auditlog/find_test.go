@@ -258,6 +258,22 @@ func proveHostile(t *testing.T, db database) {
 	}
 }
 
+// TestASVS_1_2_10_NoFormulaBehindASemicolon: nor is a cell one that a spreadsheet makes which takes
+// semicolons for the ends of cells.
+func TestASVS_1_2_10_NoFormulaBehindASemicolon(t *testing.T) {
+	var table bytes.Buffer
+	one := func(yield func(auditlog.Entry, error) bool) {
+		yield(auditlog.Entry{User: "x;=HYPERLINK(1);@y;-z;plain", Name: "=1;+1"}, nil)
+	}
+	_, err := auditlog.WriteCSV(&table, one)
+	must(t, err)
+	cells, err := csv.NewReader(&table).ReadAll()
+	must(t, err)
+	if cells[1][4] != "x;'=HYPERLINK(1);'@y;'-z;plain" || cells[1][7] != "'=1;'+1" {
+		t.Errorf("got %q", cells[1])
+	}
+}
+
 // TestExportTellsItsFailure: half a file is not taken for a whole one.
 func TestExportTellsItsFailure(t *testing.T) {
 	gone := errors.New("gone")

@@ -265,12 +265,21 @@ func (s *Site) named(ctx context.Context, list []auditlog.Entry) []logItem {
 	}
 	items := make([]logItem, len(list))
 	for i, e := range list {
-		items[i] = logItem{Entry: e, What: kindWords(e.Kind), Subject: who(cmp.Or(e.Account, e.User)), More: moreOf(e)}
+		items[i] = logItem{Entry: e, What: kindWords(e.Kind), Subject: person{Name: e.User}, More: moreOf(e)}
+		if !typed(e) {
+			items[i].Subject = who(cmp.Or(e.Account, e.User))
+		}
 		if e.Actor != "" && e.Actor != e.User {
 			items[i].By = who(e.Actor)
 		}
 	}
 	return items
+}
+
+// typed tells whether the user of an entry is what somebody typed who wanted to sign in,
+// and no account's name: an ID or "console" that was typed there is nobody's.
+func typed(e auditlog.Entry) bool {
+	return e.Account == "" && (e.Kind == event.LoginRefused || e.Kind == event.Throttled) && e.Reason != "not saved"
 }
 
 // moreOf is what an entry says beside who, what, when and where.

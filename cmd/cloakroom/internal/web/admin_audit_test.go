@@ -153,6 +153,53 @@ func TestAuditLogIsExported(t *testing.T) {
 	want(t, "a bad filter", ada.do("GET", "/auth/admin/audit/export.csv?from=x", ""), 400)
 }
 
+// TestNoOtherSiteExports: an export stands in the log under the administrator's name, so that
+// no link on another site makes one.
+func TestNoOtherSiteExports(t *testing.T) {
+	h := newHouse(t, false)
+	ada, _ := stories(t, h)
+	from := func(path, site string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("GET", "/auth/admin/audit/"+path, nil)
+		r.Header.Set("Sec-Fetch-Site", site)
+		r.Header.Set("Sec-Fetch-Mode", "navigate")
+		r.Header.Set("Sec-Fetch-Dest", "document")
+		return ada.send(r)
+	}
+	h.log.take(t)
+	for _, site := range []string{"cross-site", "same-site"} {
+		for _, path := range []string{"export.jsonl", "export.csv"} {
+			want(t, site, from(path, site), 403)
+		}
+	}
+	for _, line := range h.log.take(t) {
+		if line["msg"] == "audit_exported" {
+			t.Errorf("%v", line)
+		}
+	}
+	want(t, "our own", from("export.csv", "same-origin"), 200)
+	want(t, "typed", from("export.csv", "none"), 200)
+}
+
+// TestWhatWasTypedIsNobody: who types an ID or "console" where a name belongs is not shown as
+// that account, or as the console.
+func TestWhatWasTypedIsNobody(t *testing.T) {
+	h := newHouse(t, false)
+	ada, bob := stories(t, h)
+	attacker := &visitor{h: h}
+	attacker.do("POST", "/auth/login", `{"username":"`+ada.id+`","password":"wrong wrong wrong"}`)
+	attacker.do("POST", "/auth/login", `{"username":"console","password":"wrong wrong wrong"}`)
+	if err := h.audit.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page := ada.page("/auth/admin/audit?kind=login_refused").Body.String()
+	if strings.Contains(page, "the console") || strings.Contains(page, `/auth/admin/users/`+ada.id+`"`) {
+		t.Errorf("what was typed passes for somebody:\n%s", page)
+	}
+	if !strings.Contains(page, `/auth/admin/users/`+bob+`"`) || !strings.Contains(page, ada.id) {
+		t.Errorf("the page lacks who was meant:\n%s", page)
+	}
+}
+
 func TestSuspiciousActivityStandsOut(t *testing.T) {
 	h := newHouse(t, false)
 	ada, bob := stories(t, h)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/internal/problem"
 )
 
 // exporter writes entries in a format, and returns how many.
@@ -34,6 +35,13 @@ func (s *Site) export(w http.ResponseWriter, r *http.Request, suffix, media stri
 		return
 	}
 	ctx := r.Context()
+	// An export is written down under the name of who asks for it: no other site's link may
+	// make anybody ask.
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
+		event.Log(ctx, s.Logger, slog.LevelWarn, event.CSRFRefused, event.Addr(s.manager.ClientAddr(r)), event.Reason("export"))
+		s.fail(w, r, http.StatusForbidden, problem.CrossOrigin)
+		return
+	}
 	aq, err := s.logQuery(ctx, r.URL.Query())
 	if err != nil {
 		s.fail(w, r, http.StatusBadRequest, err.Error())
