@@ -3,6 +3,7 @@ package password
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -114,7 +115,8 @@ func (p *Policy) Check(password string, words ...string) error {
 	if inContext(folded, slices.Concat(p.Context, words)) {
 		return &PolicyError{Reason: InContext}
 	}
-	if blocklisted(folded) {
+	// Nor is one with blanks around it, or in other forms of the same letters.
+	if plain := fold(strings.TrimSpace(norm.NFKC.String(normal))); blocklisted(folded) || blocklisted(plain) {
 		return &PolicyError{Reason: Blocklisted}
 	}
 	return nil
