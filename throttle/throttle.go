@@ -250,10 +250,14 @@ func (t *Throttle) lane(name string, free int, of ...string) Lane {
 // key is the SHA-256 over texts, each behind its length: no two lists of texts are
 // the same bytes.
 func key(name string, of ...string) Key {
-	b := make([]byte, 0, 128)
-	for _, s := range append([]string{"cloakroom throttle v1", name}, of...) {
-		b = binary.BigEndian.AppendUint64(b, uint64(len(s)))
-		b = append(b, s...)
+	var few [192]byte // mostly enough, and nothing for the garbage collector
+	b := appendText(appendText(few[:0], "cloakroom throttle v1"), name)
+	for _, s := range of {
+		b = appendText(b, s)
 	}
 	return sha256.Sum256(b)
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint64(b, uint64(len(s))), s...)
 }
