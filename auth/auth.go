@@ -3,10 +3,12 @@
 //	guard, err := auth.New(sessions, users, nil)
 //	…
 //	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
-//		if _, err := guard.Login(r, r.PostFormValue("username"), r.PostFormValue("password")); err != nil {
+//		user, err := guard.Login(r, r.PostFormValue("username"), r.PostFormValue("password"))
+//		if err != nil {
 //			auth.WriteError(w, r, err)
 //			return
 //		}
+//		guard.KnowDevice(w, r, user)
 //		http.Redirect(w, r, auth.Next(r.PostFormValue("next"), "/"), http.StatusSeeOther)
 //	})
 //	mux.Handle("GET /profile", guard.RequireLogin(profile))

@@ -20,9 +20,9 @@ type Rule struct {
 	// Recent asks for a proof of identity that is not older; 0 asks for none.
 	Recent time.Duration
 
-	// MustChange lets in who must change their password as well, as the page does
+	// AllowMustChange lets in who must change their password as well, as the page does
 	// where that is done. Without it they are refused whatever their roles are.
-	MustChange bool
+	AllowMustChange bool
 }
 
 // Decision says whether a request fulfils a [Rule]. The zero Decision does not.
@@ -63,7 +63,7 @@ func (a *Auth) Decide(ctx context.Context, rule Rule) Decision {
 	}
 	d := Decision{User: user}
 	switch {
-	case user.MustChange && !rule.MustChange:
+	case user.MustChange && !rule.AllowMustChange:
 		d.Err = ErrPasswordChange
 	case len(rule.Roles) > 0 && !slices.ContainsFunc(rule.Roles, func(r string) bool { return slices.Contains(user.Roles, r) }):
 		d.Err = ErrForbidden

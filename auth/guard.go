@@ -54,7 +54,7 @@ func (a *Auth) RequireRecent(max time.Duration) func(http.Handler) http.Handler 
 // browser's navigation with a 303 to Options.PasswordURL if there is one. It is for
 // the page where they change it, and for whatever that page cannot do without.
 func (a *Auth) RequireLoginToChange(next http.Handler) http.Handler {
-	return a.guard(Rule{MustChange: true}, next)
+	return a.guard(Rule{AllowMustChange: true}, next)
 }
 
 // guard runs next for requests that fulfil the rule. It never looks at the
