@@ -106,7 +106,7 @@ func TestASVS_6_2_3_AChangeNeedsTheCurrentPassword(t *testing.T) {
 }
 
 // Every pathway to a proof with a password has the same throttle, refuses the same
-// users, does the same work and writes its line (ASVS 6.3.4; NIST SP 800-63B
+// users, does the same work and writes its line (ASVS 6.3.4; NIST SP 800-63B-4
 // §3.1.1.2).
 func TestASVS_6_3_4_EveryPathwayIsAsStrong(t *testing.T) {
 	for name, path := range map[string]struct {
@@ -487,7 +487,7 @@ func TestPromise03_AProofAgainstARenewal(t *testing.T) {
 	}
 }
 
-// Passwords do not grow old (ASVS 6.2.10; NIST SP 800-63B §3.1.1.2).
+// Passwords do not grow old (ASVS 6.2.10; NIST SP 800-63B-4 §3.1.1.2).
 func TestASVS_6_2_10_APasswordIsGoodUntilItIsKnownToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newHandler(t, nil)

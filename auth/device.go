@@ -62,7 +62,7 @@ type device struct {
 // browsers of before unknown.
 //
 // The cookie is no authentication: it signs nobody in and opens no door (NIST SP
-// 800-63B §5.1). It is sealed, out of reach of scripts, sent to this site alone, and
+// 800-63B-4 §5.1). It is sealed, out of reach of scripts, sent to this site alone, and
 // holds the last eight users of the browser. What somebody has made, changed, copied
 // from another user or kept beyond its time counts as none. Who has copied it has that
 // count, and as few attempts in it as everybody has elsewhere. It is set only where it

@@ -79,7 +79,7 @@ func TestALoginMakesABrowserKnown(t *testing.T) {
 	g.mustLogin(t, "bob")
 }
 
-// A browser that is known is not signed in (NIST SP 800-63B §5.1).
+// A browser that is known is not signed in (NIST SP 800-63B-4 §5.1).
 func TestNIST_5_1_d_AKnownDeviceIsNoAuthentication(t *testing.T) {
 	a, _ := devices(t, nil)
 	g := a.guest("192.0.2.1")

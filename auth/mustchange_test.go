@@ -8,7 +8,7 @@ import (
 )
 
 // Whose password may be known to others signs in to change it and for nothing else
-// (ASVS 6.2.10, 6.4.1; NIST SP 800-63B §3.1.1.2). The change ends that, and every other
+// (ASVS 6.2.10, 6.4.1; NIST SP 800-63B-4 §3.1.1.2). The change ends that, and every other
 // session.
 func TestNIST_3_1_1_2_6b_AChangeIsForced(t *testing.T) {
 	for name, wrap := range kinds {

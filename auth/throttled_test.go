@@ -24,7 +24,7 @@ func (a *app) hashes() uint64 {
 
 // The numbers that the package names are those that hold where a program gives no
 // Throttle (ASVS 6.1.1): five wrong passwords, then 30 seconds, doubling up to an
-// hour (NIST SP 800-63B §3.2.2).
+// hour (NIST SP 800-63B-4 §3.2.2).
 func TestASVS_6_1_1_TheDocumentedThresholdsAreTheDefaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newHandler(t, nil)
@@ -260,7 +260,7 @@ func TestAttack_A34_AnAttackerDoesNotLockTheOwnerOut(t *testing.T) {
 
 // A hundred failures in a row, however slow, and no password is taken any more until
 // somebody unlocks the account: the right one looks like a wrong one and takes the
-// same work (NIST SP 800-63B §3.2.2).
+// same work (NIST SP 800-63B-4 §3.2.2).
 func TestNIST_3_2_2_a_AHundredFailuresLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newHandler(t, nil)
@@ -328,7 +328,7 @@ func slowly(t *testing.T, g *guest, n int) (last string) {
 	return last
 }
 
-// The right password forgets the failures before it (NIST SP 800-63B §3.2.2).
+// The right password forgets the failures before it (NIST SP 800-63B-4 §3.2.2).
 func TestNIST_3_2_2_d_SuccessClearsTheFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newHandler(t, nil)

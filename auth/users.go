@@ -16,7 +16,7 @@ type User struct {
 
 	// MustChange says that the password was set by somebody else, or may be known
 	// to somebody else: the user signs in to change it, and for nothing else
-	// (ASVS 6.4.1, NIST SP 800-63B §3.1.1.2).
+	// (ASVS 6.4.1, NIST SP 800-63B-4 §3.1.1.2).
 	MustChange bool
 }
 

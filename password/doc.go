@@ -68,7 +68,7 @@
 // A password is verified exactly as received: nothing is cut, trimmed or folded
 // (ASVS 6.2.8), with one exception. Keyboards and systems write one character
 // in several ways, é as one code point or as two; so the password is put into
-// Unicode's Normalization Form C first (NIST SP 800-63B §3.1.1.2). Bytes that are
+// Unicode's Normalization Form C first (NIST SP 800-63B-4 §3.1.1.2). Bytes that are
 // no UTF-8 stay as they are. Hashes of other programs were made of the bytes as
 // they were typed, and that is what is tried, once; but for those of passlib's
 // argon2id, which look like this package's own.

@@ -166,7 +166,7 @@ func TestASVS_6_2_9_LengthIsBoundedBeforeHashing(t *testing.T) {
 	}
 }
 
-// The one documented exception from "exactly as received": NIST SP 800-63B
+// The one documented exception from "exactly as received": NIST SP 800-63B-4
 // §3.1.1.2 asks for a normalization, as one keyboard sends é as one code point
 // and another as two. Compatibility characters stay different.
 func TestNFCIsTheOneNormalization(t *testing.T) {

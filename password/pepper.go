@@ -7,7 +7,7 @@ import (
 )
 
 // Pepper is a key that is kept apart from the hashes, so that whoever has only
-// those cannot even try passwords (NIST SP 800-63B §3.1.1.2). A *keyring.Purpose
+// those cannot even try passwords (NIST SP 800-63B-4 §3.1.1.2). A *keyring.Purpose
 // of a label of its own is one.
 //
 // Seal encrypts msg and binds ad to it, Open undoes that or fails. What was

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Lengths of a password in code points (NIST SP 800-63B §3.1.1.2).
+// Lengths of a password in code points (NIST SP 800-63B-4 §3.1.1.2).
 const (
 	// DefaultMinLength is the least of a password that is the only factor.
 	DefaultMinLength = 15
@@ -24,7 +24,7 @@ const (
 //
 // A password needs its length, and must not be one that guessers try first. There
 // are no rules about kinds of characters, no expiry and no hints: they make
-// passwords worse (NIST SP 800-63B §3.1.1.2, ASVS 6.2.5).
+// passwords worse (NIST SP 800-63B-4 §3.1.1.2, ASVS 6.2.5).
 //
 // Length is counted in code points of Normalization Form C, which is what is
 // hashed: 15 emoji are long enough; 14 letters of which one carries an accent are

@@ -1,6 +1,6 @@
 // Package throttle is the budget of failed attempts to sign in: how many guesses
 // somebody gets, and how long the next one has to wait (ASVS 6.1.1, 6.3.1; NIST
-// SP 800-63B §3.2.2).
+// SP 800-63B-4 §3.2.2).
 //
 //	t, err := throttle.New(nil, nil)
 //	…

@@ -19,7 +19,7 @@ type Options struct {
 	SourceFree int
 
 	// Delay is the first delay; each is twice the one before, up to MaxDelay.
-	// Defaults 30 seconds and 1 hour (NIST SP 800-63B §3.2.2). At least a second,
+	// Defaults 30 seconds and 1 hour (NIST SP 800-63B-4 §3.2.2). At least a second,
 	// and at most 24 hours.
 	Delay, MaxDelay time.Duration
 
@@ -28,7 +28,7 @@ type Options struct {
 	Forget time.Duration
 
 	// Lock is how many failures in a row lock an account, or a known device.
-	// Default 100, which is the most (NIST SP 800-63B §3.2.2).
+	// Default 100, which is the most (NIST SP 800-63B-4 §3.2.2).
 	Lock int
 }
 

@@ -162,6 +162,12 @@ func giveElsewhere(p *probe) {
 	p.settle(0, throttle.Give, lanes, old)
 	p.stands(lanes[0], 2, 3)
 	p.stands(lanes[2], 2, 0)
+	l := []throttle.Lane{lane("account", 5, 100, "alice")}
+	old = p.pass(1, l...) // the row of failures begins anew, the delays go on
+	p.settle(0, throttle.ClearTotal, l, p.pass(1, l...))
+	p.pass(1, l...)
+	p.settle(0, throttle.Give, l, old)
+	p.stands(l[0], 2, 1)
 }
 
 func giveDelay(p *probe) {

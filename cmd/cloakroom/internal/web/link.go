@@ -92,7 +92,7 @@ func (s *Site) useLink(w http.ResponseWriter, r *http.Request) {
 
 // afterLink tidies up behind a new password: the epoch has ended the user's sessions
 // already, and wrong guesses of the old password say nothing about the new one (NIST
-// SP 800-63B §3.2.2). What fails is logged by whom it fails, and changes nothing.
+// SP 800-63B-4 §3.2.2). What fails is logged by whom it fails, and changes nothing.
 func (s *Site) afterLink(r *http.Request, u auth.User) {
 	ctx, cancel := s.bounded(r)
 	defer cancel()

@@ -6,7 +6,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/password"
 )
 
-// hint says what a new password takes, before anybody types one (NIST SP 800-63B
+// hint says what a new password takes, before anybody types one (NIST SP 800-63B-4
 // §3.1.1.2).
 func (s *Site) hint() string {
 	least := password.DefaultMinLength
