@@ -37,12 +37,23 @@
 // One goroutine writes what has gathered, all in one transaction. Whoever reports a
 // login, a logout, a change of password or an act of administration waits until
 // that is kept, at most a quarter of a second, so that what was answered stands in
-// the log. Nobody waits for what an attacker can cause at will, and no more than 30
-// such events a minute of one kind and source are kept one by one, 240 of one kind
-// from everywhere; the rest becomes one entry that counts them, when the minute is
-// over: a flood neither fills the disk nor slows the honest (ASVS 16.3.3). Nor does it
-// hide an attack: five a minute about one account are kept in any case, for up to 48
-// accounts.
+// the log. Nobody waits for what an attacker can cause at will, and of such events no
+// more are kept one by one than
+//
+//   - 30 a minute and 100 an hour of one kind and source;
+//   - 240 a minute, 2000 an hour and 10,000 a day of one kind from everywhere;
+//   - behind these, 30 a minute and 60 an hour of one kind about one account, together 240 a
+//     minute, 1000 an hour and 5000 a day: noise that names nobody hides no attack.
+//
+// The rest is counted, by source as far as there are few, and a sum says how many events
+// it stands for, of how many accounts and, where it is of several, sources. A sum is
+// written when the minute is over, and counts as an entry; where an hour or a day is
+// full, it is written when the hour is over, and of these there are at most 17 of a kind. So
+// a flood neither fills the disk nor slows the honest (ASVS 16.3.3): in a day, one address
+// causes at most some 2400 entries of a kind that names no account, and all together some
+// 10,400 of any of the 15 kinds, with accounts 15,400, of some 350 bytes each. What takes a
+// password, such as to sign in, is not bounded here. The counts are those of one process,
+// and begin anew with it.
 //
 // While the database is away, entries wait in memory, up to 4096, and nobody waits
 // for them: sign-ins go on as far as they can without the database (ASVS 16.4.3). What
@@ -194,7 +205,7 @@ func (l *Log) add(e Entry, now time.Time) *item {
 		l.roll(now)
 	}
 	if class == flooding && !l.flood.admit(e, now) {
-		l.begin() // it writes the sum when the minute is over
+		l.begin() // it writes the sum when its time has come
 		return nil
 	}
 	i := &item{entry: e, told: make(chan struct{})}
@@ -230,9 +241,9 @@ func (l *Log) begin() {
 	}
 }
 
-// roll puts the sums of a minute that is over into the queue. l.mu is held.
+// roll puts the sums that are due into the queue, at the end all. l.mu is held.
 func (l *Log) roll(now time.Time) {
-	for _, e := range l.flood.sums(now) {
+	for _, e := range l.flood.sums(now, l.closed) {
 		e.Suspicious = always(e)
 		l.push(&item{entry: e, told: make(chan struct{})}, false)
 	}

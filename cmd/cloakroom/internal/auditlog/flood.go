@@ -2,22 +2,49 @@ package auditlog
 
 import (
 	"cmp"
+	"fmt"
+	"hash/maphash"
+	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 )
 
-// Bounds of what anybody can cause at will.
-const (
-	window    = time.Minute
-	perSource = 30  // entries of one kind and source in a window
-	perKind   = 240 // entries of one kind in a window
-	maxSums   = 16  // sources of one kind that are counted by themselves in a window
+// A lane is what a bound holds for.
+type lane struct {
+	of   of
+	kind string
+	name string // the source or the account; "" for all of a kind
+}
 
-	perAccount  = 5  // entries of one kind about one account in a window, whatever else came
-	maxAccounts = 48 // accounts of one kind for which that holds
+// of says what the lanes of one bound have in common.
+type of int
+
+const (
+	bySource   of = iota // entries of one kind and source
+	byKind               // of one kind
+	byAccount            // of one kind about one account, which the two above have no room for
+	byAccounts           // of one kind about whatever account, of the same sort
+)
+
+// spans are how long the bounds hold.
+var spans = [3]time.Duration{time.Minute, time.Hour, 24 * time.Hour}
+
+// bounds are how many entries a lane keeps in each span; 0 is no bound of its own. The
+// doc comment of the package says what they come to.
+var bounds = [...][len(spans)]int{
+	bySource:   {30, 100, 0},
+	byKind:     {240, 2000, 10_000},
+	byAccount:  {30, 60, 0},
+	byAccounts: {240, 1000, 5000},
+}
+
+const (
+	maxSums     = 16  // sources of one kind that are counted by themselves
+	maxDistinct = 256 // accounts and sources that a sum tells apart
 )
 
 // source is who is counted as one: an IPv4 address, or the /64 that an IPv6
@@ -37,102 +64,188 @@ func source(addr string) string {
 	return p.String()
 }
 
-// flood bounds entries. It holds at most perKind sources, maxSums sums and maxAccounts
-// accounts of each kind, whatever comes.
-type flood struct {
-	until time.Time // the end of the window
-	kept  map[kindSource]int
-	cut   map[kindSource]*sum
-	about map[kindSource]int // entries that only their account has saved
-	known map[string]int     // accounts in about, by kind
+// subject is the account that an entry is about: who is signed in or has done it, too,
+// but not a name that somebody has typed, who could type another the next time.
+func subject(e Entry) string {
+	if e.Kind == event.LoginRefused || e.Kind == event.Throttled {
+		return e.Account
+	}
+	return cmp.Or(e.Account, e.Actor, e.User)
 }
 
-// kindSource is a lane; without a source it is that of the whole kind. In about, the
-// source is an account.
-type kindSource struct{ kind, source string }
+// flood bounds entries. What it holds is bounded by what it lets through in an hour:
+// per kind, a number for each source and account that something was kept of, and the sums
+// of maxSums sources.
+type flood struct {
+	spans [len(spans)]span
+	cut   map[lane]*sum
+}
+
+// span is a stretch of time and what was kept in it.
+type span struct {
+	until time.Time // zero: nothing was yet
+	kept  map[lane]int
+}
 
 // sum is what was cut from a lane.
 type sum struct {
-	n     int
-	first time.Time
+	n                 int
+	first             time.Time
+	accounts, sources distinct
 }
 
-// over tells whether a window has ended in which something was kept or cut.
-func (f *flood) over(now time.Time) bool { return !f.until.IsZero() && !now.Before(f.until) }
-
-// admit tells whether an entry is kept by itself; else it is counted.
-func (f *flood) admit(e Entry, now time.Time) bool {
-	if f.kept == nil {
-		f.until = now.Add(window)
-		f.kept, f.cut = make(map[kindSource]int), make(map[kindSource]*sum)
-		f.about, f.known = make(map[kindSource]int), make(map[string]int)
-	}
-	whole, lane := kindSource{e.Kind, ""}, kindSource{e.Kind, source(e.Addr)}
-	if f.kept[whole] < perKind && (lane == whole || f.kept[lane] < perSource) {
-		f.kept[whole]++
-		if lane != whole {
-			f.kept[lane]++
+// over tells whether a span has ended in which something was kept or cut.
+func (f *flood) over(now time.Time) bool {
+	for i := range f.spans {
+		if f.ended(i, now) {
+			return true
 		}
-		return true
 	}
-	if f.spare(kindSource{e.Kind, e.Account}) {
-		return true
-	}
-	s := f.cut[lane]
-	if s == nil && f.lanes(e.Kind) >= maxSums {
-		lane, s = whole, f.cut[whole]
-	}
-	if s == nil {
-		s = &sum{first: e.Time}
-		f.cut[lane] = s
-	}
-	s.n++
 	return false
 }
 
-// spare tells whether an entry is kept for the account that it is about: else noise
-// about nobody would hide who is attacked.
-func (f *flood) spare(who kindSource) bool {
-	n, ok := f.about[who]
-	if who.source == "" || n >= perAccount || !ok && f.known[who.kind] >= maxAccounts {
-		return false
+func (f *flood) ended(i int, now time.Time) bool {
+	until := f.spans[i].until
+	return !until.IsZero() && !now.Before(until)
+}
+
+// room tells whether all of these lanes keep one more entry, and if so, counts it.
+func (f *flood) room(now time.Time, lanes ...lane) bool {
+	for i := range f.spans {
+		if s := &f.spans[i]; s.until.IsZero() {
+			s.until, s.kept = now.Add(spans[i]), make(map[lane]int)
+		}
 	}
-	if !ok {
-		f.known[who.kind]++
+	for _, l := range lanes {
+		for i, bound := range bounds[l.of] {
+			if bound > 0 && f.spans[i].kept[l] >= bound {
+				return false
+			}
+		}
 	}
-	f.about[who]++
+	for _, l := range lanes {
+		for i, bound := range bounds[l.of] {
+			if bound > 0 {
+				f.spans[i].kept[l]++
+			}
+		}
+	}
 	return true
 }
 
-// lanes counts the sums of a kind. There are few.
-func (f *flood) lanes(kind string) (n int) {
-	for lane := range f.cut {
-		if lane.kind == kind && lane.source != "" {
+// admit tells whether an entry is kept by itself; else it is counted.
+func (f *flood) admit(e Entry, now time.Time) bool {
+	from, who := lane{bySource, e.Kind, source(e.Addr)}, lane{byAccount, e.Kind, subject(e)}
+	if f.room(now, from.all()...) || who.name != "" && f.room(now, who, lane{byAccounts, e.Kind, ""}) {
+		return true
+	}
+	if f.cut == nil {
+		f.cut = make(map[lane]*sum)
+	}
+	if f.cut[from] == nil && f.sources(e.Kind) >= maxSums {
+		from.name = ""
+	}
+	s := f.cut[from]
+	if s == nil {
+		s = &sum{first: e.Time}
+		f.cut[from] = s
+	}
+	s.n++
+	s.accounts.add(who.name)
+	s.sources.add(source(e.Addr))
+	return false
+}
+
+// all returns the lanes that an entry of this source counts in: of the whole kind, and
+// its own where it has a source.
+func (l lane) all() []lane {
+	whole := lane{byKind, l.kind, ""}
+	if l.name == "" {
+		return []lane{whole}
+	}
+	return []lane{whole, l}
+}
+
+// sources counts the sums of a kind that are of one source. There are few.
+func (f *flood) sources(kind string) (n int) {
+	for l := range f.cut {
+		if l.kind == kind && l.name != "" {
 			n++
 		}
 	}
 	return n
 }
 
-// due returns how long to wait before sums are due; no time where there are none.
+// due returns how long to wait before sums are due; false where there are none.
 func (f *flood) due(now time.Time) (time.Duration, bool) {
-	return f.until.Sub(now), len(f.cut) > 0
+	until := f.spans[1].until
+	if minute := f.spans[0].until; !minute.IsZero() {
+		until = minute // before the hour, or the same
+	}
+	return max(until.Sub(now), 0), len(f.cut) > 0
 }
 
-// sums ends the window and returns an entry for each lane that was cut.
-func (f *flood) sums(now time.Time) []Entry {
-	var sums []Entry
-	for lane, s := range f.cut {
-		sums = append(sums, Entry{
-			Time: stamp(now), Kind: lane.kind, Addr: bounded(lane.source, maxAddr), Count: s.n,
-			Reason: "flood", Details: map[string]string{"since": stamp(s.first).Format(timeLayout)},
-		})
+// sums ends the spans that are over and returns the sums that are due. Those of a
+// minute count like any other entry: where the bounds of an hour or a day are
+// reached, a lane is summed by the hour. all are due at the end.
+func (f *flood) sums(now time.Time, all bool) []Entry {
+	all = all || f.ended(1, now)
+	for i := range f.spans {
+		if f.ended(i, now) {
+			f.spans[i] = span{}
+		}
 	}
-	slices.SortFunc(sums, func(a, b Entry) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Addr, b.Addr))
+	lanes := slices.SortedFunc(maps.Keys(f.cut), func(a, b lane) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name))
 	})
-	*f = flood{}
+	var sums []Entry
+	for _, l := range lanes {
+		if !all && !f.room(now, l.all()...) {
+			continue
+		}
+		s := f.cut[l]
+		details := map[string]string{"since": stamp(s.first).Format(timeLayout)}
+		if n := s.accounts.String(); n != "0" {
+			details["accounts"] = n
+		}
+		if n := s.sources.String(); l.name == "" && n != "0" {
+			details["sources"] = n
+		}
+		sums = append(sums, Entry{
+			Time: stamp(now), Kind: l.kind, Addr: bounded(l.name, maxAddr), Count: s.n, Reason: "flood", Details: details,
+		})
+		delete(f.cut, l)
+	}
 	return sums
+}
+
+// distinct counts different texts, up to a bound.
+type distinct struct {
+	seed maphash.Seed
+	seen map[uint64]struct{}
+	more bool
+}
+
+func (d *distinct) add(s string) {
+	if s == "" || d.more {
+		return
+	}
+	if d.seen == nil {
+		d.seed, d.seen = maphash.MakeSeed(), make(map[uint64]struct{})
+	}
+	h := maphash.String(d.seed, s)
+	if _, ok := d.seen[h]; !ok && len(d.seen) == maxDistinct {
+		d.more = true
+		return
+	}
+	d.seen[h] = struct{}{}
+}
+
+func (d *distinct) String() string {
+	if d.more {
+		return fmt.Sprintf("more than %d", maxDistinct)
+	}
+	return strconv.Itoa(len(d.seen))
 }
 
 // Bounds of what counts as many failures.

@@ -87,11 +87,52 @@ func TestFloodsAreSummedUp(t *testing.T) {
 		if e := list[0]; e.Count != 70 || e.Addr != "192.0.2.1" || e.Kind != event.BadCookie || !e.Suspicious || e.Details["since"] == "" {
 			t.Errorf("got %+v, want an entry that counts 70", e)
 		}
-		cookies(100, 31+30)
+		cookies(100, 31+29) // the sum counts as well
 		time.Sleep(10 * time.Minute)
-		cookies(1, 31+31+1)
+		cookies(1, 31+30+1)
 		time.Sleep(10 * time.Minute)
-		cookies(0, 31+31+1)
+		cookies(0, 31+30+1)
+	})
+}
+
+// TestASVS_16_3_3_ATrickleIsBounded: what stays below the bounds of a minute, day and night, is
+// bounded as well, and none of it goes uncounted.
+func TestASVS_16_3_3_ATrickleIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, err := kinds[0].open(t, kinds[0].address(t))
+		must(t, err)
+		defer db.Close()
+		l, err := auditlog.Open(t.Context(), db, nil)
+		must(t, err)
+		defer l.Close()
+		log := slog.New(l.Handler(slog.DiscardHandler))
+		const minutes = 25 * 60
+		for minute := range minutes {
+			for range 20 {
+				event.Log(t.Context(), log, slog.LevelInfo, event.BadCookie, event.Addr("192.0.2.1"))
+			}
+			for i := range 60 {
+				event.Log(t.Context(), log, slog.LevelWarn, event.CSRFRefused, event.Addr(fmt.Sprintf("10.0.%d.%d", (minute+i)%250, i)))
+				event.Log(t.Context(), log, slog.LevelWarn, event.LoginRefused, event.Addr(fmt.Sprintf("10.0.%d.%d", (minute+i)%250, i)), slog.String("account", fmt.Sprint(i)))
+			}
+			time.Sleep(time.Minute)
+		}
+		must(t, l.Close())
+		for kind, want := range map[string]struct{ events, most int }{
+			event.BadCookie:    {20 * minutes, 26 * 101},
+			event.CSRFRefused:  {60 * minutes, 10_000 + 2000 + 26*17},
+			event.LoginRefused: {60 * minutes, 10_000 + 2000 + 5000 + 1000 + 26*17},
+		} {
+			entries, events := 0, 0
+			for e, err := range l.Each(t.Context(), auditlog.Query{Kind: kind}) {
+				must(t, err)
+				entries++
+				events += e.Count
+			}
+			if events != want.events || entries > want.most {
+				t.Errorf("%s: %d events in %d entries, want %d in at most %d", kind, events, entries, want.events, want.most)
+			}
+		}
 	})
 }
 

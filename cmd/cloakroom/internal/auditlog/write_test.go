@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -322,31 +323,48 @@ func TestASVS_16_3_3_FloodsAreBounded(t *testing.T) {
 	}
 }
 
-// TestASVS_16_3_1_NoiseHidesNoAccount: refused logins to an account are found by it, however many
-// others come in the same minute, from wherever; and to attack many accounts is bounded too.
+// TestASVS_16_3_1_NoiseHidesNoAccount: what is refused to an account, or to whoever is signed in
+// to it, is found by it, however many others come in the same minute, from wherever; to attack
+// many accounts is bounded too, and what was cut says how many accounts and sources that were.
 func TestASVS_16_3_1_NoiseHidesNoAccount(t *testing.T) {
-	l, log := open(t, file(t), ring(t))
-	refused := func(i int, name string, attrs ...slog.Attr) {
+	db := file(t)
+	l, log := open(t, db, ring(t))
+	refused := func(kind string, i int, name string, attrs ...slog.Attr) {
 		attrs = append(attrs, event.Addr(fmt.Sprintf("10.0.%d.%d", i/250, i%250)), event.User(name))
-		event.Log(t.Context(), log, slog.LevelWarn, event.LoginRefused, attrs...)
+		event.Log(t.Context(), log, slog.LevelWarn, kind, attrs...)
 	}
 	for i := range 1000 {
-		refused(i, fmt.Sprint("nobody", i))
+		refused(event.LoginRefused, i, fmt.Sprint("nobody", i))
+		event.Log(t.Context(), log, slog.LevelWarn, event.AccessRefused, event.Addr(fmt.Sprintf("10.0.%d.%d", i/250, i%250)))
 	}
-	for i := range 20 {
-		refused(2000+i, "ada", slog.String("account", "ID of ada"))
-	}
-	for i := range 1000 {
-		refused(3000+i, fmt.Sprint("somebody", i), slog.String("account", fmt.Sprint("ID ", i)))
+	for i := range 50 {
+		refused(event.LoginRefused, 2000+i, "ada", slog.String("account", "ID of ada"))
+		refused(event.AccessRefused, 2000+i, "ID of bob", slog.String("session", "s"))
 	}
 	must(t, l.Flush(t.Context()))
-	if list := find(t, l, auditlog.Query{User: "ID of ada"}); len(list) != 5 {
-		t.Errorf("%d entries about the account that was attacked, want 5", len(list))
+	for who, kind := range map[string]string{"ID of ada": event.LoginRefused, "ID of bob": event.AccessRefused} {
+		if list := find(t, l, auditlog.Query{User: who, Kind: kind}); len(list) != 30 {
+			t.Errorf("%d entries of %s about the account that was attacked, want 30", len(list), kind)
+		}
 	}
-	if list := find(t, l, auditlog.Query{Kind: event.LoginRefused, Limit: 1000}); len(list) > 240+48*5 {
+	for i := range 1000 {
+		refused(event.LoginRefused, 3000+i, fmt.Sprint("somebody", i), slog.String("account", fmt.Sprint("ID ", i%500)))
+	}
+	must(t, l.Flush(t.Context()))
+	if list := find(t, l, auditlog.Query{Kind: event.LoginRefused, Limit: 1000}); len(list) != 240+240 {
 		t.Errorf("%d entries, want the accounts bounded", len(list))
 	}
 	must(t, l.Close())
+	l = openLog(t, db)
+	list := find(t, l, auditlog.Query{Kind: event.LoginRefused, Limit: 17})
+	if i := slices.IndexFunc(list, func(e auditlog.Entry) bool { return e.Addr == "" }); i < 0 || list[i].Count < 1000 ||
+		list[i].Details["accounts"] != "more than 256" || list[i].Details["sources"] != "more than 256" {
+		t.Errorf("got %+v, want a sum that says of how many", list)
+	}
+	list = find(t, l, auditlog.Query{Kind: event.AccessRefused, Limit: 17})
+	if i := slices.IndexFunc(list, func(e auditlog.Entry) bool { return e.Addr == "" }); i < 0 || list[i].Details["accounts"] != "1" {
+		t.Errorf("got %+v, want a sum that says of how many accounts", list)
+	}
 }
 
 // A flood that ends is summed up when its minute is over, with nobody's help. And nobody's
