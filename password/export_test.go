@@ -48,7 +48,7 @@ func LoadBlocklist() string { return unpack() }
 
 // SealWith seals anything as a Hasher seals hashes.
 func SealWith(p Pepper, msg string) string {
-	return (&Hasher{pepper: p}).seal(msg)
+	return (&Hasher{pepper: p, seals: true}).seal(msg)
 }
 
 // SHA256Crypt computes the digest of SHA-crypt.
