@@ -39,7 +39,9 @@ func WriteCSV(w io.Writer, entries iter.Seq2[Entry, error]) (n int, err error) {
 	}
 	for e, err := range entries {
 		if err != nil {
-			out.Flush()
+			if n > 0 { // of a log that cannot be read, no headings leave either
+				out.Flush()
+			}
 			return n, err
 		}
 		details, err := encodeDetails(e.Details)

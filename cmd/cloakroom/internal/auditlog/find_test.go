@@ -200,6 +200,49 @@ func TestASVS_16_3_3_WhatStandsOut(t *testing.T) {
 	}
 }
 
+// standOut puts so many suspicious entries into a log, one a second until now, past the chain.
+func standOut(t testing.TB, db database, n int) {
+	t.Helper()
+	change(t, db, `INSERT INTO cloakroom_audit WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?)
+		SELECT i, ? - (? - i) * 1000, CAST('csrf_refused' AS BLOB), 1, x'', x'', x'', x'', CAST('10.0.0.' || (i % 100) AS BLOB), x'', x'', x'', 1, x'', x'', x'', x'', x'' FROM c`,
+		n, time.Now().UnixMilli(), n)
+}
+
+// TestASVS_16_3_3_AnAttackHidesNotItself: what stood out is told of the newest entries, however
+// many there are, and that there are more.
+func TestASVS_16_3_3_AnAttackHidesNotItself(t *testing.T) {
+	db := file(t)
+	l := openLog(t, db)
+	standOut(t, db, 20_001)
+	s, err := l.Summary(t.Context(), time.Now().Add(-7*24*time.Hour))
+	must(t, err)
+	if s.Total != 20_000 || s.Entries != 20_000 || !s.More || len(s.Kinds) != 1 || s.Kinds[0].Count != 20_000 || len(s.Sources) != 20 || s.Sources[0].Count != 200 || s.Sources[0].What != "10.0.0.0" {
+		t.Errorf("got %+v, want the newest 20,000, and that there are more", s)
+	}
+	if time.Since(s.Kinds[0].Last) > time.Minute {
+		t.Errorf("last seen %v, want the newest", s.Kinds[0].Last)
+	}
+	s, err = l.Summary(t.Context(), time.Now().Add(-1000*time.Second))
+	must(t, err)
+	if s.More || s.Entries > 1000 || s.Entries < 900 {
+		t.Errorf("got %+v, want all of a thousand seconds", s)
+	}
+}
+
+// BenchmarkSummaryOfAMillion: however many entries stand out.
+func BenchmarkSummaryOfAMillion(b *testing.B) {
+	db := file(b)
+	l, _ := open(b, db, nil)
+	standOut(b, db, 1_000_000)
+	for b.Loop() {
+		s, err := l.Summary(b.Context(), time.Now().Add(-30*24*time.Hour))
+		must(b, err)
+		if !s.More {
+			b.Fatal("not all entries stand out")
+		}
+	}
+}
+
 // TestASVS_16_4_1_HostileNames: text from outside stays one line of ASCII in every form, and no
 // spreadsheet takes it for a formula. So does A42.
 func TestASVS_16_4_1_HostileNames(t *testing.T) { each(t, proveHostile) }
@@ -288,6 +331,15 @@ func TestExportTellsItsFailure(t *testing.T) {
 	}
 	if n, err := auditlog.WriteCSV(&b, half); n != 1 || !errors.Is(err, gone) {
 		t.Errorf("CSV: %d, %v", n, err)
+	}
+	// Of one that cannot be read at all nothing leaves, not even headings.
+	var none iter.Seq2[auditlog.Entry, error] = func(yield func(auditlog.Entry, error) bool) { yield(auditlog.Entry{}, gone) }
+	b.Reset()
+	if n, err := auditlog.WriteJSONL(&b, none); n != 0 || !errors.Is(err, gone) || b.Len() != 0 {
+		t.Errorf("JSON: %d, %v, %s", n, err, &b)
+	}
+	if n, err := auditlog.WriteCSV(&b, none); n != 0 || !errors.Is(err, gone) || b.Len() != 0 {
+		t.Errorf("CSV: %d, %v, %s", n, err, &b)
 	}
 }
 

@@ -1,10 +1,17 @@
 package auditlog
 
 import (
+	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
+	"slices"
 	"time"
+)
+
+// Bounds of a summary: an attack must not take away the page that shows it.
+const (
+	maxSummed  = 20_000 // entries that are looked at
+	maxTallies = 20     // of each sort
 )
 
 // Summary is what stood out, for a page: the most frequent first, at most 20 of each.
@@ -13,6 +20,9 @@ type Summary struct {
 	Kinds    []Tally
 	Sources  []Tally // by address
 	Accounts []Tally // by the account's ID, else by the name as typed
+
+	Entries int  // how many entries were looked at: the newest, at most 20,000
+	More    bool // there are older ones that were not
 }
 
 // Tally counts the suspicious events that have something in common.
@@ -24,45 +34,62 @@ type Tally struct {
 
 // Summary counts the suspicious events since a time.
 func (l *Log) Summary(ctx context.Context, since time.Time) (s Summary, err error) {
-	for _, g := range []struct {
-		to *[]Tally
-		by string
-	}{
-		{&s.Kinds, "kind"},
-		{&s.Sources, "addr"},
-		{&s.Accounts, "CASE WHEN length(account) > 0 THEN account ELSE user_id END"},
-	} {
-		if *g.to, err = l.tally(ctx, g.by, since); err != nil {
-			return Summary{}, fmt.Errorf("auditlog: count entries: %w", err)
-		}
-	}
-	err = l.db.Reader().QueryRowContext(ctx, l.sql.dialect.SQL(
-		`SELECT COALESCE(sum(times), 0) FROM cloakroom_audit WHERE suspicious = 1 AND time_ms >= ?`), since.UnixMilli()).Scan(&s.Total)
+	rows, err := l.db.Reader().QueryContext(ctx, l.sql.suspicious, since.UnixMilli(), maxSummed+1)
 	if err != nil {
 		return Summary{}, fmt.Errorf("auditlog: count entries: %w", err)
 	}
+	defer rows.Close()
+	kinds, sources, accounts := make(tallies), make(tallies), make(tallies)
+	for rows.Next() {
+		if s.Entries == maxSummed {
+			s.More = true
+			break
+		}
+		var ms, times strict[int64]
+		var kind, addr, account, user strict[[]byte]
+		if err := rows.Scan(&ms, &times, &kind, &addr, &account, &user); err != nil {
+			return Summary{}, fmt.Errorf("auditlog: count entries: %w", err)
+		}
+		if len(account.v) == 0 {
+			account = user
+		}
+		s.Entries++
+		s.Total += int(times.v)
+		kinds.add(kind.v, int(times.v), ms.v)
+		sources.add(addr.v, int(times.v), ms.v)
+		accounts.add(account.v, int(times.v), ms.v)
+	}
+	if err := rows.Err(); err != nil {
+		return Summary{}, fmt.Errorf("auditlog: count entries: %w", err)
+	}
+	s.Kinds, s.Sources, s.Accounts = kinds.most(), sources.most(), accounts.most()
 	return s, nil
 }
 
-// tally groups by an expression of this file.
-func (l *Log) tally(ctx context.Context, by string, since time.Time) ([]Tally, error) {
-	rows, err := l.db.Reader().QueryContext(ctx, l.sql.dialect.SQL(`SELECT what, sum(times) AS n, max(time_ms) FROM
-		(SELECT `+by+` AS what, times, time_ms FROM cloakroom_audit WHERE suspicious = 1 AND time_ms >= ?) t
-		WHERE length(what) > 0 GROUP BY what ORDER BY n DESC, what LIMIT 20`), since.UnixMilli())
-	if err != nil {
-		return nil, err
+// tallies counts by what entries have in common.
+type tallies map[string]*Tally
+
+// add counts what an entry stands for. The newest come first.
+func (m tallies) add(what []byte, n int, ms int64) {
+	if len(what) == 0 {
+		return
 	}
-	defer rows.Close()
+	t := m[string(what)]
+	if t == nil {
+		t = &Tally{What: string(what), Last: time.UnixMilli(ms).UTC()}
+		m[t.What] = t
+	}
+	t.Count += n
+}
+
+// most returns the most frequent.
+func (m tallies) most() []Tally {
 	var list []Tally
-	for rows.Next() {
-		var what sql.RawBytes
-		var t Tally
-		var ms int64
-		if err := rows.Scan(&what, &t.Count, &ms); err != nil {
-			return nil, err
-		}
-		t.What, t.Last = string(what), time.UnixMilli(ms).UTC()
-		list = append(list, t)
+	for _, t := range m {
+		list = append(list, *t)
 	}
-	return list, rows.Err()
+	slices.SortFunc(list, func(a, b Tally) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.What, b.What))
+	})
+	return slices.Clip(list[:min(len(list), maxTallies)])
 }
