@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
 // console is what the machine's owner administers with, beside the running service:
@@ -36,9 +39,14 @@ func openConsole(cmd *cobra.Command, env *environment, create bool) (_ *console,
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), backend.Patience)
 	defer cancel()
+	made := create && cfg.Users.Scheme == config.SQLite && missing(cfg.Users.Path)
 	b, err := backend.OpenAccounts(ctx, cfg, create)
 	if err != nil {
 		return nil, err
+	}
+	if made {
+		// In the wrong directory one would add users to a service that nobody runs.
+		fmt.Fprintf(env.stderr, "cloakroom: made a new database, %s: if the service keeps another one, name its directory with --data\n", absolute(cfg.Users.Path))
 	}
 	c := &console{cfg: cfg, b: b, env: env}
 	defer func() {
@@ -63,6 +71,32 @@ func openConsole(cmd *cobra.Command, env *environment, create bool) (_ *console,
 		Links: func() string { return cfg.Base(cfg.Listen) + cfg.Prefix },
 	}
 	return c, nil
+}
+
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// hash returns what is stored of a password. Where it is encrypted the keys must be
+// those that the running instances have, or nobody could ever sign in with it: the
+// store says which.
+func (c *console) hash(ctx context.Context, pw string) (string, error) {
+	var keys *keyring.Ring
+	if c.cfg.Pepper {
+		if err := c.openStore(ctx); err != nil {
+			return "", err
+		}
+		var err error
+		if keys, err = c.b.Keys(ctx, false); err != nil {
+			return "", err
+		}
+	}
+	hasher, err := newHasher(c.cfg, keys)
+	if err != nil {
+		return "", err
+	}
+	return hasher.Hash(ctx, pw)
 }
 
 // Close writes what the audit log has not kept yet, and closes everything.

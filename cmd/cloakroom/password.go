@@ -29,17 +29,25 @@ func policy(cfg *config.Config) *password.Policy {
 
 // readPassword reads the password of a new user: with fromStdin the one line on
 // standard input, else what a person types twice. It never comes from an
-// argument, which every process of the machine can read.
-func readPassword(cmd *cobra.Command, env *environment, fromStdin bool) (string, error) {
+// argument, which every process of the machine can read. It is judged before it is
+// typed again.
+func readPassword(cmd *cobra.Command, env *environment, fromStdin bool, judge func(string) error) (string, error) {
 	if fromStdin {
-		return passwordLine(env.stdin)
+		pw, err := passwordLine(env.stdin)
+		if err == nil {
+			err = judge(pw)
+		}
+		return pw, err
 	}
 	f, ok := env.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return "", wrong(cmd, "standard input is no terminal to type a password on: give it there with --password-stdin")
 	}
-	first, err := typed(env, f, "Password: ")
+	first, err := typed(env, f, fmt.Sprintf("Password, of %d characters at least: ", password.DefaultMinLength))
 	if err != nil {
+		return "", err
+	}
+	if err := judge(first); err != nil {
 		return "", err
 	}
 	second, err := typed(env, f, "Once more: ")

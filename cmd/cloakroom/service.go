@@ -17,7 +17,6 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
-	"github.com/cloakroom-dev/cloakroom/password"
 	"github.com/cloakroom-dev/cloakroom/throttle"
 )
 
@@ -71,8 +70,7 @@ func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slo
 
 // newSite returns the pages, whose links begin with base.
 func (s *running) newSite(b *backend.Backend, keys *keyring.Ring, base string) (*web.Site, error) {
-	// The pepper opens what it has sealed while it was wanted.
-	hasher, err := password.New(&password.Options{Pepper: keys.Purpose("password"), Unsealed: !s.cfg.Pepper})
+	hasher, err := newHasher(s.cfg, keys)
 	if err != nil {
 		return nil, err
 	}

@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"log/slog"
 	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
-	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 )
 
 // setupLinkAge is how long a setup link works.
@@ -26,31 +27,24 @@ func newSetupLink(env *environment) *cobra.Command {
 			"and takes the place of the link before it.",
 		Args: exactly(0, "none"),
 	}
-	settings(cmd, append(everywhere, "listen", "prefix", "public-url", "tls-cert", "tls-key")...)
+	settings(cmd, links...)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := load(cmd, env)
-		if err != nil {
+		if err := linkable(cmd, env); err != nil {
 			return err
 		}
-		if _, port, _ := net.SplitHostPort(cfg.Listen); port == "0" && cfg.PublicURL == nil {
-			return wrong(cmd, "listen has port 0, so where the service listens is not known here: give --listen or --public-url")
-		}
-		b, err := backend.OpenAccounts(cmd.Context(), cfg, false)
-		if err != nil {
+		return administer(cmd, env, false, func(ctx context.Context, c *console) error {
+			link, err := setupLink(ctx, c.b.Users, c.cfg, c.cfg.Listen)
+			if errors.Is(err, sqlusers.ErrHasAdmin) {
+				return errors.New("there is an administrator already: add another one with \"cloakroom user add NAME --role admin\"")
+			}
+			if err != nil {
+				return err
+			}
+			event.Log(ctx, c.Log, slog.LevelInfo, event.Setup, event.Outcome("link issued"), slog.String("actor", admin.Console.ID))
+			c.guessed(cmd)
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), link)
 			return err
-		}
-		defer b.Close()
-		ctx, cancel := context.WithTimeout(cmd.Context(), backend.Patience)
-		defer cancel()
-		link, err := setupLink(ctx, b.Users, cfg, cfg.Listen)
-		if errors.Is(err, sqlusers.ErrHasAdmin) {
-			return errors.New("there is an administrator already: add another one with \"cloakroom user add NAME --role admin\"")
-		}
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), link)
-		return err
+		})
 	}
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -40,58 +41,71 @@ func newUserAdd(env *environment) *cobra.Command {
 	fromStdin := cmd.Flags().Bool("password-stdin", false, "read the password from standard input, one line")
 	keep := cmd.Flags().Bool("keep-password", false, "do not ask for another password at the first login: it is the user's own")
 	invite := cmd.Flags().Bool("invite", false, "no password: print a link, for 24 hours, by which the user chooses one")
-	settings(cmd, links...)
+	settings(cmd, slices.Concat(links, []string{"banned-words", "pepper"})...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *invite && (*fromStdin || *keep) {
 			return wrong(cmd, "--invite lets the user choose the password, so there is none to give")
 		}
 		n := sqlusers.NewUser{Name: args[0], Roles: *roles, MustChange: !*keep && !*invite}
+		var pw string
+		var err error
 		if *invite {
-			if err := linkable(cmd, env); err != nil {
-				return err
-			}
+			err = linkable(cmd, env)
 		} else {
-			var err error
-			if n.Password, err = newPassword(cmd, env, *fromStdin, args[0]); err != nil {
-				return err
-			}
+			pw, err = newPassword(cmd, env, *fromStdin, args[0])
+		}
+		if err != nil {
+			return err
 		}
 		return administer(cmd, env, true, func(ctx context.Context, c *console) error {
+			if !*invite {
+				if n.Password, err = c.hash(ctx, pw); err != nil {
+					return err
+				}
+			}
 			u, err := c.Add(ctx, admin.Console, n)
 			if err != nil {
 				return err
 			}
-			if _, err = fmt.Fprintf(cmd.OutOrStdout(), "added %s\n", printable(u.Name)); err != nil || !*invite {
+			done := "added " + printable(u.Name)
+			if n.MustChange {
+				done += ", who must change the password at the first login"
+			}
+			if _, err = fmt.Fprintln(cmd.OutOrStdout(), done); err != nil || !*invite {
 				return err
 			}
 			link, err := c.Invite(ctx, admin.Console, u.ID)
 			if err != nil {
 				return err
 			}
-			return printLink(cmd, link)
+			return c.printLink(cmd, link)
 		})
 	}
 	return cmd
 }
 
-// newPassword reads a password for the user of this name and returns its hash.
+// newPassword reads a password for the user of this name.
 func newPassword(cmd *cobra.Command, env *environment, fromStdin bool, name string) (string, error) {
 	cfg, err := load(cmd, env)
 	if err != nil {
 		return "", err
 	}
-	pw, err := readPassword(cmd, env, fromStdin)
-	if err != nil {
-		return "", err
+	return readPassword(cmd, env, fromStdin, func(pw string) error {
+		err := policy(cfg).Check(pw, name)
+		if refused, ok := errors.AsType[*password.PolicyError](err); ok {
+			return errors.New(policyWords(refused))
+		}
+		return err
+	})
+}
+
+// policyWords words why a password may not be set as our messages are worded.
+func policyWords(e *password.PolicyError) string {
+	if e.Reason == password.InContext {
+		return "the password is easy to guess here: it is made of the user's name, the service's, its host's or a banned word"
 	}
-	if err := policy(cfg).Check(pw, name); err != nil {
-		return "", err
-	}
-	hasher, err := password.New(nil)
-	if err != nil {
-		return "", err
-	}
-	return hasher.Hash(cmd.Context(), pw)
+	first, rest := e.Error()[:1], e.Error()[1:]
+	return strings.ToLower(first) + rest
 }
 
 // administer runs f on a console of the command's settings. With create it makes what
@@ -121,7 +135,8 @@ func userError(err error) error {
 	case errors.Is(err, sqlusers.ErrNameInvalid):
 		return errors.New("not a user name: use 1 to 256 bytes without blanks and control characters")
 	case errors.Is(err, sqlusers.ErrRoleInvalid):
-		return errors.New("not a role: use 1 to 64 letters, digits and . _ - : /")
+		_, which, _ := strings.Cut(err.Error(), sqlusers.ErrRoleInvalid.Error()+": ") // quoted and cut
+		return fmt.Errorf("not a role: %s: use 1 to 64 letters, digits and . _ - : /, and one --role for each", which)
 	case errors.Is(err, sqlusers.ErrLastAdmin):
 		return errors.New("this is the last enabled administrator: make another one first")
 	case errors.Is(err, sqlusers.ErrDisabled):

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 )
 
 // links are the settings of a command that prints a link: where things are, and where
@@ -29,9 +30,19 @@ func linkable(cmd *cobra.Command, env *environment) error {
 	return nil
 }
 
-func printLink(cmd *cobra.Command, link admin.Link) error {
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "until %s, once, at %s\n", moment(link.Until), link.URL)
+func (c *console) printLink(cmd *cobra.Command, link admin.Link) error {
+	c.guessed(cmd)
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s (works once, until %s)\n", link.URL, moment(link.Until))
 	return err
+}
+
+// guessed says of a link that nobody has said where the service is: the default is
+// as good as any guess, and wrong where the service was started with other settings.
+func (c *console) guessed(cmd *cobra.Command) {
+	listen := config.Settings("listen")[0].Default
+	if c.cfg.PublicURL == nil && c.cfg.Listen == listen && !cmd.Flags().Changed("listen") {
+		fmt.Fprintf(c.env.stderr, "cloakroom: the link is a guess: it leads to the default address, %s; if the service is elsewhere, give its --public-url or --listen and ask for another link\n", listen)
+	}
 }
 
 // change is what a command does to a user. It returns what it has done, in words.
@@ -174,7 +185,7 @@ func newUserLink(env *environment, use, short string, make func(*console, contex
 			if err != nil {
 				return err
 			}
-			return printLink(cmd, link)
+			return c.printLink(cmd, link)
 		})
 	}
 	return cmd

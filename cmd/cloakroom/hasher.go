@@ -1,0 +1,23 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/password"
+)
+
+// newHasher returns the Hasher of the settings, for service and commands alike: a hash
+// that one of them makes is read by the other. Without keys it makes and reads plain
+// hashes alone.
+func newHasher(cfg *config.Config, keys *keyring.Ring) (*password.Hasher, error) {
+	if keys == nil {
+		if cfg.Pepper {
+			return nil, errors.New("pepper: no keys to encrypt a password's hash with")
+		}
+		return password.New(nil)
+	}
+	// The pepper opens what it has sealed while it was wanted.
+	return password.New(&password.Options{Pepper: keys.Purpose("password"), Unsealed: !cfg.Pepper})
+}
