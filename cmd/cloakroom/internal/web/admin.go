@@ -36,6 +36,9 @@ type Administration struct {
 
 	// Audit is the audit log; nil for none.
 	Audit AuditLog
+
+	reads   turns // of what goes through much at once
+	exports turns // which last as long as somebody takes them: a turn of reads would be gone as long
 }
 
 // AdminAccounts is how the administration finds accounts. Package sqlusers keeps it.
@@ -68,6 +71,12 @@ var (
 // There is none that takes another's password (ASVS 6.4.6).
 func (s *Site) adminRoutes() map[string]methods {
 	look := func(h http.HandlerFunc) http.Handler { return s.administer(h) }
+	read := func(h http.HandlerFunc) http.Handler {
+		return look(s.inTurn(func(a *Administration) *turns { return &a.reads }, h))
+	}
+	export := func(h http.HandlerFunc) http.Handler {
+		return look(s.inTurn(func(a *Administration) *turns { return &a.exports }, h))
+	}
 	// Each change names the page on which its form stands.
 	page := func(path string, h http.HandlerFunc) http.Handler {
 		return s.administer(s.recent(func(*http.Request) string { return s.Prefix + path }, h))
@@ -95,12 +104,12 @@ func (s *Site) adminRoutes() map[string]methods {
 		one + "/sessions":              {del: user(s.changeUser("end-sessions"))},
 		one + "/sessions/{handle}":     {del: user(s.endUserSession)},
 		one + "/sessions/{handle}/end": {post: user(s.endUserSession)},
-		at + "/sessions":               {get: look(s.adminSessions), del: page("/admin/sessions", s.endEveryone)},
+		at + "/sessions":               {get: read(s.adminSessions), del: page("/admin/sessions", s.endEveryone)},
 		at + "/sessions/end-all":       {post: page("/admin/sessions", s.endEveryone)},
 		at + "/audit":                  {get: look(s.adminAudit)},
-		at + "/audit/export.jsonl":     {get: look(s.exportJSONL)},
-		at + "/audit/export.csv":       {get: look(s.exportCSV)},
-		at + "/suspicious":             {get: look(s.adminSuspicious)},
+		at + "/audit/export.jsonl":     {get: export(s.exportJSONL)},
+		at + "/audit/export.csv":       {get: export(s.exportCSV)},
+		at + "/suspicious":             {get: read(s.adminSuspicious)},
 	}
 }
 

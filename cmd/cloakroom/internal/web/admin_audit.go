@@ -53,6 +53,8 @@ type logView struct {
 
 	ByKind, BySource, ByAccount []tally // of the page of suspicious activity
 	Days, Total                 int
+	Looked                      int  // how many entries that is of
+	More                        bool // there are older ones
 }
 
 type kindOption struct{ Kind, Words string }

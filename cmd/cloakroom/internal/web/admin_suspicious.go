@@ -43,14 +43,14 @@ func (s *Site) adminSuspicious(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l := &logView{
-		Days: suspiciousDays, Total: sum.Total,
+		Days: suspiciousDays, Total: sum.Total, Looked: sum.Entries, More: sum.More,
 		ByKind:    s.tallies(ctx, "kind", sum.Kinds),
 		BySource:  s.tallies(ctx, "addr", sum.Sources),
 		ByAccount: s.tallies(ctx, "user", sum.Accounts),
 	}
 	if !problem.WantsHTML(r) {
 		writeJSON(w, http.StatusOK, map[string]any{
-			"since": since, "total": l.Total, "kinds": l.ByKind, "sources": l.BySource, "accounts": l.ByAccount,
+			"since": since, "total": l.Total, "more": l.More, "kinds": l.ByKind, "sources": l.BySource, "accounts": l.ByAccount,
 			"entries": append([]auditlog.Entry{}, newest...),
 		})
 		return

@@ -16,6 +16,9 @@ import (
 	"github.com/cloakroom-dev/cloakroom/internal/problem"
 )
 
+// sessionsOfUser is how many sessions of a user are shown. All of them can be ended.
+const sessionsOfUser = 100
+
 // userView is the page about a user.
 type userView struct {
 	userItem
@@ -24,6 +27,7 @@ type userView struct {
 	Failures int       // wrong passwords in a row
 	Until    time.Time // no password is looked at before; zero for none
 	Sessions []sessionItem
+	More     int  // sessions that are not shown
 	Unlisted bool // the sessions cannot be listed
 	IsAdmin  bool
 
@@ -63,10 +67,12 @@ func (s *Site) showUser(w http.ResponseWriter, r *http.Request, status int, prob
 		s.refuse(w, r, err)
 		return
 	}
+	more := max(len(infos)-sessionsOfUser, 0)
+	infos = infos[:len(infos)-more]
 	at := cloakroom.FromContext(r.Context())
 	u := &userView{
 		userItem: itemOf(a, st.Locked), Self: id == at.UserID(), At: s.userPage(id), Failures: st.Failures,
-		Unlisted: s.Unlisted, Sessions: sessionItems(infos, at), IsAdmin: slices.Contains(a.Roles, sqlusers.Admin),
+		Unlisted: s.Unlisted, Sessions: sessionItems(infos, at), More: more, IsAdmin: slices.Contains(a.Roles, sqlusers.Admin),
 		NewName: a.Name, NewRoles: plainRoles(a.Roles), Invites: words(admin.InviteAge), Resets: words(admin.ResetAge),
 	}
 	if time.Now().Before(st.Until) {
@@ -99,7 +105,7 @@ func (s *Site) writeUser(w http.ResponseWriter, status int, u *userView) {
 			Failures int        `json:"failures"`
 			Until    *time.Time `json:"throttled_until"`
 		}{u.userItem, u.Failures, until},
-		"sessions": u.Sessions,
+		"sessions": u.Sessions, "more_sessions": u.More,
 	})
 }
 

@@ -156,7 +156,7 @@ func (s *Site) showUsers(w http.ResponseWriter, r *http.Request, status int, v *
 // findUsers returns a page of users, and behind whom the next one begins: "" at the
 // end.
 func (s *Site) findUsers(ctx context.Context, q usersQuery) ([]userItem, string, error) {
-	accounts, err := s.Administration.Accounts.Search(ctx, q.filter, q.after, q.limit+1)
+	accounts, err := s.searchUsers(ctx, q)
 	if err != nil {
 		return nil, "", err
 	}
@@ -174,6 +174,19 @@ func (s *Site) findUsers(ctx context.Context, q usersQuery) ([]userItem, string,
 		items[i] = itemOf(a, st.Locked)
 	}
 	return items, next, nil
+}
+
+// searchUsers returns the accounts of a page, and one more if there is another. What is
+// filtered may go through all accounts, and waits for its turn.
+func (s *Site) searchUsers(ctx context.Context, q usersQuery) ([]sqlusers.Account, error) {
+	if q.filter != (sqlusers.Filter{}) {
+		giveBack, err := s.Administration.reads.take(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer giveBack()
+	}
+	return s.Administration.Accounts.Search(ctx, q.filter, q.after, q.limit+1)
 }
 
 // usersAddress is the address of the page behind a name, of the same search.

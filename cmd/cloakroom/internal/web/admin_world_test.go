@@ -2,8 +2,10 @@ package web_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -43,6 +45,41 @@ type house struct {
 	log           *lines
 	phc           string // of goodPassword
 	hasher        *password.Hasher
+	reading       func() error // before the audit log is read; nil for nothing
+}
+
+// reads is an audit log that does what a test wants before it is read.
+type reads struct {
+	*auditlog.Log
+	before *func() error
+}
+
+func (r *reads) Find(ctx context.Context, q auditlog.Query) ([]auditlog.Entry, error) {
+	if err := r.wait(); err != nil {
+		return nil, err
+	}
+	return r.Log.Find(ctx, q)
+}
+
+func (r *reads) Summary(ctx context.Context, since time.Time) (auditlog.Summary, error) {
+	if err := r.wait(); err != nil {
+		return auditlog.Summary{}, err
+	}
+	return r.Log.Summary(ctx, since)
+}
+
+func (r *reads) Each(ctx context.Context, q auditlog.Query) iter.Seq2[auditlog.Entry, error] {
+	if err := r.wait(); err != nil {
+		return func(yield func(auditlog.Entry, error) bool) { yield(auditlog.Entry{}, err) }
+	}
+	return r.Log.Each(ctx, q)
+}
+
+func (r *reads) wait() error {
+	if *r.before == nil {
+		return nil
+	}
+	return (*r.before)()
 }
 
 // lines is a log that many goroutines write.
@@ -118,7 +155,7 @@ func newHouse(t *testing.T, sealed bool) *house {
 			},
 			Session: cloakroom.Options{IdleTimeout: time.Hour, Lifetime: 24 * time.Hour, ClientAddr: audit.ClientAddr},
 			Administration: &web.Administration{
-				Admin: h.admin, Accounts: h.users, Throttle: h.throttle, Records: records, Audit: h.audit,
+				Admin: h.admin, Accounts: h.users, Throttle: h.throttle, Records: records, Audit: &reads{h.audit, &h.reading},
 			},
 		})
 		must(err)

@@ -77,6 +77,7 @@ var adminTexts = map[string]string{
 	"user.enabletext":   "They can sign in again. No session of before comes back.",
 	"user.sessions":     "Sessions",
 	"user.nosessions":   "Signed in nowhere.",
+	"user.moresessions": "And %d more, which are not shown. All of them can be ended.",
 	"user.unlisted":     "The sessions are kept in cookies and cannot be listed. All of them can be ended.",
 	"user.endall":       "End all sessions",
 	"user.endalltext":   "They are signed out everywhere and can sign in again.",
@@ -147,6 +148,7 @@ var adminTexts = map[string]string{
 	"suspicious.last":    "last",
 	"suspicious.newest":  "The newest",
 	"suspicious.none":    "Nothing stood out.",
+	"suspicious.more":    "There are too many to count: this is of the newest %d entries.",
 	"suspicious.all":     "All suspicious events",
 
 	"kind.login":             "Signed in",
