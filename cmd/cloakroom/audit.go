@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cloakroom-dev/cloakroom/auth"
+	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
@@ -33,17 +33,13 @@ type auditFilter struct {
 }
 
 func (f *auditFilter) flags(cmd *cobra.Command, limit int) {
-	cmd.Flags().StringVar(&f.user, "user", "", "those about this user or done by them: a name or an ID")
+	cmd.Flags().StringVar(&f.user, "user", "", "those about this user or done by them: a name, one that nobody has any more, or an ID")
 	cmd.Flags().StringVar(&f.kind, "kind", "", "those of this kind, such as login_refused")
 	cmd.Flags().StringVar(&f.from, "from", "", "those from this time on: a date, or a time as in 2006-01-02T15:04:05Z")
 	cmd.Flags().StringVar(&f.to, "to", "", "those before this time")
 	cmd.Flags().StringVar(&f.addr, "addr", "", "those from this address")
 	cmd.Flags().BoolVar(&f.suspicious, "suspicious", false, "those that stand out")
-	usage := "at most so many"
-	if limit == 0 {
-		usage += " (default: all)"
-	}
-	cmd.Flags().IntVar(&f.limit, "limit", limit, usage)
+	cmd.Flags().IntVar(&f.limit, "limit", limit, "at most so many; 0 for all")
 }
 
 // query makes a query of the flags.
@@ -74,7 +70,7 @@ func (f *auditFilter) query(cmd *cobra.Command) (q auditlog.Query, err error) {
 
 // person adds to a query all that a user stands under: their ID, their name, and the
 // spelling that was asked for.
-func (f *auditFilter) person(ctx context.Context, b *backend.Backend, q *auditlog.Query) error {
+func (f *auditFilter) person(ctx context.Context, b *backend.Backend, l *auditlog.Log, q *auditlog.Query) error {
 	if f.user == "" {
 		return nil
 	}
@@ -84,7 +80,8 @@ func (f *auditFilter) person(ctx context.Context, b *backend.Backend, q *auditlo
 		u, err = b.Users.ByID(ctx, f.user)
 	}
 	if errors.Is(err, auth.ErrNoUser) {
-		return nil // there are entries of names that nobody has
+		q.Also, err = former(ctx, l, f.user) // and there are entries of names that nobody ever had
+		return err
 	}
 	if err == nil {
 		q.Also = []string{u.ID, auditlog.Who(u.Name)}
@@ -110,7 +107,7 @@ func openAudit(cmd *cobra.Command, env *environment) (*backend.Backend, *auditlo
 }
 
 // selectAudit opens the log and calls f with the entries that the flags select.
-func selectAudit(cmd *cobra.Command, env *environment, filter *auditFilter, f func(*auditlog.Log, *slog.Logger, iter.Seq2[auditlog.Entry, error]) error) error {
+func selectAudit(cmd *cobra.Command, env *environment, filter *auditFilter, f func(*sqlusers.Users, *auditlog.Log, *slog.Logger, iter.Seq2[auditlog.Entry, error]) error) error {
 	q, err := filter.query(cmd)
 	if err != nil {
 		return err
@@ -120,57 +117,11 @@ func selectAudit(cmd *cobra.Command, env *environment, filter *auditFilter, f fu
 		return err
 	}
 	defer b.Close()
-	if err := filter.person(cmd.Context(), b, &q); err != nil {
+	if err := filter.person(cmd.Context(), b, l, &q); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	err = f(l, log, l.Each(cmd.Context(), q))
+	err = f(b.Users, l, log, l.Each(cmd.Context(), q))
 	return errors.Join(err, l.Close())
-}
-
-func newAuditList(env *environment) *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List entries, the newest first", Args: exactly(0, "none")}
-	var filter auditFilter
-	filter.flags(cmd, 100)
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
-	settings(cmd, everywhere...)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return selectAudit(cmd, env, &filter, func(_ *auditlog.Log, _ *slog.Logger, entries iter.Seq2[auditlog.Entry, error]) error {
-			list := []auditlog.Entry{}
-			for e, err := range entries {
-				if err != nil {
-					return err
-				}
-				list = append(list, e)
-			}
-			if *asJSON {
-				return printJSON(cmd.OutOrStdout(), list)
-			}
-			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintln(table, "ENTRY\tTIME\t \tKIND\tUSER\tACTOR\tADDRESS\tREASON")
-			for _, e := range list {
-				fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Seq, e.Time.Format(time.DateTime+"Z"), sign(e), printable(e.Kind),
-					orDash(printable(e.User)), orDash(printable(e.Actor)), orDash(printable(e.Addr)), orDash(printable(reason(e))))
-			}
-			return table.Flush()
-		})
-	}
-	return cmd
-}
-
-// sign makes suspicious entries stand out.
-func sign(e auditlog.Entry) string {
-	if e.Suspicious {
-		return "!"
-	}
-	return " "
-}
-
-// reason is an entry's, with the number of events if it stands for several.
-func reason(e auditlog.Entry) string {
-	if e.Count > 1 {
-		return fmt.Sprintf("%s: and %d more", e.Reason, e.Count)
-	}
-	return e.Reason
 }
 
 func newAuditExport(env *environment) *cobra.Command {
@@ -190,7 +141,7 @@ func newAuditExport(env *environment) *cobra.Command {
 		default:
 			return wrong(cmd, "--format: neither jsonl nor csv")
 		}
-		return selectAudit(cmd, env, &filter, func(l *auditlog.Log, log *slog.Logger, entries iter.Seq2[auditlog.Entry, error]) error {
+		return selectAudit(cmd, env, &filter, func(_ *sqlusers.Users, l *auditlog.Log, log *slog.Logger, entries iter.Seq2[auditlog.Entry, error]) error {
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			n, err := write(out, entries)
 			err = errors.Join(err, out.Flush())

@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +17,6 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/password"
-	"github.com/cloakroom-dev/cloakroom/throttle"
 )
 
 func newUser(env *environment) *cobra.Command {
@@ -147,95 +145,6 @@ func userError(err error) error {
 		return errors.New("no such user: \"cloakroom user list\" lists them")
 	}
 	return err
-}
-
-// userDoc is a user in a listing.
-type userDoc struct {
-	ID         string    `json:"id"`
-	Name       string    `json:"name"`
-	Roles      []string  `json:"roles"`
-	Disabled   bool      `json:"disabled"`
-	Locked     bool      `json:"locked"`
-	MustChange bool      `json:"must_change"`
-	Created    time.Time `json:"created"`
-}
-
-// state says in words how an account stands.
-func (d *userDoc) state() string {
-	var words []string
-	if d.Disabled {
-		words = append(words, "disabled")
-	}
-	if d.Locked {
-		words = append(words, "locked")
-	}
-	if d.MustChange {
-		words = append(words, "must change password")
-	}
-	if words == nil {
-		return "enabled"
-	}
-	return strings.Join(words, ", ")
-}
-
-func newUserList(env *environment) *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List the users", Args: exactly(0, "none")}
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
-	part := cmd.Flags().String("search", "", "only those with this in their name")
-	role := cmd.Flags().String("role", "", "only those with this role")
-	settings(cmd, everywhere...)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := load(cmd, env)
-		if err != nil {
-			return err
-		}
-		b, err := backend.OpenAccounts(cmd.Context(), cfg, false)
-		if err != nil {
-			return err
-		}
-		defer b.Close()
-		locks, err := b.Throttle(cmd.Context())
-		if err != nil {
-			return err
-		}
-		docs, err := listUsers(cmd.Context(), b.Users, locks, sqlusers.Filter{Text: *part, Role: *role})
-		if err != nil {
-			return err
-		}
-		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), docs)
-		}
-		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-		fmt.Fprintln(table, "NAME\tROLES\tSTATE\tCREATED\tID")
-		for _, d := range docs {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", printable(d.Name), orDash(strings.Join(d.Roles, ",")), d.state(), moment(d.Created), d.ID)
-		}
-		return table.Flush()
-	}
-	return cmd
-}
-
-// listUsers lists all users that pass the filter, in the order of their names.
-func listUsers(ctx context.Context, users *sqlusers.Users, locks *throttle.Throttle, f sqlusers.Filter) ([]userDoc, error) {
-	const page = 200
-	docs := []userDoc{}
-	for after := ""; ; {
-		list, err := users.Search(ctx, f, after, page)
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range list {
-			state, err := locks.State(ctx, a.ID)
-			if err != nil {
-				return nil, err
-			}
-			docs = append(docs, userDoc{a.ID, a.Name, append([]string{}, a.Roles...), a.Disabled, state.Locked, a.MustChange, a.Created})
-		}
-		if len(list) < page {
-			return docs, nil
-		}
-		after = list[len(list)-1].Canonical
-	}
 }
 
 // printJSON prints an indented document.
