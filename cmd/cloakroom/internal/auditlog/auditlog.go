@@ -27,7 +27,16 @@
 // checked later; and a running Log that finds the head behind what it has
 // written itself says so, in the log and in the chain.
 //
-// Without keys entries have no tag; Verify counts them apart.
+// A key is exchanged before entries are: those of its time stay. Verify takes an entry of a
+// key that is gone for genuine if a later one is signed by a key at hand, since
+// whoever writes an entry behind one of somebody else's first looks whether that is signed by a
+// key at hand, and if not says so in the chain, for Verify to find ([Report.Strange]). So what
+// was added at the end without a key cannot pass for old once it is covered. This
+// needs the old key to be retiring when the first entry under the new one is
+// written, as every exchange of keys that lets sessions live has it.
+//
+// Without keys entries have no tag; Verify counts them apart, and they are never taken for
+// genuine.
 //
 // Any number of processes append to one chain: the row of the head is locked first,
 // so that numbers have no gaps and no two entries follow the same one.
@@ -124,7 +133,8 @@ type Log struct {
 	wake    chan struct{} // of room 1: there is something in the queue
 	closing chan struct{} // closed by Close
 
-	known head // the writer's: the newest entry it has seen
+	known  head // the writer's: the newest entry it has seen
+	signed head // the writer's: the newest entry it has written
 }
 
 // item is an entry on its way. One without a kind is a caller's sign that

@@ -1,6 +1,7 @@
 package auditlog_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -169,7 +170,7 @@ func TestASVS_16_4_2_ForgersNeedTheKey(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	fill(t, db, keys, 1)
-	if r := verify(t, db, keys); r.Vouched() || r.Broken != nil || r.Signed != 4 || r.Uncovered != 0 {
+	if r := verify(t, db, keys); r.Vouched() || r.Broken != nil || r.Signed != 5 || r.Uncovered != 0 || r.Strange != 1 {
 		t.Errorf("got %+v", r)
 	}
 	// One that was signed with a key that is gone is bound by those that follow.
@@ -177,17 +178,89 @@ func TestASVS_16_4_2_ForgersNeedTheKey(t *testing.T) {
 	changedAt(t, verify(t, db, keys), 6, "an entry of a key that is gone")
 }
 
-// TestRotation: entries outlive the keys of their time.
-func TestRotation(t *testing.T) {
-	db := file(t)
-	old, now := ring(t), ring(t)
-	fill(t, db, old, 2)
-	fill(t, db, now, 2)
-	if r := verify(t, db, now); r.Broken != nil || r.Unknown != 2 || r.Signed != 2 || r.Uncovered != 0 {
-		t.Errorf("got %+v, want two entries of a key that is gone", r)
+// TestRotation: entries outlive the keys of their time, and are genuine still, also where two
+// instances take the new key one after the other.
+func TestRotation(t *testing.T) { each(t, proveRotation) }
+
+func proveRotation(t *testing.T, db database) {
+	a, b := keyring.Generate(), keyring.Generate()
+	before := ringOf(t, a, b.AsNext())
+	during := ringOf(t, b, a.AsRetiring(time.Now().Add(time.Hour)))
+	after := ringOf(t, b)
+	fill(t, db, before, 2)
+	fill(t, db, during, 1)
+	fill(t, db, before, 1) // of another instance
+	fill(t, db, during, 1)
+	whole(t, verify(t, db, during), 5)
+	fill(t, db, after, 1)
+	if r := verify(t, db, after); !r.Vouched() || r.Unknown != 3 || r.Signed != 3 || r.Uncovered != 0 {
+		t.Errorf("got %+v, want three entries of a key that is gone, and all genuine", r)
 	}
-	if r := verify(t, db, nil); r.Broken != nil || r.Unknown != 4 {
-		t.Errorf("without keys: got %+v, want four entries of keys that are not at hand", r)
+	if r := verify(t, db, nil); r.Vouched() || r.Broken != nil || r.Unknown != 6 || r.Uncovered != 6 {
+		t.Errorf("without keys: got %+v, want six entries of keys that are not at hand", r)
+	}
+	change(t, db, "UPDATE cloakroom_audit SET user_id = ? WHERE seq = 1", []byte("x"))
+	changedAt(t, verify(t, db, after), 1, "an entry of a key that is gone")
+}
+
+// ringOf makes a ring of these keys.
+func ringOf(t testing.TB, active keyring.Key, others ...keyring.Key) *keyring.Ring {
+	t.Helper()
+	r, err := keyring.New(active, others...)
+	must(t, err)
+	return r
+}
+
+// TestASVS_16_4_2_WhatIsCoveredIsNotGenuine: who adds an entry at the end without a key cannot wait
+// until it is covered, nor until the key that they name is gone; whoever covers it, and only the first.
+func TestASVS_16_4_2_WhatIsCoveredIsNotGenuine(t *testing.T) { each(t, proveStrangers) }
+
+func proveStrangers(t *testing.T, db database) {
+	old, key := keyring.Generate(), keyring.Generate()
+	keys := ringOf(t, old, key.AsNext())
+	fill(t, db, keys, 2)
+	fill(t, db, ring(t), 2) // of a key that is made up: two, and one that says what is before them
+	fill(t, db, keys, 2)
+	r := verify(t, db, keys)
+	if r.Vouched() || r.Broken != nil || r.Uncovered != 0 || r.Strange != 2 || r.Signed != 2+1+2 {
+		t.Errorf("got %+v, want an entry that tells of a stranger", r)
+	}
+	list := find(t, openLog(t, db), auditlog.Query{Kind: event.AuditFailed})
+	if len(list) != 2 || list[0].Seq != 6 || !list[0].Suspicious || !strings.HasPrefix(list[0].Details["found"], "5:") {
+		t.Errorf("got %+v, want an entry about entry 5", list)
+	}
+	// Under the name of a key which others have, and without its tag: while that key is at
+	// hand this is a forgery, and when it is gone the entry behind it tells.
+	fill(t, db, keys, 1)
+	change(t, db, "UPDATE cloakroom_audit SET tag = ? WHERE seq = 9", bytes.Repeat([]byte{1}, 32))
+	fill(t, db, ringOf(t, key, old.AsRetiring(time.Now().Add(time.Hour))), 1)
+	if r := verify(t, db, ringOf(t, key)); r.Vouched() || r.Broken != nil || r.Strange != 3 {
+		t.Errorf("got %+v, want another entry that tells of a stranger", r)
+	}
+}
+
+// TestASVS_16_4_2_AStrangerBeforePruning: pruning covers entries, too.
+func TestASVS_16_4_2_AStrangerBeforePruning(t *testing.T) {
+	db, keys := file(t), ring(t)
+	fill(t, db, keys, 2)
+	l, _ := open(t, db, keys)
+	fill(t, db, ring(t), 1)
+	if n, err := l.Prune(t.Context(), time.Now().Add(time.Hour)); n != 3 || err != nil {
+		t.Fatalf("pruned %d, %v, want 3", n, err)
+	}
+	if r := verify(t, db, keys); r.Vouched() || r.Broken != nil || r.Strange != 1 {
+		t.Errorf("got %+v, want an entry that tells of a stranger", r)
+	}
+}
+
+// TestASVS_16_4_2_UnsignedIsNeverGenuine, wherever it stands.
+func TestASVS_16_4_2_UnsignedIsNeverGenuine(t *testing.T) {
+	db, keys := file(t), ring(t)
+	fill(t, db, keys, 1)
+	fill(t, db, nil, 1)
+	fill(t, db, keys, 1)
+	if r := verify(t, db, keys); r.Vouched() || r.Broken != nil || r.Unsigned != 1 || r.Uncovered != 0 || r.Strange != 0 || r.Entries != 3 {
+		t.Errorf("got %+v, want one entry that is not signed", r)
 	}
 }
 

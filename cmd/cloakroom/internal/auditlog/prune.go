@@ -61,7 +61,15 @@ func (l *Log) prune(ctx context.Context, before time.Time) (n int, err error) {
 		e := Entry{Time: stamp(time.Now()), Kind: event.AuditPruned, Count: 1, Details: map[string]string{
 			"count": strconv.Itoa(n), "last": strconv.FormatInt(last.Seq, 10), "hash": fmt.Sprintf("%x", last.Hash),
 		}}
-		if _, err := l.insert(ctx, tx, at, []Entry{e}, []byte{}); err != nil {
+		entries := []Entry{e}
+		odd, err := l.stranger(ctx, tx, at)
+		if err != nil {
+			return err
+		}
+		if odd != nil {
+			entries = []Entry{*odd, e}
+		}
+		if _, err := l.insert(ctx, tx, at, entries, []byte{}); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, l.sql.remove, last.Seq)

@@ -71,7 +71,7 @@ type statements struct {
 	lock, head, setHead             string
 	hashOf, batchOf, oldest         string
 	scan, beginnings, first, remove string
-	timeOf, suspicious              string
+	timeOf, suspicious, tagOf       string
 }
 
 func newStatements(d *sqlstore.Dialect) statements {
@@ -89,11 +89,12 @@ func newStatements(d *sqlstore.Dialect) statements {
 		first:  `SELECT seq, time_ms, hash FROM cloakroom_audit ORDER BY seq LIMIT ?`,
 		remove: `DELETE FROM cloakroom_audit WHERE seq <= ?`,
 		timeOf: `SELECT time_ms FROM cloakroom_audit WHERE seq = ?`,
+		tagOf:  `SELECT key_id, tag FROM cloakroom_audit WHERE seq = ?`,
 		suspicious: `SELECT time_ms, times, kind, addr, account, user_id FROM cloakroom_audit
 			WHERE suspicious = 1 AND time_ms >= ? ORDER BY time_ms DESC, seq DESC LIMIT ?`,
 	}
 	for _, p := range []*string{
-		&s.lock, &s.head, &s.setHead, &s.hashOf, &s.batchOf, &s.oldest, &s.scan, &s.beginnings, &s.first, &s.remove, &s.timeOf, &s.suspicious,
+		&s.lock, &s.head, &s.setHead, &s.hashOf, &s.batchOf, &s.oldest, &s.scan, &s.beginnings, &s.first, &s.remove, &s.timeOf, &s.suspicious, &s.tagOf,
 	} {
 		*p = d.SQL(*p)
 	}

@@ -22,12 +22,20 @@ type Report struct {
 	Unknown   int64 // entries whose tag cannot be verified, as its key is not at hand
 	Uncovered int64 // of the last two, those after the last signed entry: nothing says that they are unchanged
 
+	// Strange counts entries which say that the one before them was signed by no key at
+	// hand when they were written: added by somebody who has none, or the key was
+	// exchanged without a time in which the old one was retiring.
+	Strange int64
+
 	// Broken is the first thing that is wrong; nil where nothing is.
 	Broken *BrokenError
 }
 
-// Vouched tells whether every entry was signed by a key at hand.
-func (r Report) Vouched() bool { return r.Broken == nil && r.Signed == r.Entries }
+// Vouched tells whether every entry is genuine: signed by a key at hand, or by one that is
+// gone and covered by one at hand.
+func (r Report) Vouched() bool {
+	return r.Broken == nil && r.Unsigned == 0 && r.Uncovered == 0 && r.Strange == 0
+}
 
 // BrokenError says where the chain is broken and how.
 type BrokenError struct {
@@ -154,6 +162,9 @@ func (v *verifier) entry(r *row) {
 	}
 	v.at = Head{r.Seq, r.hash}
 	v.report.Entries++
+	if r.Kind == event.AuditFailed && r.Reason == strangeReason {
+		v.report.Strange++
+	}
 	switch v.log.chain.judge(r) {
 	case genuine:
 		v.report.Signed++

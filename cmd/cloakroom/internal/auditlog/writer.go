@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -133,9 +134,11 @@ func (l *Log) append(batch []*item, id []byte, again bool) error {
 	defer cancel()
 	known := l.known
 	var done *Head // of the attempt that was kept
+	var mine bool  // it is of this attempt
 	var back error
+	var odd *Entry
 	err := l.db.Write(ctx, func(ctx context.Context, tx sqlstore.Queryer) error {
-		back = nil
+		back, odd, mine = nil, nil, false
 		at, err := l.lockHead(ctx, tx)
 		if err != nil {
 			return err
@@ -158,8 +161,16 @@ func (l *Log) append(batch []*item, id []byte, again bool) error {
 			all = append([]Entry{{Time: stamp(time.Now()), Kind: event.AuditFailed, Reason: "head moved back", Count: 1, Suspicious: true,
 				Details: map[string]string{"known": known.String(), "found": at.String()}}}, entries...)
 		}
+		if !at.same(l.signed) {
+			if odd, err = l.stranger(ctx, tx, at); err != nil {
+				return err
+			}
+		}
+		if odd != nil {
+			all = append([]Entry{*odd}, all...)
+		}
 		at, err = l.insert(ctx, tx, at, all, id)
-		done = &at
+		done, mine = &at, true
 		return err
 	})
 	if err != nil {
@@ -170,8 +181,42 @@ func (l *Log) append(batch []*item, id []byte, again bool) error {
 		l.fail("verify", 1, back)
 		l.mu.Unlock()
 	}
-	l.known = *done
+	if odd != nil {
+		l.mu.Lock()
+		l.fail("verify", 1, fmt.Errorf("auditlog: entry %s is not signed by a key at hand: it was added from outside, or its key was not kept as retiring", odd.Details["found"]))
+		l.mu.Unlock()
+	}
+	if l.known = *done; mine {
+		l.signed = *done
+	}
 	return nil
+}
+
+// strangeReason is why an entry of the kind audit_failed says that others were appended behind
+// one whose tag was of no key at hand.
+const strangeReason = "newest entry of no key at hand"
+
+// stranger looks at the newest entry, which this process has not written: the
+// entries that follow cover it, and it may be of somebody who has no key. One that is
+// signed by no key at hand is told of by the entry that it returns; for one without
+// a tag there is no need, as Verify counts it for ever.
+func (l *Log) stranger(ctx context.Context, tx sqlstore.Queryer, at Head) (*Entry, error) {
+	if l.chain.ring == nil || at.Seq == 0 {
+		return nil, nil
+	}
+	r := row{hash: at.Hash}
+	err := tx.QueryRowContext(ctx, l.sql.tagOf, at.Seq).Scan(&r.key, &r.tag)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil // removed, as Verify sees from the number
+	}
+	if err != nil {
+		return nil, err
+	}
+	if v := l.chain.judge(&r); v == genuine || v == unsigned {
+		return nil, nil
+	}
+	return &Entry{Time: stamp(time.Now()), Kind: event.AuditFailed, Reason: strangeReason, Count: 1, Suspicious: true,
+		Details: map[string]string{"found": at.String(), "key": hex.EncodeToString(r.key[:min(len(r.key), 8)])}}, nil
 }
 
 // insert appends entries behind at, and returns the new head.
