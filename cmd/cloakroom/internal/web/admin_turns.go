@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/problem"
 )
 
 // turns lets few requests at a time do what costs much, so that administrators who ask
@@ -45,10 +47,16 @@ func (s *Site) inTurn(of func(*Administration) *turns, next http.HandlerFunc) ht
 	return func(w http.ResponseWriter, r *http.Request) {
 		giveBack, err := of(s.Administration).take(r.Context())
 		if err != nil {
-			s.unavailable(w, r, "wait for a turn", err)
+			s.busy(w, r)
 			return
 		}
 		defer giveBack()
 		next(w, r)
 	}
+}
+
+// busy answers who has not got a turn. Nothing is wrong with the database.
+func (s *Site) busy(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Retry-After", "5")
+	s.fail(w, r, http.StatusServiceUnavailable, problem.Unavailable)
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -127,6 +128,10 @@ func (s *Site) showUsers(w http.ResponseWriter, r *http.Request, status int, v *
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	items, next, err := s.findUsers(ctx, query)
+	if errors.Is(err, errNoTurn) {
+		s.busy(w, r)
+		return
+	}
 	if err != nil {
 		s.unavailable(w, r, "search users", err)
 		return
