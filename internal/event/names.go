@@ -197,6 +197,11 @@ const (
 	// latter, as that comes from proxies that are not configured: addr, header.
 	SpoofedHeader = "spoofed_header"
 
+	// PolicyViolated: a browser reports that the content security policy of a page made
+	// it refuse something; anybody can say so. Warn: addr, directive, blocked (an origin
+	// or a word).
+	PolicyViolated = "policy_violated"
+
 	// Setup: a setup link was issued, or the first administrator made. Info: outcome,
 	// user (the ID) where there is one. Warn with outcome refused where a link was not
 	// valid.

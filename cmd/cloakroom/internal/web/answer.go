@@ -155,7 +155,7 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name s
 	}
 	if v.Field != "" {
 		v.Script = s.Prefix + s.pages.scriptName
-		w.Header().Set("Content-Security-Policy", policy+"; script-src 'self'")
+		w.Header().Set("Content-Security-Policy", s.policy("; script-src 'self'"))
 	}
 	var b bytes.Buffer
 	if err := s.pages.templates.ExecuteTemplate(&b, name, page); err != nil {

@@ -172,6 +172,7 @@ func (s *Site) routes() map[string]methods {
 		at + "/{$}":                   {get: public(s.home)},
 		at + s.pages.styleName:        {get: public(asset("text/css", styleSheet))},
 		at + s.pages.scriptName:       {get: public(asset("text/javascript", script))},
+		at + "/csp-report":            {post: public(s.report)},
 		at + "/login":                 {get: visitor(s.loginPage), post: visitor(s.login)},
 		at + "/logout":                {post: visitor(s.logout)},
 		at + "/session":               {get: programs(user(s.session))},
