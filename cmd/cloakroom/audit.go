@@ -166,7 +166,7 @@ func newAuditVerify(env *environment) *cobra.Command {
 		Args: exactly(0, "none"),
 	}
 	marks := cmd.Flags().StringArray("head", nil, "a `NUMBER:HASH` noted earlier, which has to be in the log; may be repeated")
-	allow := cmd.Flags().Bool("allow-unsigned", false, "put up with entries that no key at hand has signed")
+	allow := cmd.Flags().Bool("allow-unsigned", false, "put up with entries that nothing vouches for: not signed, or with keys that are not at hand")
 	settings(cmd, everywhere...)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var heads []auditlog.Head
@@ -198,8 +198,11 @@ func verdict(cmd *cobra.Command, r auditlog.Report, allow bool) error {
 		return fmt.Errorf("the audit log is broken: %w", r.Broken)
 	}
 	if !r.Vouched() && !allow {
-		return fmt.Errorf("the audit log is whole, but not verifiable: of %d entries %d were signed with a key that is not at hand, and %d with none: "+
-			"name the key file with --keys, or put up with it by --allow-unsigned", r.Entries, r.Unknown, r.Unsigned)
+		return unvouched(r)
+	}
+	gone := "not verifiable: signed with a key that is not at hand"
+	if r.Vouched() {
+		gone = "signed with a key that is gone, and bound by those that follow"
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "verified: %d entries\n", r.Entries)
 	for _, n := range []struct {
@@ -207,8 +210,9 @@ func verdict(cmd *cobra.Command, r auditlog.Report, allow bool) error {
 		what string
 	}{
 		{r.First - 1, "pruned"},
-		{r.Unknown, "not verifiable: signed with a key that is not at hand"},
+		{r.Unknown, gone},
 		{r.Unsigned, "not verifiable: not signed"},
+		{r.Strange, "written behind an entry that no key at hand had signed"},
 	} {
 		if n.n > 0 {
 			fmt.Fprintf(cmd.OutOrStdout(), "%d %s\n", n.n, n.what)
@@ -216,4 +220,14 @@ func verdict(cmd *cobra.Command, r auditlog.Report, allow bool) error {
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "head: %s\n", r.Head)
 	return err
+}
+
+// unvouched says why a log that is whole may yet hold what somebody else has written.
+func unvouched(r auditlog.Report) error {
+	if r.Unsigned == 0 && r.Uncovered == 0 {
+		return fmt.Errorf("the audit log is whole, but not verifiable: %d times an entry was written behind one that no key at hand had signed, "+
+			"added from outside or of a key that was not kept as retiring: look for them with audit list --kind audit_failed, or put up with it by --allow-unsigned", r.Strange)
+	}
+	return fmt.Errorf("the audit log is whole, but not verifiable: of %d entries %d were signed with a key that is not at hand, and %d with none: "+
+		"name the key file with --keys, or put up with it by --allow-unsigned", r.Entries, r.Unknown, r.Unsigned)
 }
