@@ -235,7 +235,7 @@ func TestGuide(t *testing.T) {
 	if out := add("ada", "password123", ""); !strings.Contains(out, "too short") {
 		t.Errorf("a short password: %q", out)
 	}
-	if out := add("ada", first, "admin") + add("bob", first, ""); out != "" {
+	if out := add("ada", first, "admin") + add("bob", first, ""); out != "added ada\nadded bob\n" {
 		t.Fatal(out)
 	}
 	base := wait(t, start(t, dir, "guide", "-listen", "127.0.0.1:0"), address)

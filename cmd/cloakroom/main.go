@@ -133,7 +133,11 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &unknown):
 		return wrong(cmd, "unknown flag %s", dashed(unknown.GetSpecifiedName()))
 	case errors.As(err, &noValue):
-		return wrong(cmd, "flag %s needs a value", dashed(noValue.GetSpecifiedName()))
+		hint := ""
+		if strings.HasPrefix(noValue.GetFlag().Usage, "`true`") {
+			hint = ", true or false"
+		}
+		return wrong(cmd, "flag %s needs a value%s", dashed(noValue.GetSpecifiedName()), hint)
 	case errors.As(err, &bad):
 		return wrong(cmd, "flag %s: not a value it takes", dashed(bad.GetFlag().Name))
 	}

@@ -129,7 +129,7 @@ func userError(err error) error {
 	}
 	switch {
 	case errors.Is(err, sqlusers.ErrNameTaken):
-		return errors.New("the user name is taken: choose another one")
+		return errors.New("the user name is taken: choose another one, or make a link for that user, with \"cloakroom user invite\" or \"reset\"")
 	case errors.Is(err, sqlusers.ErrNameInvalid):
 		return errors.New("not a user name: use 1 to 256 bytes without blanks and control characters")
 	case errors.Is(err, sqlusers.ErrRoleInvalid):

@@ -66,7 +66,7 @@ func userChanges(env *environment) []*cobra.Command {
 			func(ctx context.Context, c *console, u auth.User, _ []string) (string, error) {
 				return "enabled", c.Enable(ctx, admin.Console, u.ID)
 			}),
-		newUserChange(env, "unlock", "Forget a user's wrong passwords, so that they may sign in again",
+		newUserChange(env, "unlock", "Forget a user's wrong passwords: end a wait or a lock, so that they may sign in at once",
 			func(ctx context.Context, c *console, u auth.User, _ []string) (string, error) {
 				return "unlocked", c.Unlock(ctx, admin.Console, u.ID)
 			}),
@@ -184,6 +184,9 @@ func newUserLink(env *environment, use, short string, make func(*console, contex
 			link, err := make(c, ctx, u.ID)
 			if err != nil {
 				return err
+			}
+			if use == "reset" && u.Password == "" {
+				fmt.Fprintf(env.stderr, "cloakroom: %s has no password yet, and any invite of before is void: a link that works for a day is made with \"cloakroom user invite\"\n", printable(u.Name))
 			}
 			return c.printLink(cmd, link)
 		})

@@ -5,6 +5,9 @@
 //	echo 'a password of some words' | go run ./examples/guide -add ada -roles admin
 //	go run ./examples/guide
 //
+// Where something else has port 8080, as the service has, give it another one:
+// go run ./examples/guide -listen 127.0.0.1:8090
+//
 //	curl -b jar -c jar --json '{"username":"ada","password":"a password of some words"}' http://127.0.0.1:8080/login
 //	curl -b jar -c jar http://127.0.0.1:8080/profile
 package main
@@ -14,6 +17,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"log"
 	"net"
 	"net/http"
@@ -49,6 +53,7 @@ func main() {
 	check(err)
 	if *add != "" {
 		check(addUser(ctx, users, hasher, *add, strings.Fields(*roles)))
+		fmt.Println("added", *add)
 		return
 	}
 	counters, err := sqlthrottle.Open(ctx, db)
@@ -64,7 +69,9 @@ func main() {
 	check(err)
 
 	l, err := net.Listen("tcp", *listen)
-	check(err)
+	if err != nil {
+		log.Fatalf("%v: choose another address with -listen", err)
+	}
 	log.Printf("listening on http://%s", l.Addr())
 	handler := http.MaxBytesHandler(sessions.Handler(protection.Handler(routes(login))), 64<<10)
 	log.Fatal((&http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}).Serve(l))

@@ -44,7 +44,7 @@ const (
 func setAuditRetention(c *Config, text string) error {
 	d, err := inDays(text)
 	if err != nil {
-		return errors.New("not a duration: write it like 400d")
+		return errors.New("not a duration: write it in days, like 400d; a year is 365d")
 	}
 	if d != 0 && (d < minRetention || d > maxRetention) {
 		return errors.New("out of bounds: from 1d to 3650d, or 0 to keep everything")

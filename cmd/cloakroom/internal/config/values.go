@@ -223,7 +223,7 @@ const maxLifetime = 400 * 24 * time.Hour
 func duration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, errors.New("not a duration: write it like 30m or 24h")
+		return 0, errors.New("not a duration: write it like 30m or 24h; seven days are 168h")
 	}
 	if d < time.Second || d > maxLifetime {
 		return 0, fmt.Errorf("out of bounds: from 1s to %dh", maxLifetime/time.Hour)
