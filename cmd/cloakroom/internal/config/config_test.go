@@ -218,6 +218,7 @@ func TestPromise12_EveryFaultIsNamed(t *testing.T) {
 		{name: "store twice", flags: map[string]string{"store": "memory:", "store-file": "/x"}, want: []string{"--store-file: store is set as well"}},
 		{name: "store file", flags: map[string]string{"store-file": "/nowhere/x"}, want: []string{"--store-file: /nowhere/x: no such file"}},
 		{name: "sealed path", flags: map[string]string{"store": "sealed:x"}, want: []string{"--store: something behind the colon"}},
+		{name: "a broken number", toml: "max-sessions = 3.5", want: []string{"c.toml: max-sessions: a value of the wrong kind: write a whole number"}},
 		{name: "a number", toml: "lifetime = 24", want: []string{"c.toml: lifetime: a value of the wrong kind"}},
 		{
 			name: "every value of the wrong kind", toml: "listen = 5\ndata = 6\nprefix = [7]\nxyz = 1", flags: map[string]string{"log-level": "zz"},

@@ -175,8 +175,10 @@ func (f *file) texts(path string, faults *Faults) map[string]string {
 			out[name] = text
 		case lists[name] != "":
 			wrong = append(wrong, fmt.Sprintf("%s: %s: neither a text nor a list of texts: write %s", path, name, lists[name]))
+		case slices.Contains(numbers, name):
+			wrong = append(wrong, fmt.Sprintf("%s: %s: a value of the wrong kind: write a whole number", path, name))
 		default:
-			wrong = append(wrong, fmt.Sprintf("%s: %s: a value of the wrong kind: write text in quotes", path, name))
+			wrong = append(wrong, fmt.Sprintf("%s: %s: a value of the wrong kind: write text in quotes, and a time with its unit, as \"24h\"", path, name))
 		}
 	}
 	slices.Sort(wrong)
