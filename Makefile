@@ -15,7 +15,7 @@ run: ## start the service on 127.0.0.1:8080
 
 test: ## run every test under the race detector, beside real servers
 	@scripts/tools || : # the tests that need it say so themselves
-	@GO='$(GO)' scripts/services run $(GO) test -race ./...
+	@GO='$(GO)' scripts/services run $(GO) test -race -timeout 20m ./...
 
 # Staticcheck and govulncheck are pinned in a module of their own, so that no
 # program that imports Cloakroom finds them in its module graph.

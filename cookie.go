@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -194,7 +195,13 @@ func (m *Manager) setCookie(h http.Header, name, value string, deadline time.Tim
 	if m.opts.Persistent {
 		c += maxAge + strconv.FormatInt(max(1, int64(time.Until(deadline)/time.Second)), 10)
 	}
-	h.Add("Set-Cookie", c)
+	// In front of what handlers set: there are clients that look at the first cookie.
+	set := h["Set-Cookie"]
+	at := 0
+	for at < len(set) && strings.HasPrefix(set[at], m.opts.CookieName) {
+		at++
+	}
+	h["Set-Cookie"] = slices.Insert(set, at, c)
 }
 
 // expireCookie takes a cookie back.

@@ -317,8 +317,13 @@ func TestPlainCookieOnLoopback(t *testing.T) {
 	c := s.client()
 	a := c.want(c.do("POST", "/auth/login", credentials("ada", goodPassword), "Origin", "http://localhost:8080"), 200)
 	cookies := a.Cookies()
-	if len(cookies) != 1 || cookies[0].Name != "session" || cookies[0].Secure || !cookies[0].HttpOnly {
+	if len(cookies) != 2 || cookies[0].Name != "session" || cookies[1].Name != "device" {
 		t.Errorf("%v", a.Header["Set-Cookie"])
+	}
+	for _, cookie := range cookies {
+		if cookie.Secure || !cookie.HttpOnly {
+			t.Errorf("%v", cookie)
+		}
 	}
 	c.session()
 	c.want(c.do("POST", "/auth/logout", "{}", "Origin", s.URL, "X-CSRF-Token", c.csrf), 403)
