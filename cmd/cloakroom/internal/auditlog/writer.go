@@ -144,13 +144,9 @@ func (l *Log) append(batch []*item, id []byte, again bool) error {
 			return err
 		}
 		if again {
-			var n int
-			if err := tx.QueryRowContext(ctx, l.sql.batchOf, known.Seq, id).Scan(&n); err != nil {
-				return err
-			}
-			if n > 0 {
+			if kept, err := l.kept(ctx, tx, known, id); err != nil || kept {
 				done = &at
-				return nil
+				return err
 			}
 		}
 		all := entries
@@ -162,12 +158,13 @@ func (l *Log) append(batch []*item, id []byte, again bool) error {
 				Details: map[string]string{"known": known.String(), "found": at.String()}}}, entries...)
 		}
 		if !at.same(l.signed) {
-			if odd, err = l.stranger(ctx, tx, at); err != nil {
+			odd, err = l.stranger(ctx, tx, at)
+			if err != nil {
 				return err
 			}
-		}
-		if odd != nil {
-			all = append([]Entry{*odd}, all...)
+			if odd != nil {
+				all = append([]Entry{*odd}, all...)
+			}
 		}
 		at, err = l.insert(ctx, tx, at, all, id)
 		done, mine = &at, true
@@ -176,20 +173,30 @@ func (l *Log) append(batch []*item, id []byte, again bool) error {
 	if err != nil {
 		return err
 	}
-	if back != nil {
-		l.mu.Lock()
-		l.fail("verify", 1, back)
-		l.mu.Unlock()
-	}
-	if odd != nil {
-		l.mu.Lock()
-		l.fail("verify", 1, fmt.Errorf("auditlog: entry %s is not signed by a key at hand: it was added from outside, or its key was not kept as retiring", odd.Details["found"]))
-		l.mu.Unlock()
-	}
+	l.complain(back, odd)
 	if l.known = *done; mine {
 		l.signed = *done
 	}
 	return nil
+}
+
+// kept tells whether a batch stands behind the entry that was the newest before it.
+func (l *Log) kept(ctx context.Context, tx sqlstore.Queryer, known Head, id []byte) (bool, error) {
+	var n int
+	err := tx.QueryRowContext(ctx, l.sql.batchOf, known.Seq, id).Scan(&n)
+	return n > 0, err
+}
+
+// complain writes the lines of what was found wrong with the chain, if anything.
+func (l *Log) complain(back error, odd *Entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if back != nil {
+		l.fail("verify", 1, back)
+	}
+	if odd != nil {
+		l.fail("verify", 1, fmt.Errorf("auditlog: entry %s is not signed by a key at hand: it was added from outside, or its key was not kept as retiring", odd.Details["found"]))
+	}
 }
 
 // strangeReason is why an entry of the kind audit_failed says that others were appended behind
