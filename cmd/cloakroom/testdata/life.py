@@ -45,7 +45,8 @@ class Browser:
         for line in resp.headers.get_all("Set-Cookie") or []:
             pair, *attributes = line.split("; ")
             name, value = pair.split("=", 1)
-            resp.set_cookie = line
+            if name.endswith("session"):
+                resp.set_cookie = line
             if "Max-Age=0" in attributes:
                 self.cookies.pop(name, None)
             else:
