@@ -210,6 +210,42 @@ const (
 	// Panic: a handler panicked; the session was not saved. Error: err, stack.
 	Panic = "panic"
 
+	// KeysChanged: this instance goes on with other keys. Info: key (the ID of the one
+	// that signs), reason (each key's ID and state).
+	KeysChanged = "keys_changed"
+
+	// KeysFailed: the source of the keys does not answer, or says what cannot be used;
+	// those in hand go on. Warn: err.
+	KeysFailed = "keys_failed"
+
+	// KeysUp: the source of the keys answers again. Info.
+	KeysUp = "keys_up"
+
+	// KeyAnnounced: a new key is accepted, and signs nothing yet. Info, as those that
+	// follow: actor ("console", or "rotation" for the service itself), key (its ID).
+	KeyAnnounced = "key_announced"
+
+	// KeyActivated: a key signs from now on, and the one before is retiring.
+	KeyActivated = "key_activated"
+
+	// KeyRolledBack: the key before the present one signs again.
+	KeyRolledBack = "key_rolled_back"
+
+	// KeyRetired: a key is accepted no more, and what it signed has ended. count (of
+	// sessions, where known).
+	KeyRetired = "key_retired"
+
+	// KeyPruned: a key whose time had passed was removed.
+	KeyPruned = "key_pruned"
+
+	// KeyRewrapped: hashes of passwords that were encrypted under another key are now
+	// under the one that signs. count.
+	KeyRewrapped = "key_rewrapped"
+
+	// RotationFailed: the service could not rotate its keys; the next turn tries again.
+	// Error: err.
+	RotationFailed = "rotation_failed"
+
 	// RiskySetting: what is configured works, and may sign people out or lose what was
 	// acknowledged. Warn, once at the start: reason.
 	RiskySetting = "risky_setting"

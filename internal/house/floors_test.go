@@ -31,6 +31,11 @@ type room struct {
 // that of the nearest one above it that is named. The root package is ".".
 var house = map[string]room{
 	"keyring":                {floor: 1},
+	"keyring/agekeys":        {floor: 1, also: []string{"keyring"}},
+	"keyring/dotenv":         {floor: 1, also: []string{"keyring"}},
+	"keyring/vault":          {floor: 1, also: []string{"keyring"}},
+	"keyring/awssecrets":     {floor: 1, also: []string{"keyring"}},
+	"keyring/gcpsecrets":     {floor: 1, also: []string{"keyring"}},
 	"password":               {floor: 1},
 	"throttle":               {floor: 1},
 	"throttle/sqlthrottle":   {floor: 1, also: []string{"throttle", "store/sqlstore"}},

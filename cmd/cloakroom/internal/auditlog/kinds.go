@@ -36,10 +36,17 @@ var kinds = map[string]class{
 	event.SessionsEnded:   awaited,
 	event.EveryoneEnded:   awaited,
 	event.AuditExported:   awaited,
+	event.KeyAnnounced:    awaited,
+	event.KeyActivated:    awaited,
+	event.KeyRolledBack:   awaited,
+	event.KeyRetired:      awaited,
+	event.KeyPruned:       awaited,
 
 	event.Start:        noted,
 	event.Stop:         noted,
 	event.RiskySetting: noted,
+	event.KeyRewrapped: noted,
+	event.KeysChanged:  noted,
 
 	event.LoginRefused:     flooding,
 	event.ReauthRefused:    flooding,
