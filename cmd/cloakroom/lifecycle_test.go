@@ -352,8 +352,18 @@ func TestHealth(t *testing.T) {
 	health := s.logged(regexp.MustCompile(`"addr":"[\\"]*([0-9.:]+)[\\"]*,"serves":"health"`))
 	public := s.client()
 	public.want(public.do("GET", "/healthz", ""), 404)
+	public.want(public.do("GET", "/metrics", ""), 404)
 	s.URL = "http://" + health
 	c := s.client()
+	metrics := c.want(c.do("GET", "/metrics", ""), 200)
+	for _, line := range []string{
+		`cloakroom_events_total{event="start"} 2`, `cloakroom_store_up 1`,
+		`cloakroom_http_requests_total{code="404",method="GET"} 2`,
+	} {
+		if !strings.Contains(metrics.body, line+"\n") {
+			t.Errorf("no %s in\n%s", line, metrics.body)
+		}
+	}
 	c.want(c.do("GET", "/healthz", ""), 200)
 	c.want(c.do("GET", "/readyz", ""), 200)
 	c.want(c.do("GET", "/auth/login", ""), 404)

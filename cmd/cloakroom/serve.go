@@ -15,6 +15,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/metrics"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 )
 
@@ -41,7 +42,8 @@ func newServe(env *environment) *cobra.Command {
 // anything: where another service has the port already, that one's data is most
 // likely in the same place.
 func serve(ctx context.Context, stop func(), cfg *config.Config, env *environment) (err error) {
-	log := audit.NewLogger(env.stderr, cfg.LogFormat, cfg.LogLevel)
+	counts := metrics.New(version())
+	log := audit.Tee(audit.NewLogger(env.stderr, cfg.LogFormat, cfg.LogLevel), counts.Log)
 	cert, err := certificate(cfg)
 	if err != nil {
 		return err
@@ -87,9 +89,10 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 	defer event.Log(context.WithoutCancel(ctx), log, slog.LevelInfo, event.Stop, event.Addr(ln.Addr().String()))
 
 	handler := audit.Middleware(log, cfg.TrustedProxies, svc.site.Fail, svc.site)
-	servers := []listening{{newServer(handler, cert, log), ln}}
+	servers := []listening{{newServer(counts.Requests(handler), cert, log), ln}}
 	if admin != nil {
-		servers = append(servers, listening{newServer(health(b, log), nil, log), admin})
+		counts.Up("cloakroom_store_up", "Whether the store of the sessions answers, as far as requests have asked it.", b.Up)
+		servers = append(servers, listening{newServer(health(b, counts, log), nil, log), admin})
 		event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(admin.Addr().String()), slog.String("serves", "health"))
 	}
 	return serveAll(ctx, stop, servers)

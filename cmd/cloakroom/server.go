@@ -15,6 +15,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/metrics"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/store"
 )
@@ -170,9 +171,11 @@ func serveAll(ctx context.Context, stop func(), servers []listening) error {
 	return err
 }
 
-// health answers whether the process lives, and whether it can do its work.
-func health(b *backend.Backend, log *slog.Logger) http.Handler {
+// health answers whether the process lives, whether it can do its work, and what it has
+// done.
+func health(b *backend.Backend, counts *metrics.Metrics, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", counts.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answerHealth(w, nil)
 	})

@@ -133,6 +133,9 @@ func (b *Backend) Guard(ctx context.Context, timeout time.Duration, log *slog.Lo
 	return nil
 }
 
+// Up tells whether calls of the store are being answered.
+func (b *Backend) Up() bool { return b.circuit == nil || b.circuit.State() != breaker.Open }
+
 // Ready returns nil if sessions and accounts answer.
 func (b *Backend) Ready(ctx context.Context) error {
 	var err error

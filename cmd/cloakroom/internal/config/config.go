@@ -88,7 +88,7 @@ type Config struct {
 	// LogFormat is "text" or "json"; LogLevel one of debug, info, warn, error.
 	LogFormat, LogLevel string
 
-	// AdminListen is where health and readiness are answered; "" for nowhere.
+	// AdminListen is where health, readiness and metrics are answered; "" for nowhere.
 	AdminListen string
 }
 
@@ -188,7 +188,7 @@ var settings = []setting{
 	{"audit-retention", "400d", "the audit log keeps an entry for this `time`, as 400d; 0 for ever", setAuditRetention},
 	{"log-format", "text", "`format` of the log: text or json", setLogFormat},
 	{"log-level", "info", "least `level` of the log: debug, info, warn or error", setLogLevel},
-	{"admin-listen", "", "loopback `host:port` of /healthz and /readyz (default: nowhere)", setAdminListen},
+	{"admin-listen", "", "loopback `host:port` of /healthz, /readyz and /metrics (default: nowhere)", setAdminListen},
 }
 
 // Setting is a setting as help shows it. In Usage, what kind of value it takes
