@@ -164,7 +164,7 @@ func exactly(n int, what string) cobra.PositionalArgs {
 
 // everywhere are the settings that every command takes: where things are, and
 // what lets it go there.
-var everywhere = []string{"data", "keys", "store", "store-file", "users", "users-file", "allow-plaintext", "allow-anonymous"}
+var everywhere = []string{"data", "keys", "keys-file", "store", "store-file", "users", "users-file", "allow-plaintext", "allow-anonymous"}
 
 // settings adds flags for the settings with these names, and --config. Without
 // names it adds all.

@@ -14,7 +14,7 @@ import (
 // the keys of the configuration; where there is no key file, they are not, and none
 // is made. The caller closes the log, before the Backend.
 func (b *Backend) Audit(ctx context.Context) (*auditlog.Log, error) {
-	ring, err := keyring.ReadFile(b.cfg.Keys)
+	ring, err := b.readKeys(ctx, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		ring, err = nil, nil
 	}

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keysource"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/store"
 )
@@ -21,17 +23,13 @@ func (b *Backend) Keys(ctx context.Context, create bool) (*keyring.Ring, error) 
 	if err != nil {
 		return nil, err
 	}
-	read := keyring.ReadFile
-	if create && len(known) == 0 && !b.shared() {
-		read = keyring.OpenFile
-	}
-	ring, err := read(b.cfg.Keys)
+	ring, err := b.readKeys(ctx, create && len(known) == 0 && !b.shared())
 	missing := errors.Is(err, fs.ErrNotExist)
 	if len(known) > 0 && (missing || err == nil && !has(ring, known[0].ID)) {
 		return nil, b.lacks(known[0], missing)
 	}
 	if missing && create && b.shared() {
-		return nil, &ConfigError{fmt.Errorf("keys: there is no %s: instances that share a store need the same keys: make them once with \"cloakroom key new >%[1]s\", mode 0600, and give the file to each", b.cfg.Keys)}
+		return nil, &ConfigError{fmt.Errorf("keys: there is no %s: instances that share a store need the same keys: make them once with \"cloakroom key new >%[1]s\", mode 0600, and give the file to each", b.cfg.Keys.Path())}
 	}
 	if err != nil {
 		return nil, &ConfigError{err}
@@ -42,6 +40,21 @@ func (b *Backend) Keys(ctx context.Context, create bool) (*keyring.Ring, error) 
 		}
 	}
 	return ring, nil
+}
+
+// readKeys reads the source of the keys. With create it makes the key file.
+func (b *Backend) readKeys(ctx context.Context, create bool) (*keyring.Ring, error) {
+	if path := b.cfg.Keys.Path(); b.cfg.Keys.Scheme == keysource.File {
+		if create {
+			return keyring.OpenFile(path)
+		}
+		return keyring.ReadFile(path)
+	}
+	src, err := b.cfg.Keys.Open()
+	if err != nil {
+		return nil, err
+	}
+	return keyring.Load(ctx, src)
 }
 
 // shared tells whether another instance may use the same sessions.
@@ -106,7 +119,7 @@ func (b *Backend) lacks(k store.KnownKey, missing bool) error {
 	if missing {
 		lacks = "is not there, and with it"
 	}
-	return &ConfigError{fmt.Errorf("keys: %s %s the key %s that the sessions were signed with: name or restore the key file that has it, as the other instances do; if it is lost, stop them all and run \"cloakroom session end --all\" with these settings, which signs everybody out", b.cfg.Keys, lacks, k.ID)}
+	return &ConfigError{fmt.Errorf("keys: %s %s the key %s that the sessions were signed with: name or restore the key file that has it, as the other instances do; if it is lost, stop them all and run \"cloakroom session end --all\" with these settings, which signs everybody out", cmp.Or(b.cfg.Keys.Path(), b.cfg.Keys.String()), lacks, k.ID)}
 }
 
 func has(ring *keyring.Ring, id string) bool {

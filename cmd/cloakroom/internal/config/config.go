@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keysource"
 )
 
 // Config is what the command runs with. Load fills it; the zero value is of no
@@ -51,8 +53,16 @@ type Config struct {
 	// of its package.
 	MaxConnections int
 
-	// Keys is the path of the key file.
-	Keys string
+	// Keys is where the keys come from.
+	Keys keysource.Place
+
+	// KeysInterval is how often the source of the keys is looked at; 0 where it
+	// never changes.
+	KeysInterval time.Duration
+
+	// KeyRotation is how old the active key becomes before the service exchanges
+	// it by itself; 0 for never.
+	KeyRotation time.Duration
 
 	// PublicURL is scheme and host under which browsers see the service; nil
 	// where that is the address it listens on.
@@ -90,6 +100,9 @@ type Config struct {
 
 	// AdminListen is where health, readiness and metrics are answered; "" for nowhere.
 	AdminListen string
+
+	// environ is there while Load runs.
+	environ *variables
 }
 
 // TLS tells whether the service itself ends TLS.
@@ -145,8 +158,11 @@ func (c *Config) derive() {
 	if c.Users.Scheme == "" {
 		c.Users = db
 	}
-	if c.Keys == "" {
-		c.Keys = filepath.Join(c.Data, "keys")
+	if c.Keys.Scheme == "" {
+		c.Keys = keysource.InFile(filepath.Join(c.Data, "keys"))
+	}
+	if c.KeysInterval == 0 {
+		c.KeysInterval = c.Keys.Interval()
 	}
 }
 
@@ -174,7 +190,10 @@ var settings = []setting{
 	{"allow-anonymous", "false", "`true` or false: let stores on other hosts do without credentials of their own", setAllowAnonymous},
 	{"store-timeout", "250ms", "the longest `time` that a call of the store or the accounts may take", setStoreTimeout},
 	{"max-connections", "", "most `connections` to each PostgreSQL, MariaDB and Memcached server (default: 16, 16 and 32)", setMaxConnections},
-	{"keys", "", "`place` of the keys: file:PATH (default: a file in the data directory)", setKeys},
+	{"keys", "", "`place` of the keys: " + keysource.Schemes + " (default: a file in the data directory)", setKeys},
+	{"keys-file", "", "`file` with the keys, mounted as a secret", setKeysFile},
+	{"keys-interval", "", "look for other keys at this `time`, as 30s (default: 1s for files, 1m for managers of secrets)", setKeysInterval},
+	{"key-rotation", "0", "exchange the key by itself at this `age`, as 90d; 0 for never", setKeyRotation},
 	{"public-url", "", "`URL` under which browsers see the service, as https://login.example.org", setPublicURL},
 	{"trusted-proxies", "", "`networks` or addresses, with commas, whose X-Forwarded-For is believed", setTrustedProxies},
 	{"tls-cert", "", "`file` with the certificate chain (PEM)", func(c *Config, s string) error { c.TLSCert = s; return nil }},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keysource"
 )
 
 // load loads with a TOML file of this text, "" for none.
@@ -36,7 +37,7 @@ func TestDefaults(t *testing.T) {
 	}
 	db := config.Place{Scheme: "sqlite", Path: filepath.Join("cloakroom-data", "cloakroom.db")}
 	if c.Listen != "127.0.0.1:8080" || c.Prefix != "/auth" || c.Store != db || c.Users != db ||
-		c.Keys != filepath.Join("cloakroom-data", "keys") || c.IdleTimeout != 30*time.Minute ||
+		c.Keys.Path() != filepath.Join("cloakroom-data", "keys") || c.KeysInterval != time.Second || c.KeyRotation != 0 || c.IdleTimeout != 30*time.Minute ||
 		c.Lifetime != 24*time.Hour || c.LogFormat != "text" || c.LogLevel != "info" ||
 		c.PublicURL != nil || c.TrustedProxies != nil || c.AdminListen != "" || c.TLS() || c.HTTPS() || c.PlainCookie() {
 		t.Errorf("%+v", c)
@@ -63,7 +64,7 @@ func TestConfigFileByEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := config.Load(nil, []string{"CLOAKROOM_CONFIG=" + path})
-	if err != nil || c.Data != "elsewhere" || c.Keys != filepath.Join("elsewhere", "keys") {
+	if err != nil || c.Data != "elsewhere" || c.Keys.String() != "file:"+filepath.Join("elsewhere", "keys") {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
@@ -76,7 +77,7 @@ func TestSameNamesEverywhere(t *testing.T) {
 	}
 	good := map[string]string{
 		"listen": "127.0.0.1:1", "data": "d", "prefix": "/p/q", "store-file": store, "users": "sqlite:u.db", "allow-plaintext": "true", "allow-anonymous": "true", "store-timeout": "1s", "max-connections": "7",
-		"keys": "file:k", "public-url": "https://a.example", "trusted-proxies": "10.0.0.1,fd00::/8",
+		"keys": "file:k", "keys-interval": "5s", "key-rotation": "90d", "public-url": "https://a.example", "trusted-proxies": "10.0.0.1,fd00::/8",
 		"tls-cert": "c", "tls-key": "k", "idle-timeout": "1m", "lifetime": "2m", "log-format": "json",
 		"max-sessions": "5", "reauth-after": "7m", "banned-words": "acme, acme-labs", "pepper": "true", "audit-retention": "30d",
 		"log-level": "debug", "admin-listen": "[::1]:9",
@@ -85,7 +86,7 @@ func TestSameNamesEverywhere(t *testing.T) {
 	var environ []string
 	for _, s := range config.Settings() {
 		v, ok := good[s.Name]
-		if !ok && (s.Name == "store" || s.Name == "users-file") {
+		if !ok && (s.Name == "store" || s.Name == "users-file" || s.Name == "keys-file") {
 			continue // the other one of the two is here: see TestPlacesByTextAndFile
 		}
 		if !ok {
@@ -94,7 +95,7 @@ func TestSameNamesEverywhere(t *testing.T) {
 		file.WriteString(s.Name + " = \"" + v + "\"\n")
 		environ = append(environ, "CLOAKROOM_"+strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))+"="+v)
 	}
-	if len(good)+2 != len(config.Settings()) {
+	if len(good)+3 != len(config.Settings()) {
 		t.Fatalf("%d settings, %d cases", len(config.Settings()), len(good))
 	}
 	check := func(from string, c *config.Config, err error) {
@@ -103,7 +104,7 @@ func TestSameNamesEverywhere(t *testing.T) {
 		}
 		if c.Listen != "127.0.0.1:1" || c.Data != "d" || c.Prefix != "/p/q" || c.Store != (config.Place{Scheme: "redis", URL: "redis://:" + secret + "@127.0.0.1:6379/3"}) ||
 			!c.AllowPlaintext || !c.AllowAnonymous || c.StoreTimeout != time.Second || c.MaxConnections != 7 ||
-			c.Users.Path != "u.db" || c.Keys != "k" || c.Origin() != "https://a.example" ||
+			c.Users.Path != "u.db" || c.Keys.Path() != "k" || c.KeysInterval != 5*time.Second || c.KeyRotation != 90*24*time.Hour || c.Origin() != "https://a.example" ||
 			len(c.TrustedProxies) != 2 || c.TLSCert != "c" || c.TLSKey != "k" || c.IdleTimeout != time.Minute ||
 			c.Lifetime != 2*time.Minute || c.LogFormat != "json" || c.LogLevel != "debug" ||
 			c.MaxSessions != 5 || c.ReauthAfter != 7*time.Minute || !slices.Equal(c.BannedWords, []string{"acme", "acme-labs"}) || !c.Pepper || c.AuditRetention != 30*24*time.Hour || c.AdminListen != "[::1]:9" {
@@ -128,17 +129,17 @@ func TestPlacesByTextAndFile(t *testing.T) {
 	if err := os.WriteFile(users, []byte("sqlite:u.db"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	given := map[string]string{"store": "memory:", "users-file": users}
+	given := map[string]string{"store": "memory:", "users-file": users, "keys-file": "k"}
 	for _, c := range []func() (*config.Config, error){
 		func() (*config.Config, error) { return load(t, "", given) },
 		func() (*config.Config, error) {
-			return load(t, "", nil, "CLOAKROOM_STORE=memory:", "CLOAKROOM_USERS_FILE="+users)
+			return load(t, "", nil, "CLOAKROOM_STORE=memory:", "CLOAKROOM_USERS_FILE="+users, "CLOAKROOM_KEYS_FILE=k")
 		},
 		func() (*config.Config, error) {
-			return load(t, fmt.Sprintf("store = %q\nusers-file = %q", "memory:", users), nil)
+			return load(t, fmt.Sprintf("store = %q\nusers-file = %q\nkeys-file = %q", "memory:", users, "k"), nil)
 		},
 	} {
-		if c, err := c(); err != nil || c.Store.Scheme != "memory" || c.Users.Path != "u.db" {
+		if c, err := c(); err != nil || c.Store.Scheme != "memory" || c.Users.Path != "u.db" || c.Keys.Path() != "k" || c.Keys.Scheme != keysource.Mounted {
 			t.Errorf("%+v, %v", c, err)
 		}
 	}
@@ -173,8 +174,6 @@ func TestPromise12_EveryFaultIsNamed(t *testing.T) {
 		{name: "store with options", flags: map[string]string{"store": "sqlite:a.db?mode=memory"}, want: []string{"--store: not a path"}},
 		{name: "store as a URL", flags: map[string]string{"store": "sqlite://a.db"}, want: []string{"--store: not a path"}},
 		{name: "users in memory", flags: map[string]string{"users": "memory:"}, want: []string{`--users: "memory:" is not supported`}},
-		{name: "a key for keys", flags: map[string]string{"keys": secret}, want: []string{"--keys: not supported"}},
-		{name: "keys from elsewhere", flags: map[string]string{"keys": "env:" + secret}, want: []string{"--keys: not supported: this version takes file:PATH"}},
 		{name: "public URL with path", flags: map[string]string{"public-url": "https://a.example/x"}, want: []string{"--public-url: more than"}},
 		{name: "public URL with password", flags: map[string]string{"public-url": "https://u:" + secret + "@a.example"}, want: []string{"--public-url: more than"}},
 		{name: "public URL, port", flags: map[string]string{"public-url": "https://a.example:99999"}, want: []string{"--public-url: not a host"}},
@@ -271,7 +270,7 @@ func TestGoodValues(t *testing.T) {
 		{"listen": "0.0.0.0:80", "public-url": "https://login.example.org"},
 		{"public-url": "http://localhost:8080"}, {"public-url": "http://[::1]:8080/"}, {"public-url": "http://127.0.0.1:1"},
 		{"trusted-proxies": ""}, {"trusted-proxies": " 127.0.0.1 , ::1 "}, {"admin-listen": "127.0.0.1:0"},
-		{"tls-cert": "", "tls-key": "", "public-url": "", "keys": "", "idle-timeout": ""},
+		{"tls-cert": "", "tls-key": "", "public-url": "", "idle-timeout": ""},
 	} {
 		if _, err := load(t, "", flags); err != nil {
 			t.Errorf("%v: %v", flags, err)

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keysource"
 )
 
 // envPrefix is what the environment variables of the command begin with.
@@ -31,17 +33,45 @@ func (f *Faults) add(format string, args ...any) { *f = append(*f, fmt.Sprintf(f
 // among them perhaps "config"; environ is as [os.Environ] returns it. An error
 // is [Faults].
 func Load(flags map[string]string, environ []string) (*Config, error) {
-	var faults Faults
-	env := readEnviron(environ, &faults)
+	e := Examine(flags, environ)
+	if len(e.Faults) > 0 {
+		return nil, e.Faults
+	}
+	return e.Config, nil
+}
+
+// Examined is a configuration together with what is wrong with it.
+type Examined struct {
+	// Config is what can be read. A setting that cannot has its default.
+	Config *Config
+
+	Faults Faults
+
+	// Bad are the names of the settings that Faults are about, as far as one is.
+	Bad map[string]bool
+
+	// File is the path of the configuration file, "" for none.
+	File string
+
+	// Given are the texts of the settings that somebody has set, by name, the
+	// secrets in them included: they are for no message.
+	Given map[string]string
+}
+
+// Examine is [Load] for who has to go on with what is good of a configuration.
+func Examine(flags map[string]string, environ []string) *Examined {
+	c := &Config{environ: &variables{lookupIn(environ), knownVariables()}}
+	e := &Examined{Config: c, Bad: make(map[string]bool), Given: make(map[string]string)}
+	env, unknown := readEnviron(environ)
 	path, ok := flags["config"]
 	if !ok {
 		path = env["config"]
 	}
 	var file map[string]string
 	if path != "" {
-		file = readFile(path, &faults)
+		file = readFile(path, &e.Faults)
 	}
-	c := new(Config)
+	e.File = path
 	for _, s := range settings {
 		text, from := s.def, ""
 		if v, ok := file[s.name]; ok {
@@ -53,26 +83,37 @@ func Load(flags map[string]string, environ []string) (*Config, error) {
 		if v, ok := flags[s.name]; ok {
 			text, from = v, "--"+s.name
 		}
-		if text == "" && from != "" && (s.name == "store" || s.name == "users") {
+		if from != "" {
+			e.Given[s.name] = text
+		}
+		if text == "" && from != "" && slices.Contains(places, s.name) {
 			// What a script meant to fill in: the default would be another place.
-			faults.add("%s: empty: name a place, or unset it for the default", from)
+			e.Faults.add("%s: empty: name a place, or unset it for the default", from)
+			e.Bad[s.name] = true
 			continue
 		}
 		if err := s.set(c, text); err != nil {
-			faults.add("%s: %v", from, err)
+			for line := range strings.Lines(err.Error()) {
+				e.Faults.add("%s: %s", from, strings.TrimSuffix(line, "\n"))
+			}
+			e.Bad[s.name] = true
+			_ = s.set(c, s.def)
 		}
 	}
-	if len(faults) > 0 {
-		return nil, faults
-	}
+	unknown.except(e.Given["keys"])
+	c.environ = nil
+	e.Faults = append(unknown.faults(), e.Faults...)
 	c.derive()
 	// What one setting says about another is judged once each is good by
 	// itself: before that it would only repeat the same fault.
-	if c.check(&faults); len(faults) > 0 {
-		return nil, faults
+	if len(e.Faults) == 0 {
+		c.check(&e.Faults)
 	}
-	return c, nil
+	return e
 }
+
+// places are the settings that are not taken for unset when they are empty.
+var places = []string{"store", "users", "keys", "keys-file"}
 
 // envName is the environment variable of a setting.
 func envName(setting string) string {
@@ -85,16 +126,19 @@ func injected(name string) bool {
 	return strings.HasPrefix(name, envPrefix+"SERVICE_") || name == envPrefix+"PORT" || strings.HasPrefix(name, envPrefix+"PORT_")
 }
 
-// readEnviron picks the command's variables. One that is none of them is a
-// fault: a misspelt CLOAKROOM_PUBLIC_ULR would otherwise be a setting that
-// somebody believes to be in force.
-func readEnviron(environ []string, faults *Faults) map[string]string {
+// knownVariables returns the settings by the names of their variables.
+func knownVariables() map[string]string {
 	known := map[string]string{envPrefix + "CONFIG": "config"}
 	for _, s := range settings {
 		known[envName(s.name)] = s.name
 	}
-	found := make(map[string]string)
-	var unknown []string
+	return known
+}
+
+// readEnviron picks the command's variables, and those that look like some.
+func readEnviron(environ []string) (found map[string]string, unknown strangers) {
+	known := knownVariables()
+	found = make(map[string]string)
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
 		if !strings.HasPrefix(name, envPrefix) {
@@ -107,10 +151,26 @@ func readEnviron(environ []string, faults *Faults) map[string]string {
 		}
 	}
 	slices.Sort(unknown)
-	for _, name := range unknown {
+	return found, unknown
+}
+
+// strangers are variables that look like the command's and are none of its. Each is a
+// fault: a misspelt CLOAKROOM_PUBLIC_ULR would otherwise be a setting that somebody
+// believes to be in force.
+type strangers []string
+
+// except takes out the variable that the setting keys names.
+func (s *strangers) except(keys string) {
+	if name, ok := keysource.Variable(keys); ok {
+		*s = slices.DeleteFunc(*s, func(v string) bool { return v == name })
+	}
+}
+
+func (s strangers) faults() (faults Faults) {
+	for _, name := range s {
 		faults.add("environment: unknown variable %q: unset it, or see \"cloakroom serve --help\" for the names", name)
 	}
-	return found
+	return faults
 }
 
 // file is the TOML file. Everything is text and optional, so that what is set
@@ -128,6 +188,9 @@ type file struct {
 	StoreTimeout   any `toml:"store-timeout"`
 	MaxConnections any `toml:"max-connections"` // a number, or as text
 	Keys           any `toml:"keys"`
+	KeysFile       any `toml:"keys-file"`
+	KeysInterval   any `toml:"keys-interval"`
+	KeyRotation    any `toml:"key-rotation"`
 	PublicURL      any `toml:"public-url"`
 	TrustedProxies any `toml:"trusted-proxies"` // a text, or a list of texts
 	TLSCert        any `toml:"tls-cert"`
@@ -159,7 +222,8 @@ func (f *file) texts(path string, faults *Faults) map[string]string {
 		"listen": f.Listen, "data": f.Data, "prefix": f.Prefix, "store": f.Store,
 		"store-file": f.StoreFile, "users": f.Users, "users-file": f.UsersFile,
 		"allow-plaintext": f.AllowPlaintext, "allow-anonymous": f.AllowAnonymous, "store-timeout": f.StoreTimeout,
-		"max-connections": f.MaxConnections, "keys": f.Keys, "public-url": f.PublicURL,
+		"max-connections": f.MaxConnections, "keys": f.Keys, "keys-file": f.KeysFile,
+		"keys-interval": f.KeysInterval, "key-rotation": f.KeyRotation, "public-url": f.PublicURL,
 		"trusted-proxies": f.TrustedProxies,
 		"tls-cert":        f.TLSCert, "tls-key": f.TLSKey, "idle-timeout": f.IdleTimeout,
 		"lifetime": f.Lifetime, "max-sessions": f.MaxSessions, "reauth-after": f.ReauthAfter,

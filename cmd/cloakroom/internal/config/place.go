@@ -186,7 +186,7 @@ func (c *Config) checkPlace(setting string, p Place, faults *Faults) {
 
 // UsesData tells whether anything is kept in the data directory.
 func (c *Config) UsesData() bool {
-	return inside(c.Data, c.Store.Path) || inside(c.Data, c.Users.Path) || inside(c.Data, c.Keys)
+	return inside(c.Data, c.Store.Path) || inside(c.Data, c.Users.Path) || inside(c.Data, c.Keys.Path())
 }
 
 // inside tells whether a path leads into a directory, as far as their texts say.

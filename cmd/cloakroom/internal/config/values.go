@@ -95,22 +95,6 @@ func letterOrDigit(b byte) bool {
 	return '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
 }
 
-// setKeys takes file:PATH. The value is not repeated: it may be the key itself.
-func setKeys(c *Config, text string) error {
-	if text == "" {
-		return nil
-	}
-	path, ok := strings.CutPrefix(text, "file:")
-	switch {
-	case !ok:
-		return errors.New("not supported: this version takes file:PATH")
-	case path == "" || strings.HasPrefix(path, "//"):
-		return errors.New("no path: write file:PATH")
-	}
-	c.Keys = path
-	return nil
-}
-
 // plainScheme tells whether s has the shape of a URL's scheme (RFC 3986 §3.1),
 // and so may be repeated in a message.
 func plainScheme(s string) bool {
@@ -306,6 +290,7 @@ func (c *Config) check(faults *Faults) {
 	}
 	c.checkPlace("store", c.Store, faults)
 	c.checkPlace("users", c.Users, faults)
+	c.checkKeys(faults)
 	loopback := loopbackAddr(c.Listen)
 	switch {
 	case c.PlainCookie() && !loopback:
