@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -64,7 +62,7 @@ func printEntries(cmd *cobra.Command, n *names, list []auditlog.Entry) error {
 			return err
 		}
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Seq, e.Time.Format(time.DateTime+"Z"), sign(e), printable(e.Kind),
-			orDash(user), orDash(actor), orDash(printable(e.Addr)), orDash(printable(details(e))))
+			orDash(user), orDash(actor), orDash(printable(e.Addr)), orDash(printable(e.More())))
 	}
 	return table.Flush()
 }
@@ -75,27 +73,6 @@ func sign(e auditlog.Entry) string {
 		return "!"
 	}
 	return " "
-}
-
-// details is what an entry says beside who, what, when and where, in the words of the
-// pages.
-func details(e auditlog.Entry) string {
-	var parts []string
-	add := func(name, value string) {
-		if value != "" {
-			parts = append(parts, name+" "+value)
-		}
-	}
-	if e.Count > 1 {
-		add(strconv.Itoa(e.Count), "times")
-	}
-	add("reason:", e.Reason)
-	add("name:", e.Name)
-	add("session:", e.Session)
-	for _, name := range slices.Sorted(maps.Keys(e.Details)) {
-		add(name+":", e.Details[name])
-	}
-	return strings.Join(parts, ", ")
 }
 
 // names puts names beside the IDs of entries, and looks each account up once.

@@ -75,6 +75,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -100,6 +104,27 @@ type Entry struct {
 	Reason     string            `json:"reason,omitempty"`
 	Count      int               `json:"count"`             // how many events it stands for: 1, or what a flood was cut to
 	Details    map[string]string `json:"details,omitempty"` // the other attributes of the event
+}
+
+// More is what the entry says for people beside who, what, when and where. It holds what
+// came from outside.
+func (e Entry) More() string {
+	var parts []string
+	add := func(name, value string) {
+		if value != "" {
+			parts = append(parts, name+" "+value)
+		}
+	}
+	if e.Count > 1 {
+		add(strconv.Itoa(e.Count), "times")
+	}
+	add("reason:", e.Reason)
+	add("name:", e.Name)
+	add("session:", e.Session)
+	for _, name := range slices.Sorted(maps.Keys(e.Details)) {
+		add(name+":", e.Details[name])
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Bounds of the queue and of waiting.

@@ -3,7 +3,6 @@ package web
 import (
 	"cmp"
 	"context"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -49,7 +48,7 @@ type logView struct {
 	Kinds            []kindOption
 	First, Next      string // addresses; "" for none
 	JSONL, CSV       string
-	Filtered, None   bool // None: there is no audit log
+	Filtered         bool
 
 	ByKind, BySource, ByAccount []tally // of the page of suspicious activity
 	Days, Total                 int
@@ -258,8 +257,8 @@ func (s *Site) named(ctx context.Context, list []auditlog.Entry) []logItem {
 			p = person{Name: cmp.Or(called[id], id)}
 			if a, err := s.Administration.Accounts.Account(ctx, id); err == nil {
 				p = person{a.Name, s.userPage(a.ID)}
-			} else if id == "console" {
-				p.Name = text("audit.console")
+			} else if id == "console" || id == "rotation" {
+				p.Name = text("audit." + id)
 			}
 			known[id] = p
 		}
@@ -267,7 +266,7 @@ func (s *Site) named(ctx context.Context, list []auditlog.Entry) []logItem {
 	}
 	items := make([]logItem, len(list))
 	for i, e := range list {
-		items[i] = logItem{Entry: e, What: kindWords(e.Kind), Subject: person{Name: e.User}, More: moreOf(e)}
+		items[i] = logItem{Entry: e, What: kindWords(e.Kind), Subject: person{Name: e.User}, More: e.More()}
 		if !typed(e) {
 			items[i].Subject = who(cmp.Or(e.Account, e.User))
 		}
@@ -282,26 +281,6 @@ func (s *Site) named(ctx context.Context, list []auditlog.Entry) []logItem {
 // and no account's name: an ID or "console" that was typed there is nobody's.
 func typed(e auditlog.Entry) bool {
 	return e.Account == "" && (e.Kind == event.LoginRefused || e.Kind == event.Throttled) && e.Reason != "not saved"
-}
-
-// moreOf is what an entry says beside who, what, when and where.
-func moreOf(e auditlog.Entry) string {
-	var parts []string
-	add := func(name, value string) {
-		if value != "" {
-			parts = append(parts, name+" "+value)
-		}
-	}
-	if e.Count > 1 {
-		add(strconv.Itoa(e.Count), "times")
-	}
-	add("reason:", e.Reason)
-	add("name:", e.Name)
-	add("session:", e.Session)
-	for _, name := range slices.Sorted(maps.Keys(e.Details)) {
-		add(name+":", e.Details[name])
-	}
-	return strings.Join(parts, ", ")
 }
 
 // lastEntries are the last entries about a user or of theirs, and the address of all.

@@ -61,16 +61,15 @@ func itemOf(a sqlusers.Account, locked bool) userItem {
 
 // usersView is the page of users.
 type usersView struct {
-	Items        []userItem
-	Query, Role  string
-	State        string
-	First, Next  string // addresses; "" for none
-	Filtered     bool
-	NewName      string // of the form that adds one
-	NewRoles     string
-	NewAdmin     bool
-	InviteLasts  string
-	SearchFailed bool
+	Items       []userItem
+	Query, Role string
+	State       string
+	First, Next string // addresses; "" for none
+	Filtered    bool
+	NewName     string // of the form that adds one
+	NewRoles    string
+	NewAdmin    bool
+	InviteLasts string
 }
 
 // userStates are what users can be filtered by.

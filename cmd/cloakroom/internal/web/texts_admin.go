@@ -27,7 +27,7 @@ var adminTexts = map[string]string{
 	"users.state":       "State",
 	"users.role":        "Role",
 	"users.all":         "All",
-	"users.enabled":     "Enabled",
+	"users.enabled":     "Not disabled",
 	"users.disabled":    "Disabled",
 	"users.must_change": "Must change password",
 	"users.no_password": "No password yet",
@@ -36,7 +36,6 @@ var adminTexts = map[string]string{
 	"users.admin":       "Administrator",
 	"users.created":     "Created",
 	"users.none":        "No user is like that.",
-	"users.caption":     "Users in the order of their names",
 
 	"state.well":       "active",
 	"state.disabled":   "disabled",
@@ -137,7 +136,7 @@ var adminTexts = map[string]string{
 	"audit.jsonl":      "As JSON lines",
 	"audit.csv":        "As CSV",
 	"audit.console":    "the console",
-	"audit.caption":    "Events, the newest first",
+	"audit.rotation":   "the service itself",
 
 	"suspicious.title":   "Suspicious activity",
 	"suspicious.tab":     "Suspicious",
@@ -191,4 +190,11 @@ var adminTexts = map[string]string{
 	"kind.start":             "Service started",
 	"kind.stop":              "Service stopped",
 	"kind.risky_setting":     "Risky setting",
+	"kind.keys_changed":      "Other keys in use",
+	"kind.key_announced":     "New key announced",
+	"kind.key_activated":     "Key activated",
+	"kind.key_rolled_back":   "Back to the key before",
+	"kind.key_retired":       "Key retired",
+	"kind.key_pruned":        "Old key removed",
+	"kind.key_rewrapped":     "Password hashes under the new key",
 }
