@@ -59,9 +59,9 @@ func ExampleRead() {
 
 // The errors say which line is wrong and what to do, and show nothing of it.
 func ExampleRead_faults() {
-	_, err := keyring.Read(strings.NewReader("# keys\nyour-very-secret-key\n"))
+	_, err := keyring.Read(strings.NewReader("# keys\nour dog is called Bello\n"))
 	fmt.Println(err)
-	// Output: keyring: read keys: line 2: no key line: it has to begin with cloakroom-key-v1, as printed by cloakroom key new
+	// Output: keyring: read keys: line 2: neither a key line nor random bytes: words make no secret; make a key with cloakroom key new, or a secret with openssl rand -base64 32
 }
 
 func ExampleParseKey() {

@@ -9,134 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
-
-const (
-	// maxFile bounds a key file in bytes: 64 keys and a page of comments.
-	maxFile = 64 << 10
-
-	// maxFaults bounds how many faults of a file are told at once.
-	maxFaults = 20
-)
-
-// An entry is a key and the line it stands on, 0 if on none.
-type entry struct {
-	key  Key
-	line int
-}
-
-// where names the entry in an error.
-func (e entry) where() string {
-	if e.line == 0 {
-		return e.key.String()
-	}
-	return fmt.Sprintf("line %d", e.line)
-}
-
-// Read reads a key file: one key a line as [ParseKey] reads it, in any order,
-// exactly one of them active. Empty lines and lines that begin with # say
-// nothing. It refuses what [New] refuses, and more than 64 KiB.
-//
-// The error tells every fault with the number of its line and what to do about
-// it, and never shows any part of a line.
-func Read(r io.Reader) (*Ring, error) {
-	st, err := readState(r)
-	if err != nil {
-		return nil, fmt.Errorf("keyring: read keys: %w", err)
-	}
-	return newRing(st), nil
-}
-
-// ReadKeys reads a key file as [Read] does, and returns the keys in their
-// order, secrets included, for a program that changes a key file. It does not
-// judge them: [New] and [WriteFile] do.
-func ReadKeys(r io.Reader) ([]Key, error) {
-	entries, faults, err := readEntries(r)
-	if err == nil {
-		err = join(faults)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("keyring: read keys: %w", err)
-	}
-	keys := make([]Key, len(entries))
-	for i, e := range entries {
-		keys[i] = e.key
-	}
-	return keys, nil
-}
-
-func readState(r io.Reader) (*state, error) {
-	entries, faults, err := readEntries(r)
-	if err != nil {
-		return nil, err
-	}
-	active := -1
-	for i, e := range entries {
-		if e.key.state == Active && active < 0 {
-			active = i
-		}
-	}
-	switch {
-	case len(entries) == 0 && len(faults) == 0:
-		return nil, errors.New("there is no key; put in the line that cloakroom key new prints")
-	case active > 0:
-		e := entries[active]
-		entries = slices.Insert(slices.Delete(entries, active, active+1), 0, e)
-	case active < 0 && len(faults) == 0:
-		// With a line that cannot be read, this may be the active one.
-		faults = append(faults, errors.New("no key is active; one line has to have the state active"))
-	}
-	if err := join(append(faults, judgeAll(entries)...)); err != nil {
-		return nil, err
-	}
-	st := new(state)
-	for _, e := range entries {
-		st.keys = append(st.keys, e.key)
-	}
-	return st, nil
-}
-
-// readEntries returns the keys that can be read and the faults of the others;
-// the error means that the whole cannot be read.
-func readEntries(r io.Reader) (entries []entry, faults []error, err error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case len(data) > maxFile:
-		return nil, nil, fmt.Errorf("more than %d KiB is no key file", maxFile>>10)
-	case bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")):
-		// What > makes in older PowerShells.
-		return nil, nil, errors.New("text is UTF-16; save it as UTF-8 or ASCII")
-	}
-	text := strings.TrimPrefix(string(data), "\ufeff")
-	n := 0
-	for line := range strings.Lines(text) {
-		n++
-		line = strings.Trim(line, " \t\r\n")
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		k, err := parseKey(line)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("line %d: %w", n, err))
-			continue
-		}
-		entries = append(entries, entry{k, n})
-	}
-	return entries, faults, nil
-}
-
-// join makes one error of many, one a line, the first maxFaults of them.
-func join(faults []error) error {
-	if more := len(faults) - maxFaults; more > 0 {
-		faults = append(faults[:maxFaults:maxFaults], fmt.Errorf("and %d more faults", more))
-	}
-	return errors.Join(faults...)
-}
 
 // ReadFile reads the key file at path as [Read] does. On Unix it refuses a file
 // that its group or others may read or write (ASVS 13.3.1); on other systems the
@@ -144,12 +19,30 @@ func join(faults []error) error {
 // regular file; a symbolic link is followed. The error for a file that does not
 // exist wraps fs.ErrNotExist.
 func ReadFile(path string) (*Ring, error) {
+	text, err := readFile(path, checkMode)
+	if err != nil {
+		return nil, err
+	}
+	st, err := readState(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("keyring: key file %q: %w", path, err)
+	}
+	return newRing(st), nil
+}
+
+// readFile returns what a key file holds, whatever it is: at most one byte more
+// than a reader of keys takes. Of its mode check is the judge.
+func readFile(path string, check func(f *os.File, path string, info fs.FileInfo) error) ([]byte, error) {
 	f, err := openRead(path)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("keyring: key file: %w; cloakroom key new prints what to put into it", err)
+		advice := ""
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			advice = "; cloakroom key new prints what to put into it"
+		case errors.Is(err, fs.ErrPermission):
+			advice = "; it has to belong to the user that this program runs as"
 		}
-		return nil, fmt.Errorf("keyring: key file: %w", err)
+		return nil, fmt.Errorf("keyring: key file: %w%s", err, advice)
 	}
 	defer f.Close()
 	// The open file is asked, not the path: that cannot change in between.
@@ -160,14 +53,14 @@ func ReadFile(path string) (*Ring, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("keyring: key file %q is no regular file; name the file itself", path)
 	}
-	if err := checkMode(path, info); err != nil {
+	if err := check(f, path, info); err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
-	st, err := readState(f)
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("keyring: key file %q: %w", path, err)
+		return nil, fmt.Errorf("keyring: key file: %w", err)
 	}
-	return newRing(st), nil
+	return text, nil
 }
 
 // OpenFile reads the key file at path as [ReadFile] does, and makes it first
@@ -183,8 +76,7 @@ func OpenFile(path string) (*Ring, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return r, err
 	}
-	text := "# Keys of cloakroom, one a line. They are secret: keep them apart from the database's backups.\n" + Generate().Text() + "\n"
-	err = create(path, text)
+	err = create(path, heading+Generate().Text()+"\n")
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("keyring: make key file: %w", err)
 	}

@@ -17,9 +17,22 @@ func openRead(path string) (*os.File, error) {
 }
 
 // checkMode refuses a file that others than its owner can read or change.
-func checkMode(path string, info fs.FileInfo) error {
+func checkMode(_ *os.File, path string, info fs.FileInfo) error {
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
 		return fmt.Errorf("key file %q is open to others (mode %04o); run: chmod 600 %q", path, perm, path)
+	}
+	return nil
+}
+
+// checkMounted refuses a file that others than its owner can change, and, unless it
+// lies in memory, one that they can read: what mounts a secret leaves the reading to
+// whoever can see the mount, but on a disk it would lie there for all of the machine.
+func checkMounted(f *os.File, path string, info fs.FileInfo) error {
+	switch perm := info.Mode().Perm(); {
+	case perm&0o022 != 0:
+		return fmt.Errorf("mounted key file %q can be changed by others (mode %04o); mount it with mode 0400", path, perm)
+	case perm&0o077 != 0 && !inMemory(f):
+		return fmt.Errorf("mounted key file %q is open to others (mode %04o) and does not lie in memory (tmpfs), where that may be; mount it with mode 0400, or run: chmod 600 %q", path, perm, path)
 	}
 	return nil
 }

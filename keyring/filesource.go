@@ -2,10 +2,7 @@ package keyring
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 )
 
 // A FileSource is a key file as a [Source]. It comes from [File]; the zero FileSource
@@ -21,31 +18,11 @@ var _ Writer = (*FileSource)(nil)
 func File(path string) *FileSource { return &FileSource{path} }
 
 // Read implements [Source].
-func (s *FileSource) Read(context.Context) ([]byte, error) {
-	f, err := openRead(s.path)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("keyring: key file: %w; cloakroom key new prints what to put into it", err)
-		}
+func (s *FileSource) Read(ctx context.Context) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("keyring: key file: %w", err)
 	}
-	defer f.Close()
-	// The open file is asked, not the path: that cannot change in between.
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("keyring: key file: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("keyring: key file %q is no regular file; name the file itself", s.path)
-	}
-	if err := checkMode(s.path, info); err != nil {
-		return nil, fmt.Errorf("keyring: %w", err)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("keyring: key file: %w", err)
-	}
-	return text, nil
+	return readFile(s.path, checkMode)
 }
 
 // Write implements [Writer]: it replaces the file as [WriteFile] does. Of processes
@@ -55,7 +32,7 @@ func (s *FileSource) Write(ctx context.Context, old, text []byte) error {
 	if err != nil {
 		return err
 	}
-	if string(now) != string(old) {
+	if !sameText(now, old) {
 		return ErrChanged
 	}
 	if err := replace(s.path, string(text)); err != nil {
@@ -66,3 +43,24 @@ func (s *FileSource) Write(ctx context.Context, old, text []byte) error {
 
 // String returns "file:" and the path.
 func (s *FileSource) String() string { return "file:" + s.path }
+
+// MountedFile returns the [Source] that is a file which something else has mounted as
+// a secret: Docker, Kubernetes, or systemd for its credentials. It is [File] but for
+// two things. It cannot be written to, as what is mounted is exchanged from outside;
+// each look follows the links anew, as Kubernetes swaps one to do so. And its group and
+// others may read it where it lies in memory (on tmpfs or ramfs, on Linux): those that
+// mount secrets give such modes, and who can see the mount is up to them. Nobody but
+// its owner may be able to change it.
+func MountedFile(path string) Source { return mountedFile(path) }
+
+type mountedFile string
+
+func (s mountedFile) Read(ctx context.Context) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("keyring: key file: %w", err)
+	}
+	return readFile(string(s), checkMounted)
+}
+
+// String returns "mounted file:" and the path.
+func (s mountedFile) String() string { return "mounted file:" + string(s) }

@@ -3,9 +3,11 @@ package keyring
 import (
 	"bytes"
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -138,10 +140,10 @@ func (f *follower) look(ctx context.Context) (changed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
 	text, err := f.src.Read(ctx)
-	if err != nil || f.last != nil && bytes.Equal(text, f.last) {
+	if err != nil || f.last != nil && sameText(text, f.last) {
 		return false, err
 	}
-	for before := []byte(nil); f.last != nil && !bytes.Equal(text, before); {
+	for before := []byte(nil); f.last != nil && !sameText(text, before); {
 		before = text
 		select {
 		case <-ctx.Done():
@@ -170,16 +172,23 @@ func (f *follower) look(ctx context.Context) (changed bool, err error) {
 	return true, nil
 }
 
-// same tells whether two rings hold the same keys in the same states and order.
+// same tells whether two rings hold the same keys in the same states, in whatever
+// order. An ID is no proof of that: who writes keys could have made two of one.
 func (r *Ring) same(o *Ring) bool {
 	a, b := r.load().keys, o.load().keys
 	if len(a) != len(b) {
 		return false
 	}
-	for i := range a {
-		if *a[i].secret != *b[i].secret || a[i].state != b[i].state || !a[i].until.Equal(b[i].until) || !a[i].created.Equal(b[i].created) {
+	for _, k := range a {
+		i := slices.IndexFunc(b, func(l Key) bool { return l.id == k.id })
+		if i < 0 || b[i].state != k.state || !b[i].until.Equal(k.until) || !b[i].created.Equal(k.created) ||
+			subtle.ConstantTimeCompare(b[i].secret[:], k.secret[:]) == 0 {
 			return false
 		}
 	}
 	return true
 }
+
+// sameText compares texts with secrets in them, in a time that tells nothing of where
+// they differ (ASVS 11.2.4).
+func sameText(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }

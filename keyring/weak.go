@@ -2,9 +2,13 @@ package keyring
 
 import (
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -27,25 +31,56 @@ func judge(k Key) error {
 	return weak(*k.secret)
 }
 
+// advice ends what is said of a secret that is refused.
+const advice = "; make a key with cloakroom key new"
+
 // weak says why a secret is not one that nobody can guess (ASVS 11.2.3), or
 // nil. Randomness cannot be proven from 32 bytes, but what people put in its
 // place shows: text, counters, repetitions, examples. A random secret is refused
 // about once in a billion; [Generate] then draws again.
 func weak(secret [secretSize]byte) error {
-	const advice = "; make a key with cloakroom key new"
-	// Who has to fill 43 characters types them: look at the text as well.
-	text := base64.RawURLEncoding.EncodeToString(secret[:])
+	err := weakBytes(secret[:])
+	if err == nil {
+		// Who has to fill 43 characters types them: look at the text as well.
+		err = weakText(base64.RawURLEncoding.EncodeToString(secret[:]))
+	}
+	if err == nil && isSample(secret) {
+		err = errors.New("secret is published as a sample, everybody knows it")
+	}
+	if err != nil {
+		return fmt.Errorf("%w"+advice, err)
+	}
+	return nil
+}
+
+// weakBytes says why 32 bytes or more are not random.
+func weakBytes(b []byte) error {
 	switch {
-	case periodic(secret[:]) || periodic([]byte(text)):
-		return errors.New("secret repeats itself" + advice)
-	case stepped(secret[:]) || hasRun(secret[:], 8):
-		return errors.New("secret is a pattern or padded, not 32 random bytes" + advice)
-	case distinct(secret[:]) < 16:
-		return errors.New("secret has too few different bytes to be random" + advice)
-	case isText(secret[:]) || strings.ToLower(text) == text || strings.ToUpper(text) == text:
-		return errors.New("secret is text, not 32 random bytes" + advice)
-	case samples()[secret]:
-		return errors.New("secret is published as a sample, everybody knows it" + advice)
+	case periodic(b):
+		return errors.New("secret repeats itself")
+	case stepped(b) || hasRun(b, 8):
+		return errors.New("secret is a pattern or padded, not random bytes")
+	case distinct(b) < 16:
+		return errors.New("secret has too few different bytes to be random")
+	case isText(b):
+		return errors.New("secret is text, not random bytes")
+	}
+	return nil
+}
+
+// weakText says why what encodes 32 bytes or more, in hexadecimal or base64, was
+// not made of random ones but typed.
+func weakText(text string) error {
+	hexadecimal := isHex(text)
+	switch {
+	case periodic([]byte(text)):
+		return errors.New("secret repeats itself")
+	case hasRun([]byte(text), 12) || !hexadecimal && hasRun([]byte(text), 8):
+		return errors.New("secret is a pattern or padded, not random bytes")
+	case !hexadecimal && (strings.ToLower(text) == text || strings.ToUpper(text) == text):
+		return errors.New("secret is text, not random bytes")
+	case hexadecimal && (strings.Trim(text, "0123456789") == "" || !strings.ContainsAny(text, "0123456789")):
+		return errors.New("secret was typed, not made of random bytes")
 	}
 	return nil
 }
@@ -106,23 +141,45 @@ func isText(b []byte) bool {
 	}) < 0
 }
 
-// samples returns the secrets that are known to the world. A phrase itself is
-// text and refused as such; here stand the forms which hide that: its SHA-256,
-// also with the line end that a shell adds.
-var samples = sync.OnceValue(func() map[[secretSize]byte]bool {
-	known := make(map[[secretSize]byte]bool)
+// isSample tells whether a secret is known to the world.
+func isSample(secret [secretSize]byte) bool {
+	_, found := slices.BinarySearch(samples(), binary.BigEndian.Uint64(secret[:]))
+	return found
+}
+
+// isSamplePhrase tells whether a text is a sample as it stands, in whatever case.
+func isSamplePhrase(text string) bool {
+	return slices.ContainsFunc(samplePhrases, func(p string) bool { return strings.EqualFold(p, text) })
+}
+
+// samples returns the first eight bytes of all secrets that are known to the world,
+// in order. A phrase itself is text and refused as such; here stand the forms which
+// hide that: its hashes, also with the line end that a shell adds.
+var samples = sync.OnceValue(func() []uint64 {
+	var known []uint64
+	add := func(b []byte) {
+		secret := condense(b)
+		known = append(known, binary.BigEndian.Uint64(secret[:]))
+	}
 	for _, phrase := range samplePhrases {
-		known[sha256.Sum256([]byte(phrase))] = true
-		known[sha256.Sum256([]byte(phrase+"\n"))] = true
+		for _, p := range []string{phrase, strings.ToUpper(phrase)} {
+			for _, end := range []string{"", "\n"} {
+				s256, s384, s512 := sha256.Sum256([]byte(p+end)), sha512.Sum384([]byte(p+end)), sha512.Sum512([]byte(p+end))
+				add(s256[:])
+				add(s384[:])
+				add(s512[:])
+			}
+		}
 	}
 	for _, s := range sampleSecrets {
 		b, err := hex.DecodeString(s)
 		if err != nil {
 			panic("keyring: sample secret: " + err.Error())
 		}
-		known[[secretSize]byte(b)] = true
+		add(b)
 	}
-	return known
+	slices.Sort(known)
+	return slices.Compact(known)
 })
 
 // samplePhrases are the secrets that guides, READMEs and default settings show.
