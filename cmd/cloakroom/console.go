@@ -61,6 +61,9 @@ func openConsole(cmd *cobra.Command, env *environment, create bool) (_ *console,
 	if c.audit, err = open(ctx); err != nil {
 		return nil, err
 	}
+	if b.Unsigned != nil {
+		fmt.Fprintf(env.stderr, "cloakroom: the audit log will have this without a signature: %v\n", b.Unsigned)
+	}
 	throttle, err := b.Throttle(ctx)
 	if err != nil {
 		return nil, err

@@ -12,14 +12,18 @@ import (
 
 // Audit opens the audit log in the database of the accounts. Its entries are signed with
 // the keys of the configuration; where there is no key file, they are not, and none
-// is made. The caller closes the log, before the Backend.
+// is made. Nor are they where the keys are kept elsewhere and are away, which Unsigned
+// tells: on a bad day somebody may have to be disabled. The caller closes the log, before
+// the Backend.
 func (b *Backend) Audit(ctx context.Context) (*auditlog.Log, error) {
 	ring, err := b.readKeys(ctx, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		ring, err = nil, nil
-	}
-	if err != nil {
-		return nil, &ConfigError{err}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		ring = nil
+	case err != nil && b.cfg.Keys.Remote():
+		b.Unsigned, ring = err, nil
+	case err != nil:
+		return nil, err
 	}
 	return b.AuditWith(ctx, ring)
 }

@@ -43,10 +43,15 @@ type Backend struct {
 	// Users keeps the accounts.
 	Users *sqlusers.Users
 
+	// Unsigned is why Audit returned a log that does not sign, where the keys are
+	// away; nil else.
+	Unsigned error
+
 	cfg        *config.Config
 	accounts   database            // of Users
 	circuit    *breaker.Breaker    // nil before Guard, and for sessions in memory
 	registries []store.KeyRegistry // where used keys are remembered; none in memory
+	source     keyring.Source      // of the keys; nil before it is asked for
 	closers    []io.Closer
 }
 

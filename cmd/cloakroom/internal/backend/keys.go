@@ -32,7 +32,7 @@ func (b *Backend) Keys(ctx context.Context, create bool) (*keyring.Ring, error) 
 		return nil, &ConfigError{fmt.Errorf("keys: there is no %s: instances that share a store need the same keys: make them once with \"cloakroom key new >%[1]s\", mode 0600, and give the file to each", b.cfg.Keys.Path())}
 	}
 	if err != nil {
-		return nil, &ConfigError{err}
+		return nil, err
 	}
 	if create {
 		if err := b.remember(ctx, ring, known); err != nil {
@@ -42,19 +42,55 @@ func (b *Backend) Keys(ctx context.Context, create bool) (*keyring.Ring, error) 
 	return ring, nil
 }
 
-// readKeys reads the source of the keys. With create it makes the key file.
-func (b *Backend) readKeys(ctx context.Context, create bool) (*keyring.Ring, error) {
-	if path := b.cfg.Keys.Path(); b.cfg.Keys.Scheme == keysource.File {
-		if create {
-			return keyring.OpenFile(path)
-		}
-		return keyring.ReadFile(path)
+// KeySource returns where the keys come from. It is opened once, as it may know of a
+// login or of a text what it would have to find out again.
+func (b *Backend) KeySource() (keyring.Source, error) {
+	if b.source != nil {
+		return b.source, nil
 	}
 	src, err := b.cfg.Keys.Open()
 	if err != nil {
+		return nil, &ConfigError{fmt.Errorf("keys: %w", err)}
+	}
+	b.source = src
+	return src, nil
+}
+
+// readKeys reads the source of the keys. With create it makes the key file where there
+// is none.
+func (b *Backend) readKeys(ctx context.Context, create bool) (*keyring.Ring, error) {
+	if create && b.cfg.Keys.Scheme == keysource.File {
+		ring, err := keyring.OpenFile(b.cfg.Keys.Path())
+		return ring, configError(err)
+	}
+	src, err := b.KeySource()
+	if err != nil {
 		return nil, err
 	}
-	return keyring.Load(ctx, src)
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	ring, err := keyring.Load(ctx, src)
+	if err != nil && b.cfg.Keys.Remote() {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	return ring, configError(err)
+}
+
+func configError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &ConfigError{err}
+}
+
+// RememberKeys notes that the active key is in use, after it has changed.
+func (b *Backend) RememberKeys(ctx context.Context, ring *keyring.Ring) error {
+	for _, r := range b.registries {
+		if err := r.RememberKey(ctx, ring.Active().String(), time.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // shared tells whether another instance may use the same sessions.

@@ -139,6 +139,9 @@ func (p Place) Path() string {
 // changes.
 func (p Place) Interval() time.Duration { return schemes[p.Scheme].interval }
 
+// Remote tells whether the source is another machine, which may be away.
+func (p Place) Remote() bool { return p.Interval() == managerInterval }
+
 // Writable tells whether the source takes new keys.
 func (p Place) Writable() bool {
 	src, err := p.Open()
