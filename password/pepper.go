@@ -2,6 +2,7 @@ package password
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"strings"
 )
@@ -32,6 +33,7 @@ const (
 	sealedPrefix = "$sealed$v=1$"
 
 	keyName   = 5   // bytes of a sealed hash that name its key
+	nameText  = 7   // characters of base64 that hold them
 	maxSealed = 384 // bytes; 256 of a hash, and what sealing adds
 )
 
@@ -39,6 +41,39 @@ var (
 	errSealed   = errors.New("password: stored hash is sealed with a pepper's key that is not at hand")
 	errNoPepper = errors.New("password: stored hash is sealed and there is no pepper")
 )
+
+// PepperKey names the key that a hash is sealed with: the first five bytes of what the
+// Pepper made, for a keyring a version and the key's ID. It is no secret.
+type PepperKey [keyName]byte
+
+// SealedWith returns the name of the key that a stored hash is sealed with, and false for
+// one that is not sealed. The first 19 bytes of it are enough.
+func SealedWith(stored string) (PepperKey, bool) {
+	text, ok := strings.CutPrefix(stored, sealedPrefix)
+	if !ok || len(text) < nameText {
+		return PepperKey{}, false
+	}
+	// The last character holds two bits of what follows: they are nobody's fault.
+	name, err := base64.RawStdEncoding.DecodeString(text[:nameText])
+	if err != nil || len(name) != keyName {
+		return PepperKey{}, false
+	}
+	return PepperKey(name), true
+}
+
+// PepperKey returns the name of the key that new hashes are sealed with; false if they
+// are not sealed.
+func (h *Hasher) PepperKey() (PepperKey, bool) {
+	if !h.seals {
+		return PepperKey{}, false
+	}
+	// Which key is the current one a Pepper tells by using it.
+	now := h.pepper.Seal(nil, []byte(sealedPrefix))
+	if len(now) < keyName {
+		return PepperKey{}, false
+	}
+	return PepperKey(now[:keyName]), true
+}
 
 // seal returns what is stored of a hash.
 func (h *Hasher) seal(hash string) string {
@@ -87,13 +122,12 @@ func (h *Hasher) sealedNow(stored string) bool {
 	if !h.seals {
 		return !strings.HasPrefix(stored, sealedPrefix)
 	}
-	sealed, err := unwrap(stored)
-	if err != nil {
+	if _, err := unwrap(stored); err != nil {
 		return false
 	}
-	// Which key is the current one a Pepper tells by using it.
-	now := h.pepper.Seal(nil, []byte(sealedPrefix))
-	return len(now) >= keyName && string(now[:keyName]) == string(sealed[:keyName])
+	by, ok := SealedWith(stored)
+	now, seals := h.PepperKey()
+	return ok && seals && by == now
 }
 
 // Rewrap seals a stored hash with the pepper's current key, or opens it for good

@@ -263,3 +263,34 @@ func ExampleHasher_Renew() {
 	// Output:
 	// $sealed$v=1$ false <nil>
 }
+
+// What is stored says which key it is sealed with, to whoever has only the database, and
+// the beginning of it is enough.
+func TestSealedWith(t *testing.T) {
+	key := keyring.Generate()
+	h := peppered(t, newRing(t, key))
+	id := key.ID()
+	want := password.PepperKey(append([]byte{1}, id[:]...))
+	if got, ok := h.PepperKey(); !ok || got != want {
+		t.Errorf("new hashes are sealed with %x, %t, want %x", got, ok, want)
+	}
+	for range 8 { // the nonce begins in the middle of a character
+		stored, err := h.Rewrap("$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []string{stored, stored[:19]} {
+			if got, ok := password.SealedWith(s); !ok || got != want {
+				t.Errorf("%s is sealed with %x, %t, want %x", s, got, ok, want)
+			}
+		}
+	}
+	for _, s := range []string{"", "$argon2id$v=19$m=19456", "$sealed$v=1$", "$sealed$v=1$AQEBAQ", "$sealed$v=2$AQEBAQEBAQ", "$sealed$v=1$AQEBA\nQEBAQ"} {
+		if got, ok := password.SealedWith(s); ok {
+			t.Errorf("%q is sealed with %x", s, got)
+		}
+	}
+	if got, ok := newHasher(t, &password.Options{Pepper: newRing(t, key).Purpose("password"), Unsealed: true}).PepperKey(); ok {
+		t.Errorf("hashes that are not sealed are sealed with %x", got)
+	}
+}
