@@ -34,8 +34,8 @@ var house = map[string]room{
 	"keyring/agekeys":        {floor: 1, also: []string{"keyring"}},
 	"keyring/dotenv":         {floor: 1, also: []string{"keyring"}},
 	"keyring/vault":          {floor: 1, also: []string{"keyring"}},
-	"keyring/awssecrets":     {floor: 1, also: []string{"keyring"}},
-	"keyring/gcpsecrets":     {floor: 1, also: []string{"keyring"}},
+	"keyring/awssecrets":     {floor: 1, also: []string{"keyring", "internal/remote"}},
+	"keyring/gcpsecrets":     {floor: 1, also: []string{"keyring", "internal/remote"}},
 	"password":               {floor: 1},
 	"throttle":               {floor: 1},
 	"throttle/sqlthrottle":   {floor: 1, also: []string{"throttle", "store/sqlstore"}},
@@ -51,6 +51,7 @@ var house = map[string]room{
 	"internal/faultproxy":    {floor: 0},
 	"internal/deadline":      {floor: 0},                          // bounds calls of a store, for the breaker and the root
 	"internal/link":          {floor: 0},                          // the way to a server, for the packages of stores
+	"internal/remote":        {floor: 1},                          // what sources at secret managers have in common
 	"internal/event":         {floor: 1, also: []string{"store"}}, // names sessions by their handle
 	"internal/problem":       {floor: 1},
 	".":                      {floor: 4}, // its files are the floors 2 to 4

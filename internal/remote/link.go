@@ -1,0 +1,190 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/link"
+)
+
+// ErrPlaintext is the error of a request that would leave the machine without TLS.
+var ErrPlaintext = errors.New("plain http to another host: use https (ASVS 12.3.1)")
+
+// ErrTooLong is the error of an answer that is longer than any of a secret manager.
+var ErrTooLong = errors.New("the answer is too long")
+
+// MaxAnswer bounds an answer in bytes: 64 KiB of secret, escaped as JSON may be.
+const MaxAnswer = 1 << 20
+
+// MayTalk tells whether a URL is one for secrets: https, or http to this machine.
+func MayTalk(u *url.URL, plaintext bool) bool {
+	return u.Scheme == "https" || u.Scheme == "http" && (plaintext || link.Local(u.Hostname()))
+}
+
+// Client returns a client that speaks to one server only, so to say: it follows no
+// redirect, which would carry a secret or a token along; it talks plain http to this
+// machine alone, unless plaintext is set; it reads no more than [MaxAnswer]; and it
+// keeps no connection, so that nothing runs on between two looks.
+func Client(base *http.Transport, plaintext bool) *http.Client {
+	base.DisableKeepAlives = true
+	return &http.Client{
+		Transport:     &transport{base, plaintext},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+type transport struct {
+	base      http.RoundTripper
+	plaintext bool
+}
+
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !MayTalk(req.URL, t.plaintext) {
+		return nil, ErrPlaintext
+	}
+	resp, err := t.base.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if w, ok := req.Context().Value(watchKey{}).(*Watch); ok {
+		if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+			w.Ahead = time.Until(date)
+		}
+	}
+	resp.Body = &bounded{resp.Body, MaxAnswer}
+	return resp, nil
+}
+
+// A Watch sees what the clients of a call see.
+type Watch struct {
+	// Ahead is by how much the server's clock is ahead of this machine's, to a
+	// second or two.
+	Ahead time.Duration
+}
+
+type watchKey struct{}
+
+// WithWatch returns a context whose requests through a Client are watched.
+func WithWatch(ctx context.Context) (context.Context, *Watch) {
+	w := new(Watch)
+	return context.WithValue(ctx, watchKey{}, w), w
+}
+
+// Clock tells in words by how much this machine's clock is off, or nothing if it is
+// not by what a signature bears: AWS allows five minutes, Google about as much.
+func (w *Watch) Clock() string {
+	switch d := w.Ahead.Round(time.Second); {
+	case d > 4*time.Minute:
+		return "this machine's clock is " + d.String() + " behind the server's"
+	case d < -4*time.Minute:
+		return "this machine's clock is " + (-d).String() + " ahead of the server's"
+	}
+	return ""
+}
+
+// bounded is a body that fails where it is too long.
+type bounded struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		if n, err := b.ReadCloser.Read(make([]byte, 1)); n == 0 {
+			return 0, err
+		}
+		return 0, ErrTooLong
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	return n, err
+}
+
+// A Failure is a link that failed, in words that show nothing of what was sent.
+type Failure struct {
+	Text  string
+	cause error // of the contexts' two, or nil
+}
+
+func (f *Failure) Error() string { return f.Text }
+
+// Unwrap returns the error of the context where the call ended with it.
+func (f *Failure) Unwrap() error { return f.cause }
+
+// Link tells what went wrong on the way to a server, or returns nil where the way was
+// not to blame.
+func Link(ctx context.Context, err error) error {
+	if text, ok := certificate(err); ok {
+		return &Failure{Text: "TLS failed: " + text}
+	}
+	var dns *net.DNSError
+	var op *net.OpError
+	switch {
+	case errors.Is(err, ErrPlaintext):
+		return &Failure{Text: ErrPlaintext.Error()}
+	case errors.Is(err, ErrTooLong):
+		return &Failure{Text: "the answer is longer than any of a secret manager; see what listens there"}
+	case errors.Is(ctx.Err(), context.Canceled):
+		return &Failure{"the call was given up", context.Canceled}
+	case ctx.Err() != nil || timeout(err):
+		return &Failure{"no answer in time; see whether a firewall or proxy is in between", context.DeadlineExceeded}
+	case errors.As(err, &dns):
+		return &Failure{Text: "the name of the host is not known to DNS; see region, endpoint and resolver"}
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return &Failure{Text: "the connection was refused; see the endpoint, and whether a proxy is needed"}
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE):
+		return &Failure{Text: "the connection broke off; see whether a firewall or proxy is in between"}
+	case errors.As(err, &op):
+		return &Failure{Text: "the host cannot be reached; see network, endpoint and proxy"}
+	}
+	// net/http makes strings of a few of its errors.
+	switch text := err.Error(); {
+	case strings.Contains(text, "HTTP response to HTTPS client"):
+		return &Failure{Text: "TLS failed: the server speaks plain http; see the endpoint"}
+	case strings.Contains(text, "malformed HTTP"):
+		return &Failure{Text: "the answer is no HTTP; see what listens there"}
+	}
+	return nil
+}
+
+func timeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}
+
+// certificate tells what is wrong with TLS, if it is that.
+func certificate(err error) (string, bool) {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var verify *tls.CertificateVerificationError
+	var header tls.RecordHeaderError
+	var alert tls.AlertError
+	switch {
+	case errors.As(err, &host):
+		return "the server's certificate is for another host; see the endpoint", true
+	case errors.As(err, &authority):
+		return "the server's certificate is of an authority that this machine does not trust; install the system's CA certificates, or that of the proxy in between", true
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the server's certificate has expired or is not valid yet; see this machine's clock", true
+	case errors.As(err, &invalid), errors.As(err, &verify):
+		return "the server's certificate is not valid", true
+	case errors.As(err, &header):
+		return "what answers does not speak TLS; see the endpoint", true
+	case errors.As(err, &alert):
+		return "the server broke the handshake off", true
+	}
+	return "", false
+}

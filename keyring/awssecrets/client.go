@@ -1,0 +1,151 @@
+package awssecrets
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go/logging"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/cloakroom-dev/cloakroom/internal/remote"
+)
+
+const (
+	// attempts of a call, and the longest wait between two of them.
+	attempts   = 3
+	maxBackoff = time.Second
+)
+
+// A client is what the SDK made of environment and files.
+type client struct {
+	api         *secretsmanager.Client
+	credentials aws.CredentialsProvider
+}
+
+// call has f call the service, with credentials at hand. The action is the
+// permission that f needs.
+func (s *Source) call(ctx context.Context, action string, f func(context.Context, *secretsmanager.Client) error) error {
+	ctx, watch := remote.WithWatch(ctx)
+	c, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	// The credentials are asked for here once more, which the cache answers, so
+	// that a failure to get them is not taken for one of the service.
+	if _, err := c.credentials.Retrieve(ctx); err != nil {
+		s.forget(c)
+		return s.credentialsError(ctx, err)
+	}
+	if err := f(ctx, c.api); err != nil {
+		err, refused := s.explain(ctx, action, watch, err)
+		if refused {
+			s.forget(c)
+		}
+		return err
+	}
+	return nil
+}
+
+// connect returns the client. It is made at the first call, and anew after the
+// credentials were refused: they may stand in a file that has been replaced.
+func (s *Source) connect(ctx context.Context) (*client, error) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return nil, s.errorf("%w", remote.Link(ctx, ctx.Err()))
+	}
+	if s.client != nil {
+		return s.client, nil
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, s.configure)
+	if err != nil {
+		return nil, s.configError(ctx, err)
+	}
+	if cfg.Region == "" {
+		return nil, s.errorf("no region is known; add ?region=eu-central-1 to the place, or set AWS_REGION")
+	}
+	if cfg.Credentials == nil {
+		return nil, s.errorf("%w", errNoCredentials)
+	}
+	c := &client{credentials: cfg.Credentials}
+	c.api = secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
+		base := http.DefaultTransport.(*http.Transport).Clone()
+		if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+			base = b.GetTransport() // with the certificates of AWS_CA_BUNDLE
+		}
+		o.HTTPClient = remote.Client(base, s.plaintext)
+		if fault := checkEndpoint(o.BaseEndpoint, s.plaintext); fault != nil {
+			err = s.errorf("%w", fault)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.client = c
+	return c, nil
+}
+
+// forget has the next call make a new client.
+func (s *Source) forget(c *client) {
+	s.turn <- struct{}{}
+	if s.client == c {
+		s.client = nil
+	}
+	<-s.turn
+}
+
+// configure is what differs from the SDK's defaults: nothing is logged, no
+// connection is kept, attempts are few, and where they are in secret no call goes
+// out in clear.
+func (s *Source) configure(o *config.LoadOptions) error {
+	o.Region = s.place.region
+	o.Logger = logging.Nop{}
+	o.DefaultsModeOptions.Mode = aws.DefaultsModeStandard // "auto" would ask the instance
+	// The SDK finds credentials under a context of its own, hence a bound here.
+	o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(s.timeout).
+		WithTransportOptions(func(t *http.Transport) { t.DisableKeepAlives = true })
+	o.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts = attempts
+			o.MaxBackoff = maxBackoff
+		})
+	}
+	// For the services that are asked for credentials, to which the tokens of web
+	// identities are shown. The instance's and the container's own, which have no
+	// TLS, are none of these.
+	return config.WithBeforeTransmit(inClear{s.plaintext})(o)
+}
+
+// inClear refuses requests of the SDK's clients that would leave in clear.
+type inClear struct{ plaintext bool }
+
+func (c inClear) BeforeTransmit(_ context.Context, in *smithyhttp.InterceptorContext) error {
+	if in.Request != nil && !remote.MayTalk(in.Request.URL, c.plaintext) {
+		return remote.ErrPlaintext
+	}
+	return nil
+}
+
+// checkEndpoint judges the endpoint that AWS_ENDPOINT_URL_SECRETS_MANAGER,
+// AWS_ENDPOINT_URL or a profile names.
+func checkEndpoint(endpoint *string, plaintext bool) error {
+	if endpoint == nil {
+		return nil
+	}
+	switch u, err := url.Parse(*endpoint); {
+	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("the endpoint that the environment or the profile names is no https URL; see AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL")
+	case !remote.MayTalk(u, plaintext):
+		return errors.New("the endpoint is plain http to another host: write https in AWS_ENDPOINT_URL_SECRETS_MANAGER or AWS_ENDPOINT_URL (ASVS 12.3.1)")
+	}
+	return nil
+}

@@ -1,0 +1,2 @@
+// Package awssecrets reads and rotates keys at AWS Secrets Manager.
+package awssecrets
