@@ -1,0 +1,222 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// serviceAccount is where Kubernetes puts a pod's own JWT.
+const serviceAccount = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+
+// methods are the ways to log in.
+var methods = map[string]struct {
+	mount     string // where the method is enabled by default
+	parameter string // that names the file of its secret
+	file      string // what is in it
+	refused   string // what to do
+}{
+	"token":      {"", "token-file", "token", ""},
+	"approle":    {"approle", "secret-id-file", "secret id", "role-id or secret id is wrong, expired or used up: make a new one with vault write -f auth/%s/role/ROLE/secret-id"},
+	"kubernetes": {"kubernetes", "jwt-file", "JWT", "the role is not there, or not bound to this service account and namespace: see vault read auth/%s/role/ROLE"},
+}
+
+// login is how to get a token.
+type login struct {
+	method   string
+	mount    string // of the method
+	role     string // role-id or role
+	file     string // of the token, secret id or JWT
+	variable string // with it, where there is no file
+	lookup   func(string) (string, bool)
+}
+
+// token is what a login gave. The zero times mean that it has no end.
+type token struct {
+	text      string
+	renewable bool
+	half      time.Time // from here on it is renewed
+	end       time.Time
+}
+
+// maxLease bounds what the server says, which is multiplied.
+const maxLease = 10 * 365 * 24 * 3600
+
+// lease sets the times of a token that was asked for at the given time.
+func (t *token) lease(asked time.Time, seconds int64, renewable bool) {
+	t.renewable, t.half, t.end = renewable, time.Time{}, time.Time{}
+	if seconds > 0 {
+		d := time.Duration(min(seconds, maxLease)) * time.Second
+		t.half, t.end = asked.Add(d/2), asked.Add(d)
+	}
+}
+
+// ready sees to it that there is a token, and tells whether it is fresh. Half of its
+// time is left for renewing it: a look that fails is no drama.
+func (s *Source) ready(ctx context.Context) (fresh bool, err error) {
+	t, now := s.token, s.now()
+	switch {
+	case t == nil || !t.end.IsZero() && !now.Before(t.end):
+		s.token = nil
+		return true, s.login(ctx)
+	case t.half.IsZero() || now.Before(t.half):
+		return false, nil
+	}
+	if t.renewable {
+		err := s.renew(ctx, t)
+		if f := new(fault); err == nil || errors.As(err, &f) && (f.status == 0 || f.status >= 500) {
+			// Whether the server is away, the request behind this one will tell.
+			return false, nil
+		}
+	}
+	// It will not live longer: a new one, while this one still serves.
+	if err := s.login(ctx); err != nil {
+		t.half = now.Add(t.end.Sub(now) / 2)
+		return false, nil
+	}
+	return true, nil
+}
+
+// again logs in anew after the server has denied the token in hand. There is none
+// where that cannot help: the last new one was denied less than a minute ago, or the
+// token is the same as before.
+func (s *Source) again(ctx context.Context) (bool, error) {
+	now := s.now()
+	if !s.denied.IsZero() && now.Sub(s.denied) < time.Minute {
+		return false, nil
+	}
+	before := s.token.text
+	if err := s.login(ctx); err != nil {
+		return false, err
+	}
+	return s.token.text != before, nil
+}
+
+// login gets a new token. Its secret is read from the file each time: files rotate.
+func (s *Source) login(ctx context.Context) error {
+	l := s.place.login
+	secret, err := l.secret()
+	if err != nil {
+		return err
+	}
+	t, asked := &token{text: secret}, s.now()
+	switch l.method {
+	case "token":
+		err = s.inspect(ctx, t, asked)
+	case "approle":
+		err = s.exchange(ctx, t, asked, map[string]string{"role_id": l.role, "secret_id": secret})
+	case "kubernetes":
+		err = s.exchange(ctx, t, asked, map[string]string{"role": l.role, "jwt": secret})
+	}
+	if err != nil {
+		return fmt.Errorf("log in with auth=%s: %w", l.method, err)
+	}
+	s.token = t
+	return nil
+}
+
+// secret returns the text of the token, secret id or JWT.
+func (l *login) secret() (string, error) {
+	m := methods[l.method]
+	from, text := l.variable, ""
+	if l.file != "" {
+		from = m.parameter
+		b, err := readSecret(l.file)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", from, err)
+		}
+		text = string(b)
+	} else {
+		text, _ = l.lookup(l.variable)
+	}
+	text = strings.TrimSpace(text)
+	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("%s: there is no %s in it: put in the %[2]s alone, in one line", from, m.file)
+	}
+	return text, nil
+}
+
+// inspect finds how long a token that was given lives. A token that may not be asked
+// for that is used as it is: whether it is any good, the read will tell.
+func (s *Source) inspect(ctx context.Context, t *token, asked time.Time) error {
+	a, err := s.link.call(ctx, t.text, "auth/token/lookup-self", nil)
+	if err != nil {
+		return err
+	}
+	if a.status >= 400 {
+		return nil
+	}
+	var said struct {
+		Data *struct {
+			TTL       int64 `json:"ttl"`
+			Renewable bool  `json:"renewable"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(a.body, &said) != nil || said.Data == nil {
+		return errForm
+	}
+	t.lease(asked, said.Data.TTL, said.Data.Renewable)
+	return nil
+}
+
+// authorization is the part of an answer that holds a token.
+type authorization struct {
+	Auth *struct {
+		ClientToken   string          `json:"client_token"`
+		LeaseDuration int64           `json:"lease_duration"`
+		Renewable     bool            `json:"renewable"`
+		MFA           json.RawMessage `json:"mfa_requirement"`
+	} `json:"auth"`
+}
+
+// exchange gets a token for what a method takes.
+func (s *Source) exchange(ctx context.Context, t *token, asked time.Time, payload map[string]string) error {
+	body, err := json.Marshal(payload)
+	if err != nil {
+		return errors.New("the login cannot be written as JSON")
+	}
+	l := s.place.login
+	a, err := s.link.call(ctx, "", "auth/"+l.mount+"/login", body)
+	switch {
+	case err != nil:
+		return err
+	case a.status == 404 || a.says("no handler for route"):
+		return fmt.Errorf("there is no login at auth/%s (%d): run vault auth enable, or give the right ?mount=", l.mount, a.status)
+	case a.status >= 400:
+		return fmt.Errorf("refused (%d): "+methods[l.method].refused, a.status, l.mount)
+	}
+	var said authorization
+	if json.Unmarshal(a.body, &said) != nil || said.Auth == nil {
+		return errForm
+	}
+	if said.Auth.ClientToken == "" || strings.ContainsFunc(said.Auth.ClientToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		if len(said.Auth.MFA) > 0 && string(said.Auth.MFA) != "null" {
+			return errors.New("the server wants a second factor, which a service has not: use a role without")
+		}
+		return errForm
+	}
+	t.text = said.Auth.ClientToken
+	t.lease(asked, said.Auth.LeaseDuration, said.Auth.Renewable)
+	return nil
+}
+
+// renew makes the token live longer.
+func (s *Source) renew(ctx context.Context, t *token) error {
+	asked := s.now()
+	a, err := s.link.call(ctx, t.text, "auth/token/renew-self", []byte("{}"))
+	if err != nil {
+		return err
+	}
+	if a.status >= 400 {
+		return &fault{text: "renewal refused", status: a.status}
+	}
+	var said authorization
+	if json.Unmarshal(a.body, &said) != nil || said.Auth == nil {
+		return errForm
+	}
+	t.lease(asked, said.Auth.LeaseDuration, said.Auth.Renewable)
+	return nil
+}
