@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,22 +34,21 @@ func MayTalk(u *url.URL, plaintext bool) bool {
 // Client returns a client that speaks to one server only, so to say: it follows no
 // redirect, which would carry a secret or a token along; it talks plain http to this
 // machine alone, unless plaintext is set; it reads no more than [MaxAnswer]; and it
-// keeps no connection, so that nothing runs on between two looks.
-func Client(base *http.Transport, plaintext bool) *http.Client {
+// keeps no connection, so that nothing runs on between two looks. The other hosts are
+// those that plain http is spoken with by design.
+func Client(base *http.Transport, plaintext bool, others ...string) *http.Client {
 	base.DisableKeepAlives = true
-	return &http.Client{
-		Transport:     &transport{base, plaintext},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	return &http.Client{Transport: &transport{base, plaintext, others}}
 }
 
 type transport struct {
 	base      http.RoundTripper
 	plaintext bool
+	others    []string
 }
 
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !MayTalk(req.URL, t.plaintext) {
+	if !MayTalk(req.URL, t.plaintext) && !(req.URL.Scheme == "http" && slices.Contains(t.others, req.URL.Hostname())) {
 		return nil, ErrPlaintext
 	}
 	resp, err := t.base.RoundTrip(req)
@@ -60,6 +60,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			w.Ahead = time.Until(date)
 		}
 	}
+	// Without it nobody follows a redirect, whichever client is put around this.
+	resp.Header.Del("Location")
 	resp.Body = &bounded{resp.Body, MaxAnswer}
 	return resp, nil
 }

@@ -41,13 +41,13 @@ func (s *Source) call(ctx context.Context, action string, f func(context.Context
 	// The credentials are asked for here once more, which the cache answers, so
 	// that a failure to get them is not taken for one of the service.
 	if _, err := c.credentials.Retrieve(ctx); err != nil {
-		s.forget(c)
+		s.client.CompareAndSwap(c, nil)
 		return s.credentialsError(ctx, err)
 	}
 	if err := f(ctx, c.api); err != nil {
 		err, refused := s.explain(ctx, action, watch, err)
 		if refused {
-			s.forget(c)
+			s.client.CompareAndSwap(c, nil)
 		}
 		return err
 	}
@@ -57,14 +57,17 @@ func (s *Source) call(ctx context.Context, action string, f func(context.Context
 // connect returns the client. It is made at the first call, and anew after the
 // credentials were refused: they may stand in a file that has been replaced.
 func (s *Source) connect(ctx context.Context) (*client, error) {
+	if c := s.client.Load(); c != nil {
+		return c, nil
+	}
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
 		return nil, s.errorf("%w", remote.Link(ctx, ctx.Err()))
 	}
-	if s.client != nil {
-		return s.client, nil
+	if c := s.client.Load(); c != nil {
+		return c, nil
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, s.configure)
 	if err != nil {
@@ -90,17 +93,8 @@ func (s *Source) connect(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.client = c
+	s.client.Store(c)
 	return c, nil
-}
-
-// forget has the next call make a new client.
-func (s *Source) forget(c *client) {
-	s.turn <- struct{}{}
-	if s.client == c {
-		s.client = nil
-	}
-	<-s.turn
 }
 
 // configure is what differs from the SDK's defaults: nothing is logged, no

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -46,9 +47,8 @@ type Source struct {
 	plaintext bool
 	timeout   time.Duration
 
-	// turn holds one value while nobody has the fields below.
-	turn   chan struct{}
-	client *client // nil until the first call, and after a refusal
+	turn   chan struct{}          // holds one value while somebody makes a client
+	client atomic.Pointer[client] // nil until the first call, and after a refusal
 }
 
 var _ keyring.Writer = (*Source)(nil)

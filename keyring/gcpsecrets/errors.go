@@ -1,0 +1,186 @@
+package gcpsecrets
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"golang.org/x/oauth2"
+
+	"github.com/cloakroom-dev/cloakroom/internal/remote"
+)
+
+// What a server sends may be anything, and package oauth2 puts it into its errors.
+// None of it is shown: answers are told apart, and each has words of its own.
+var (
+	errGarbage      = errors.New("the answer is none of Secret Manager's; see what listens at the endpoint")
+	errTokenGarbage = errors.New("the answer to the request for a token is none; see token_uri in the file of credentials, or GCE_METADATA_HOST")
+
+	// errBroken marks a connection that broke, for which a second attempt is good.
+	errBroken = errors.New("broken")
+)
+
+// A refusal is an answer that is no 200.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+// refused puts an answer of the API into words. Its form is the one of all of
+// Google's APIs (AIP-193): a code, a name for it, a message, details.
+func (c *call) refused(status int, body []byte, permission string) error {
+	var answer struct {
+		Error struct {
+			Message string
+			Status  string
+			Details []struct{ Reason string }
+		}
+	}
+	// Where it is something else, the status has to do.
+	_ = json.Unmarshal(body, &answer)
+	message := strings.ToLower(answer.Error.Message)
+	var reason string
+	for _, d := range answer.Error.Details {
+		reason += " " + d.Reason
+	}
+	text := c.words(status, answer.Error.Status, message, reason, permission)
+	if status == http.StatusUnauthorized {
+		c.s.refused.Store(true)
+	}
+	return c.s.errorf("%w", &refusal{status, text})
+}
+
+// words returns what is said of a refusal.
+func (c *call) words(status int, name, message, reason, permission string) string {
+	kms := strings.Contains(message, "kms") || strings.Contains(message, "cryptokey")
+	switch {
+	case status == http.StatusUnauthorized:
+		if off := c.watch.Clock(); off != "" {
+			return "the token is refused: " + off + "; set it, best by NTP"
+		}
+		return "the token is refused: it has expired or was taken back; see the service account, its keys, and this machine's clock"
+	case kms && (status == http.StatusForbidden || status == http.StatusBadRequest):
+		return "decryption failed: the Cloud KMS key of the secret is disabled, destroyed or not for Secret Manager; enable it, and give Secret Manager's service agent roles/cloudkms.cryptoKeyEncrypterDecrypter"
+	case status == http.StatusForbidden && strings.Contains(reason, "SERVICE_DISABLED"):
+		return "the Secret Manager API is not enabled in the project; enable it with gcloud services enable secretmanager.googleapis.com"
+	case status == http.StatusForbidden && strings.Contains(reason, "SCOPE"):
+		return "the token lacks the scope cloud-platform; give the machine that access scope"
+	case status == http.StatusForbidden && strings.Contains(reason, "BILLING"):
+		return "the project has no billing account; see its billing"
+	case status == http.StatusForbidden:
+		return "permission denied: the identity lacks " + permission + " on this secret; grant it " + role(permission) + " there"
+	case status == http.StatusNotFound && strings.Contains(message, "version"):
+		return "the secret has no such version, or none at all; add one with gcloud secrets versions add"
+	case status == http.StatusNotFound:
+		return "no such secret in this project; see its name, project and location, or make it with gcloud secrets create"
+	case status == http.StatusBadRequest && name == "FAILED_PRECONDITION":
+		return c.state(message)
+	case status == http.StatusBadRequest:
+		return "the request is refused as invalid; see the name of the secret and, of a regional one, its location"
+	case status == http.StatusTooManyRequests:
+		return "throttled: the project's quota of calls to Secret Manager is used up; look less often, or raise it"
+	case status >= 500:
+		return fmt.Sprintf("the service fails with HTTP status %d; it is looked at again", status)
+	}
+	return fmt.Sprintf("the answer is none of Secret Manager's but HTTP status %d; see what listens at the endpoint", status)
+}
+
+// state tells what is wrong with a version's.
+func (c *call) state(message string) string {
+	switch {
+	case strings.Contains(message, "destroyed"):
+		return "the version is destroyed; add another with gcloud secrets versions add"
+	case strings.Contains(message, "disabled"):
+		return "the version is disabled; enable it with gcloud secrets versions enable, or add another"
+	}
+	return "the secret or its version is not in a state to be used; see gcloud secrets versions list"
+}
+
+// role is the narrowest predefined one with a permission.
+func role(permission string) string {
+	if permission == "secretmanager.versions.add" {
+		return "roles/secretmanager.secretVersionAdder"
+	}
+	return "roles/secretmanager.secretAccessor"
+}
+
+// linkError puts into words why the API was not reached.
+func (c *call) linkError(err error) error {
+	link := remote.Link(c.ctx, err)
+	if link == nil {
+		link = errGarbage
+	}
+	if c.ctx.Err() == nil && strings.Contains(link.Error(), "broke off") {
+		link = broken{link}
+	}
+	return c.s.errorf("%w", link)
+}
+
+// broken is a link that may be well the next time.
+type broken struct{ error }
+
+func (broken) Is(target error) bool { return target == errBroken }
+
+// tokenError puts into words why there is no token.
+func (s *Source) tokenError(ctx context.Context, watch *remote.Watch, err error) error {
+	var answer *oauth2.RetrieveError
+	var none noMetadata
+	var meta errMetadata
+	switch {
+	case errors.Is(err, errTokenGarbage):
+		return s.errorf("%w", errTokenGarbage)
+	case errors.Is(err, remote.ErrPlaintext):
+		return s.errorf("the server that gives tokens: %w; see token_uri in the file of credentials, or GCE_METADATA_HOST", remote.ErrPlaintext)
+	case ctx.Err() != nil:
+		return s.errorf("while getting a token (from where GOOGLE_APPLICATION_CREDENTIALS says, or the metadata server): %w", remote.Link(ctx, ctx.Err()))
+	case errors.As(err, &none):
+		return s.errorf("%w", errNoCredentials)
+	case errors.As(err, &meta):
+		if meta == http.StatusNotFound {
+			return s.errorf("the metadata server knows no service account; give the machine one")
+		}
+		return s.errorf("the metadata server refuses with HTTP status %d; see the machine's service account and, on GKE, workload identity", int(meta))
+	case errors.As(err, &answer) && answer.Response != nil:
+		return s.errorf("%s", tokenWords(answer, watch))
+	}
+	if link := remote.Link(ctx, err); link != nil {
+		return s.errorf("while getting a token: %w", link)
+	}
+	if text := err.Error(); strings.Contains(text, "private key") || strings.Contains(text, "asn1") || strings.Contains(text, "x509") {
+		return s.errorf("the private key in the file of credentials cannot be read; download the file anew")
+	}
+	return s.errorf("%w", errTokenGarbage)
+}
+
+// tokenWords puts the answer of a token endpoint into words (RFC 6749 §5.2).
+func tokenWords(r *oauth2.RetrieveError, watch *remote.Watch) string {
+	var answer struct {
+		Error       any
+		Description string `json:"error_description"`
+	}
+	_ = json.Unmarshal(r.Body, &answer)
+	code, _ := answer.Error.(string)
+	description := strings.ToLower(answer.Description)
+	status := r.Response.StatusCode
+	switch {
+	case code == "invalid_grant" && (watch.Clock() != "" || strings.Contains(description, "iat") || strings.Contains(description, "timeframe")):
+		if off := watch.Clock(); off != "" {
+			return "the credentials are refused: " + off + "; set it, best by NTP"
+		}
+		return "the credentials are refused: this machine's clock seems to be off; set it, best by NTP"
+	case code == "invalid_grant":
+		return "the credentials are refused: the service account or its key was deleted or disabled, or the login has expired; make a new key, or run gcloud auth application-default login"
+	case code == "invalid_client" || code == "unauthorized_client" || code == "access_denied" || code == "invalid_scope" || status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return "the credentials are refused: they are not of a kind that is allowed here; see the service account and the file of credentials"
+	case status == http.StatusTooManyRequests:
+		return "throttled: too many tokens are asked for; see what else uses these credentials"
+	case status >= 500:
+		return fmt.Sprintf("the server that gives tokens fails with HTTP status %d; it is asked again", status)
+	}
+	return fmt.Sprintf("the server that gives tokens refuses with HTTP status %d; see token_uri in the file of credentials", status)
+}

@@ -1,0 +1,154 @@
+package gcpsecrets
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/cloakroom-dev/cloakroom/internal/remote"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+const (
+	// defaultTimeout bounds a call by default.
+	defaultTimeout = 10 * time.Second
+
+	// maxSecret is how many bytes Secret Manager stores in a version.
+	maxSecret = 65536
+)
+
+// Options of a Source. The zero value, and nil, are the defaults.
+type Options struct {
+	// AllowPlaintext lets the endpoint, and the server that gives tokens, be http to
+	// another host than this machine. Secrets then travel in clear: for a TLS proxy
+	// beside it, never for a network.
+	AllowPlaintext bool
+
+	// Timeout bounds a Read or a Write, with the fetching of a token and all
+	// attempts; zero means ten seconds. It is at least a millisecond, at most a
+	// minute. The context may end it earlier.
+	Timeout time.Duration
+}
+
+// A Source is a secret at Google Cloud Secret Manager. It comes from [Open], and may
+// be used by several goroutines.
+type Source struct {
+	place   place
+	timeout time.Duration
+	link    *linkTo
+
+	// turn holds one value while somebody has link's tokens, and these.
+	turn   chan struct{}
+	tokens oauth2.TokenSource // nil until the first call, and after a failure
+
+	refused atomic.Bool  // the token was; the credentials are to be found anew
+	newest  atomic.Int64 // number of the newest version that was seen or added
+}
+
+var _ keyring.Writer = (*Source)(nil)
+
+// Open returns the Source at a place, which is all that stands behind "gcp-sm:". It
+// contacts nobody and reads no file. Its error tells every fault of the place and
+// the options, a line each, and repeats nothing of the place.
+func Open(text string, opts *Options) (*Source, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	p, faults := parse(text, o.AllowPlaintext)
+	switch {
+	case o.Timeout == 0:
+		o.Timeout = defaultTimeout
+	case o.Timeout < time.Millisecond || o.Timeout > time.Minute:
+		faults = append(faults, "Options.Timeout is wanted between a millisecond and a minute")
+	}
+	if len(faults) > 0 {
+		return nil, remote.Faults("gcpsecrets", faults)
+	}
+	return &Source{place: p, timeout: o.Timeout, link: newLink(o.AllowPlaintext), turn: make(chan struct{}, 1)}, nil
+}
+
+// String returns "gcp-sm:" and the place.
+func (s *Source) String() string { return "gcp-sm:" + s.place.String() }
+
+// Read implements [keyring.Source]: one call of versions.access, and a second one
+// where the alias latest lags behind a version that this Source has seen already.
+func (s *Source) Read(ctx context.Context) ([]byte, error) {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.end()
+	v, err := c.get(s.place.version)
+	if err != nil {
+		return nil, err
+	}
+	return c.field(v)
+}
+
+// Write implements [keyring.Writer] as well as Secret Manager allows, which has no
+// way to add a version on condition. It looks whether the secret still holds old,
+// adds a version, and tells by the number of that whether somebody else has added one
+// in between. If so, it adds what they wrote once more, so that it counts, and
+// returns [keyring.ErrChanged]. Other fields of a JSON object stay as they are.
+func (s *Source) Write(ctx context.Context, old, text []byte) error {
+	if s.place.version != latest {
+		return s.errorf("a place with a version is for reading; leave /versions/… out to write")
+	}
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	before, err := c.newest()
+	if err != nil {
+		return err
+	}
+	held, err := c.field(before)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(held, old) {
+		return keyring.ErrChanged
+	}
+	data, err := remote.SetField(before.data, s.place.Field, text)
+	if err != nil {
+		return s.errorf("%w", err)
+	}
+	if len(data) > maxSecret {
+		return s.errorf("the secret would be longer than %d bytes, which is all that Secret Manager takes; prune keys, or keep other fields in another secret", maxSecret)
+	}
+	added, err := c.add(data)
+	if err != nil {
+		return err
+	}
+	if added == before.number+1 {
+		return nil
+	}
+	return c.giveWay(before.number+1, added)
+}
+
+// giveWay makes the version that was first count again, after one was added that did
+// not know of it, unless another one counts already.
+func (c *call) giveWay(first, added int64) error {
+	if _, exists, err := c.look(added + 1); err != nil || exists {
+		return keyring.ErrChanged
+	}
+	v, exists, err := c.look(first)
+	if err != nil || !exists {
+		return keyring.ErrChanged
+	}
+	if _, err := c.add(v.data); err != nil {
+		return c.s.errorf("somebody else has changed the secret meanwhile, and version %d, which has to be added once more, could not be: %w", first, err)
+	}
+	return keyring.ErrChanged
+}
+
+// errorf makes an error that names the secret.
+func (s *Source) errorf(format string, args ...any) error {
+	return fmt.Errorf("gcpsecrets: %s: %w", s.place.secret, fmt.Errorf(format, args...))
+}
