@@ -1,0 +1,199 @@
+// Package fleet lets the instances of the service know of each other: which ones
+// run, which keys each accepts, and which one acts for all of them. It is kept in
+// three tables beside the accounts, which every instance and every command reaches.
+//
+// An instance reports itself every [ReportEvery] and is live for [LiveFor] after it
+// was last seen. Who looks judges that by the clock of its own: the clocks of the
+// instances agree to a few seconds, as those of any cluster do, or an instance
+// counts as gone while it runs. One whose clock is ahead counts as live for as much
+// longer: waiting for nobody harms less than not waiting for somebody.
+//
+// [Fleet.Call] makes every instance look at the source of the keys: each asks for
+// the number that it raises once a second. [Fleet.Lead] gives one of them a lease on
+// a task.
+//
+// The database user needs SELECT, INSERT, UPDATE and DELETE on cloakroom_instances,
+// cloakroom_leases and cloakroom_signals. They hold no secret.
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
+)
+
+const (
+	// ReportEvery is how often an instance reports itself.
+	ReportEvery = 10 * time.Second
+
+	// LiveFor is how long an instance counts as running after it was last seen.
+	LiveFor = 30 * time.Second
+
+	// keep is how long an instance that has ended without a word can be found.
+	keep = 24 * time.Hour
+
+	// ahead is by how much the clock of an instance may be ahead of the reader's
+	// before it is taken for wrong.
+	ahead = time.Hour
+)
+
+// The most bytes that are kept of each text.
+const (
+	maxID   = 64
+	maxText = 255
+	maxKeys = 4096 // keyring.MaxKeys of them take 3008
+)
+
+// Fleet is the instances that share a database. Use [Open].
+type Fleet struct {
+	db  sqlstore.DB
+	sql statements
+}
+
+// Open returns the Fleet that is kept in db, and brings its tables to the version
+// this program knows. It returns a [*sqlstore.SchemaError] if they are newer.
+func Open(ctx context.Context, db sqlstore.DB) (*Fleet, error) {
+	if err := schema().Apply(ctx, db); err != nil {
+		return nil, err
+	}
+	return &Fleet{db: db, sql: newStatements(db.Dialect())}, nil
+}
+
+// Instance is a running service.
+type Instance struct {
+	ID      string    // made anew at each start, 1 to 64 bytes
+	Started time.Time // in milliseconds
+	Seen    time.Time // when it last reported, by its own clock; zero: now
+	Version string
+	Addr    string // where it listens
+	URL     string // where browsers find it
+	Keys    string // what it signs with and accepts, as Describe says; "" before it has any
+	Failing string // why its last look at the source of the keys failed, "" if it did not
+	Look    int64  // the generation at which it last looked with success
+}
+
+// Name says which instance it is, for messages: its ID and where it listens.
+func (i Instance) Name() string {
+	if i.Addr == "" {
+		return i.ID
+	}
+	return i.ID + " (" + i.Addr + ")"
+}
+
+// Describe says what a ring holds: "ab12cd34 active, 99ffee00 next, 01020304
+// retiring until 2026-01-02T15:04:05Z". Rings of the same keys in the same states
+// have the same description, in whatever order they stand.
+func Describe(keys []keyring.KeyInfo) string {
+	order := func(k keyring.KeyInfo) int {
+		switch k.State {
+		case keyring.Active:
+			return 0
+		case keyring.Next:
+			return 1
+		}
+		return 2
+	}
+	keys = slices.SortedFunc(slices.Values(keys), func(a, b keyring.KeyInfo) int {
+		return cmp.Or(order(a)-order(b), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	texts := make([]string, len(keys))
+	for i, k := range keys {
+		texts[i] = k.ID.String() + " " + k.State.String()
+		if k.State == keyring.Retiring {
+			texts[i] += " until " + k.Until.UTC().Format(time.RFC3339)
+		}
+	}
+	return strings.Join(texts, ", ")
+}
+
+// Report says that the instance runs, and how it stands.
+func (f *Fleet) Report(ctx context.Context, i Instance) error {
+	if i.ID == "" || len(i.ID) > maxID {
+		return fmt.Errorf("fleet: report: an id of %d bytes, want 1 to %d", len(i.ID), maxID)
+	}
+	if i.Seen.IsZero() {
+		i.Seen = time.Now()
+	}
+	_, err := f.db.Exec(ctx, f.sql.report, []byte(i.ID), i.Started.UnixMilli(), i.Seen.UnixMilli(),
+		cut(i.Version, maxText), cut(i.Addr, maxText), cut(i.URL, maxText), cut(i.Keys, maxKeys), cut(i.Failing, maxText), i.Look)
+	return wrap("report", err)
+}
+
+// Leave says that the instance has ended. That it never reported is no error.
+func (f *Fleet) Leave(ctx context.Context, id string) error {
+	_, err := f.db.Exec(ctx, f.sql.leave, []byte(id))
+	return wrap("leave", err)
+}
+
+// Instances returns those that are live at the time now, the longest running first.
+func (f *Fleet) Instances(ctx context.Context, now time.Time) ([]Instance, error) {
+	list, err := f.instances(ctx, now)
+	return list, wrap("list instances", err)
+}
+
+func (f *Fleet) instances(ctx context.Context, now time.Time) ([]Instance, error) {
+	rows, err := f.db.Reader().QueryContext(ctx, f.sql.instances, now.Add(-LiveFor).UnixMilli(), now.Add(ahead).UnixMilli())
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []Instance
+	for rows.Next() {
+		var (
+			i             Instance
+			started, seen int64
+		)
+		if err := rows.Scan(&i.ID, &started, &seen, &i.Version, &i.Addr, &i.URL, &i.Keys, &i.Failing, &i.Look); err != nil {
+			return nil, err
+		}
+		i.Started, i.Seen = time.UnixMilli(started).UTC(), time.UnixMilli(seen).UTC()
+		list = append(list, i)
+	}
+	return list, rows.Err()
+}
+
+// Sweep removes what has not been seen for a day before now, or has a clock that is
+// a day ahead, and returns how many that were.
+func (f *Fleet) Sweep(ctx context.Context, now time.Time) (int, error) {
+	n, err := f.db.Exec(ctx, f.sql.sweep, now.Add(-keep).UnixMilli(), now.Add(keep).UnixMilli())
+	return n, wrap("sweep", err)
+}
+
+// Clock returns the database's own time.
+func (f *Fleet) Clock(ctx context.Context) (time.Time, error) {
+	var ms int64
+	err := f.db.Reader().QueryRowContext(ctx, f.sql.clock).Scan(&ms)
+	return time.UnixMilli(ms).UTC(), wrap("read the database's clock", err)
+}
+
+// wrap says what was being done when err happened.
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("fleet: %s: %w", what, err)
+}
+
+// cut keeps the first n bytes of a text, to the end of a character.
+func cut(s string, n int) []byte {
+	if len(s) > n {
+		for n > 0 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = s[:n]
+	}
+	// Not nil, which a driver would take for NULL.
+	return append([]byte{}, s...)
+}
+
+// none tells whether there is no row.
+func none(err error) bool { return errors.Is(err, sql.ErrNoRows) }

@@ -1,0 +1,26 @@
+// Package keys keeps the keys of the service: a [Keeper] in each instance follows
+// their source, and a [Rotator] takes the steps of a rotation, for the commands and for
+// the one instance that rotates by itself.
+//
+// A step is over once every live instance has followed it. How long that takes:
+//
+//   - A file: at most 2 s. Every instance looks at it each second, and believes what it
+//     finds once that has stayed the same for a tenth of a second.
+//   - A manager: at most 2 s and the time of two of its answers, as long as the
+//     database of the accounts answers. Whoever changes keys there with a command raises
+//     a number for which each instance asks once a second. What is changed in the
+//     manager itself, or while that database is away, is found at the next look in turn:
+//     a minute later, unless keys-interval says otherwise.
+//   - An environment variable: with a restart.
+//
+// While a source does not answer, an instance goes on with the keys in hand, and asks
+// again after 1, 2, 4, … seconds up to its interval.
+//
+// An instance that the database does not show, because it cannot reach it or is stopped
+// in its tracks, is waited for by nobody. The rotation that the service does by itself
+// makes a key active only after a minute, and two intervals, so that such an instance
+// has followed too unless it cannot reach the source either.
+//
+// A key that leaked is retired in the same time; where it was the active one, its
+// successor is given up to 5 s more to become known.
+package keys

@@ -1,0 +1,156 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+// How rotation is led.
+const (
+	task      = "rotation"       // the lease's name
+	leaseFor  = 30 * time.Second // a leader that died is replaced after this
+	turnEvery = 10 * time.Second
+)
+
+// settle is how long a key is next before the service makes it active: for two looks
+// of an instance that the database does not show, and a minute at least, twice what an
+// instance counts as live for.
+func settle(interval time.Duration) time.Duration { return max(2*interval, time.Minute) }
+
+var errLeaseOver = errors.New("keys: the lease on the rotation has run out")
+
+// leader rotates while this instance holds the lease.
+type leader struct {
+	*Keeper
+	rotator *Rotator
+	until   time.Time // of the lease
+
+	next  keyring.KeyID // the next key, and since when this leader knows of it
+	since time.Time
+	said  reasons
+}
+
+// lead takes a turn every ten seconds.
+func (k *Keeper) lead(ctx context.Context) {
+	l := &leader{Keeper: k}
+	w, _ := k.Source.(keyring.Writer) // New has seen to it
+	l.rotator = &Rotator{Source: w, Fleet: k.Fleet, Lifetime: k.Lifetime, Actor: task, Log: k.Log, Needed: k.Needed, guard: l.holds}
+	turn := time.NewTicker(turnEvery)
+	defer turn.Stop()
+	for {
+		l.turn(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-turn.C:
+		}
+	}
+}
+
+// holds returns nil while the lease is this instance's. A machine that slept may have
+// a clock that counted meanwhile and one that did not: both are asked.
+func (l *leader) holds() error {
+	now := time.Now()
+	if now.Before(l.until) && now.Round(0).Before(l.until.Round(0)) {
+		return nil
+	}
+	return errLeaseOver
+}
+
+// turn rotates if this instance leads and it is time.
+func (l *leader) turn(ctx context.Context) {
+	l.until = time.Time{}
+	l.ask(ctx, func(ctx context.Context) (err error) {
+		// That the fleet is away is said elsewhere.
+		l.until, err = l.Fleet.Lead(ctx, task, l.Instance.ID, time.Now(), leaseFor)
+		return err
+	})
+	leads := l.holds() == nil
+	l.mu.Lock()
+	l.status.Leads = leads
+	l.mu.Unlock()
+	if !leads {
+		l.next, l.said = keyring.KeyID{}, reasons{}
+		return
+	}
+	// The lease bounds what may take long, so that the next turn prolongs it.
+	ctx, cancel := context.WithDeadline(ctx, l.until)
+	defer cancel()
+	switch err := l.rotate(ctx); {
+	case err == nil:
+		l.said = reasons{}
+	case errors.Is(err, errLeaseOver), errors.Is(err, errMoved), errors.Is(err, context.Canceled), errors.Is(err, errWaiting):
+	case l.said.news(reason(err), time.Now()):
+		event.Log(ctx, l.Log, slog.LevelError, event.RotationFailed, event.Err(err))
+	}
+}
+
+// reason is what makes a fault another one: not for how long it has been so.
+func reason(err error) string {
+	if lag, ok := errors.AsType[*LagError](err); ok {
+		err = &LagError{Want: lag.Want, Behind: lag.Behind}
+	}
+	return err.Error()
+}
+
+// errWaiting says that the turn did nothing, and that nothing is wrong.
+var errWaiting = errors.New("keys: not yet")
+
+// rotate takes the step that is due, going by the keys in hand, which follow the
+// source; it is read again before anything is changed.
+func (l *leader) rotate(ctx context.Context) error {
+	now, err := l.rotator.now(ctx)
+	if err != nil {
+		return err
+	}
+	keys := l.Ring.Keys()
+	if slices.ContainsFunc(keys, func(k keyring.KeyInfo) bool {
+		return k.State == keyring.Retiring && !now.Before(k.Until.Add(slack))
+	}) {
+		if _, err := l.rotator.Prune(ctx); err != nil {
+			return err
+		}
+	}
+	// A key of which nobody knows when it was made is old.
+	if active := keys[0]; !active.Created.IsZero() && now.Sub(active.Created) < l.Rotation {
+		l.next = keyring.KeyID{}
+		return nil
+	}
+	next, err := l.rotator.Announce(ctx)
+	if err != nil {
+		return err
+	}
+	if next != l.next {
+		l.next, l.since = next, time.Now()
+	}
+	held, err := l.rotator.held(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(held, next.String()) {
+		return fmt.Errorf("keys: key %v was rolled back: make it active with \"cloakroom key rotate\", or end it with \"cloakroom key retire\"; until then no key is rotated", next)
+	}
+	if time.Since(l.since) < settle(l.Interval) {
+		return errWaiting
+	}
+	return l.followed(ctx, next)
+}
+
+// followed makes the next key active if all have it. They have a few seconds to look.
+func (l *leader) followed(ctx context.Context, next keyring.KeyID) error {
+	want, err := l.rotator.await(ctx, beforeRetiring, false)
+	if err != nil {
+		if lag, ok := errors.AsType[*LagError](err); ok {
+			lag.After = time.Since(l.since)
+		}
+		return err
+	}
+	return l.rotator.activate(ctx, next, want)
+}

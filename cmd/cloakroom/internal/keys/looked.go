@@ -1,0 +1,184 @@
+package keys
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+)
+
+// How often what is still so is said again, and how often at most what changes all
+// the time.
+const (
+	remindEvery = time.Hour
+	sayEvery    = time.Minute
+)
+
+// reasons are what has been said, and when.
+type reasons struct {
+	at   map[string]time.Time
+	last time.Time
+}
+
+// news tells whether a reason is to be said now, and takes it as said.
+func (r *reasons) news(reason string, now time.Time) bool {
+	said, known := r.at[reason]
+	if known && now.Sub(said) < remindEvery {
+		return false
+	}
+	// An address or a number in a text can make it another one each time.
+	if len(r.at) > 0 && now.Sub(r.last) < sayEvery && len(r.at) >= 8 {
+		return false
+	}
+	if r.at == nil || len(r.at) >= 64 {
+		r.at = make(map[string]time.Time)
+	}
+	r.at[reason], r.last = now, now
+	return true
+}
+
+// failing is how a source that fails is looked at again.
+type failing struct {
+	since time.Time // zero while it does not
+	wait  time.Duration
+	next  time.Time
+	said  reasons
+}
+
+// again tells whether it is time for a look before the turn.
+func (f *failing) again(now time.Time, interval time.Duration) bool {
+	if f.since.IsZero() || now.Before(f.next) || f.wait >= interval {
+		return false
+	}
+	f.wait *= 2
+	f.next = now.Add(f.wait)
+	return true
+}
+
+// looked is told of each look at the source.
+func (k *Keeper) looked(changed bool, err error) {
+	ctx, now := context.Background(), time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := k.status.Failing
+	k.status.LastLook, k.status.Failing = now, err
+	if (before == nil) != (err == nil) {
+		poke(k.report)
+	}
+	if err != nil {
+		if k.failed.since.IsZero() {
+			k.failed.since, k.failed.wait, k.failed.next = now, time.Second, now.Add(time.Second)
+		}
+		if k.failed.said.news(err.Error(), now) {
+			event.Log(ctx, k.Log, slog.LevelWarn, event.KeysFailed, event.Err(err))
+		}
+		return
+	}
+	k.status.LastGood = now
+	if before != nil {
+		k.failed = failing{}
+		event.Log(ctx, k.Log, slog.LevelInfo, event.KeysUp)
+	}
+	if at := k.src.read.Load(); at != k.look {
+		k.look = at
+		poke(k.report)
+	}
+	if !changed {
+		return
+	}
+	poke(k.report)
+	poke(k.activated)
+	event.Log(ctx, k.Log, slog.LevelInfo, event.KeysChanged,
+		slog.String("key", k.Ring.Active().String()), event.Text("reason", fleet.Describe(k.Ring.Keys())))
+}
+
+// talk hears whether somebody calls, each second, and reports.
+func (k *Keeper) talk(ctx context.Context) {
+	turn := time.NewTicker(time.Second)
+	defer turn.Stop()
+	var told, swept time.Time
+	for {
+		due := time.Since(told) >= fleet.ReportEvery
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.report:
+			due = true
+		case <-turn.C:
+		}
+		err := k.hear(ctx)
+		if due && err == nil {
+			if err = k.tell(ctx); err == nil {
+				told = time.Now()
+			}
+		}
+		if due && err != nil {
+			told = time.Time{} // at the next turn
+		}
+		if err == nil && time.Since(swept) >= time.Hour {
+			swept = time.Now()
+			err = k.ask(ctx, func(ctx context.Context) error { _, err := k.Fleet.Sweep(ctx, time.Now()); return err })
+		}
+		k.fleetAnswered(ctx, err)
+	}
+}
+
+// ask bounds a question to the fleet.
+func (k *Keeper) ask(ctx context.Context, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, k.Patience)
+	defer cancel()
+	return f(ctx)
+}
+
+// hear asks for the generation, and looks if it is another one.
+func (k *Keeper) hear(ctx context.Context) error {
+	return k.ask(ctx, func(ctx context.Context) error {
+		generation, err := k.Fleet.Generation(ctx)
+		if err == nil && k.src.known.Swap(generation) != generation {
+			poke(k.now)
+		}
+		return err
+	})
+}
+
+// tell reports the instance.
+func (k *Keeper) tell(ctx context.Context) error {
+	i := k.Instance
+	k.mu.Lock()
+	i.Look = k.look
+	if k.status.Failing != nil {
+		i.Failing = k.status.Failing.Error()
+	}
+	k.mu.Unlock()
+	// Behind the look: the keys are those that it found, or newer ones.
+	i.Keys = fleet.Describe(k.Ring.Keys())
+	i.Seen = time.Now()
+	return k.ask(ctx, func(ctx context.Context) error { return k.Fleet.Report(ctx, i) })
+}
+
+// fleetAnswered says once that the fleet is away. The keys follow all the same.
+func (k *Keeper) fleetAnswered(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	k.mu.Lock()
+	said := k.away
+	k.away = err != nil
+	k.mu.Unlock()
+	if err != nil && !said {
+		event.Log(ctx, k.Log, slog.LevelWarn, event.StoreFailed, slog.String("op", "instances"), event.Err(err))
+	}
+}
+
+// leave takes the instance out, and gives back what it leads.
+func (k *Keeper) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, min(k.Patience, 2*time.Second))
+	defer cancel()
+	if k.Rotation > 0 {
+		k.Fleet.Release(ctx, task, k.Instance.ID)
+	}
+	// Where it fails, the others wait for as long as an instance counts as live.
+	k.Fleet.Leave(ctx, k.Instance.ID)
+}

@@ -1,0 +1,252 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+const (
+	// Grace is for how much longer than a session lives a retiring key is accepted.
+	Grace = 10 * time.Minute
+
+	// slack is by how much the clock may differ from the database's.
+	slack = 5 * time.Minute
+
+	// DefaultWait is how long the instances are waited for.
+	DefaultWait = 30 * time.Second
+
+	// beforeRetiring is how long, at most, a leaked key goes on because its successor
+	// is on its way to the instances.
+	beforeRetiring = 5 * time.Second
+)
+
+// Rotator takes the steps of a rotation. Each step reads the keys anew and writes them
+// only where nobody has changed them since; taken twice, it changes nothing the second
+// time. So whoever died after any of them is followed by who runs the same again.
+type Rotator struct {
+	Source   keyring.Writer
+	Fleet    Fleet         // nil: there is nobody to wait for
+	Lifetime time.Duration // of a session
+	Actor    string        // who does it, for the log: "" means "console"
+	Log      *slog.Logger
+	Wait     time.Duration // how long the instances are waited for; zero means DefaultWait
+
+	// Force lets Activate go on where instances have not followed: they sign out whom
+	// they meet with a cookie of the new key.
+	Force bool
+
+	// Needed, if set, is asked before a key is pruned, and says why it has to stay: it
+	// is the one that the sessions' store knows as used last, or a hash of a password
+	// is sealed under it. "" lets it go.
+	Needed func(ctx context.Context, id keyring.KeyID) (why string, err error)
+
+	guard func() error // asked before each change, nil for a command
+}
+
+var (
+	errReadOnly = errors.New("keys: this source of keys cannot be written from here: add and remove keys where they are, one step at a time")
+	errMoved    = errors.New("keys: somebody else has changed the keys meanwhile: run this again")
+)
+
+// LagError says who has not followed the source of the keys.
+type LagError struct {
+	Want   string           // what the source has, as fleet.Describe says
+	After  time.Duration    // how long they were waited for
+	Behind []fleet.Instance // at least one
+}
+
+// Error names the instances and what each has.
+func (e *LagError) Error() string {
+	list := make([]string, len(e.Behind))
+	for i, in := range e.Behind {
+		list[i] = clean(in.Name()) + " has " + clean(orNone(in.Keys))
+		if in.Failing != "" {
+			list[i] += ", because: " + clean(in.Failing)
+		}
+	}
+	return fmt.Sprintf("keys: not every instance has followed within %v: %s: wanted is %s: "+
+		"see that each reads the same keys, or stop it, and run this again", e.After.Round(time.Second), strings.Join(list, "; "), e.Want)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none yet"
+	}
+	return s
+}
+
+// clean quotes what a terminal could act on.
+func clean(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return strconv.QuoteToASCII(s)
+	}
+	return s
+}
+
+// now returns the time, if this machine and the database agree on it: by a clock that
+// is wrong, a key is dropped while sessions need it, or stays while it must not.
+func (r *Rotator) now(ctx context.Context) (time.Time, error) {
+	now := time.Now()
+	if r.Fleet == nil {
+		return now, nil
+	}
+	clock, err := r.Fleet.Clock(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if off := now.Sub(clock); off.Abs() > slack {
+		return time.Time{}, fmt.Errorf("keys: this machine's clock differs from the database's by %v, more than %v: set both right", off.Round(time.Second), slack)
+	}
+	return now, nil
+}
+
+// edit changes the keys of the source, as long as the guard lets it.
+func (r *Rotator) edit(ctx context.Context, f func(keys []keyring.Key) ([]keyring.Key, error)) ([]keyring.Key, error) {
+	return keyring.Edit(ctx, r.Source, func(keys []keyring.Key) ([]keyring.Key, error) {
+		if r.guard != nil {
+			if err := r.guard(); err != nil {
+				return nil, err
+			}
+		}
+		return f(keys)
+	})
+}
+
+// log writes what happened to a key.
+func (r *Rotator) log(ctx context.Context, name string, id keyring.KeyID) {
+	actor := r.Actor
+	if actor == "" {
+		actor = "console"
+	}
+	event.Log(ctx, r.Log, slog.LevelInfo, name, slog.String("actor", actor), slog.String("key", id.String()))
+}
+
+// call has the instances look at once. Where that fails they look at their next turn,
+// and who waits for them calls again.
+func (r *Rotator) call(ctx context.Context) {
+	if r.Fleet != nil {
+		r.Fleet.Call(ctx)
+	}
+}
+
+// Announce adds a key that every instance is to accept and none signs with. It returns
+// the next key's ID; if there is one already, that one's.
+func (r *Rotator) Announce(ctx context.Context) (keyring.KeyID, error) {
+	var (
+		made = keyring.Generate()
+		next keyring.KeyID
+		none bool
+	)
+	_, err := r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
+		if next, none = oldest(keys, keyring.Next); !none {
+			return keys, nil
+		}
+		next = made.ID()
+		return keyring.Announce(keys, made)
+	})
+	if err != nil {
+		return keyring.KeyID{}, err
+	}
+	if none {
+		r.log(ctx, event.KeyAnnounced, next)
+		r.call(ctx)
+	}
+	return next, nil
+}
+
+// oldest returns the key of a state that was made first, and whether there is none.
+func oldest(keys []keyring.Key, s keyring.State) (id keyring.KeyID, none bool) {
+	at := -1
+	for i, k := range keys {
+		if k.State() == s && (at < 0 || k.Created().Before(keys[at].Created())) {
+			at = i
+		}
+	}
+	if at < 0 {
+		return keyring.KeyID{}, true
+	}
+	return keys[at].ID(), false
+}
+
+// Await returns nil once every live instance goes on with what the source says, or a
+// [*LagError] after Wait. Where no instance is live there is nobody to wait for.
+func (r *Rotator) Await(ctx context.Context) error {
+	_, err := r.await(ctx, r.wait(), true)
+	return err
+}
+
+func (r *Rotator) wait() time.Duration {
+	if r.Wait > 0 {
+		return r.Wait
+	}
+	return DefaultWait
+}
+
+// await returns what all have. A patient one goes on where the fleet or the source does
+// not answer.
+func (r *Rotator) await(ctx context.Context, wait time.Duration, patient bool) (string, error) {
+	turn := time.NewTicker(200 * time.Millisecond)
+	defer turn.Stop()
+	var f following
+	for begun := time.Now(); ; {
+		behind, err := r.behind(ctx, &f)
+		switch over := time.Since(begun) >= wait; {
+		case err == nil && len(behind) == 0:
+			return f.want, nil
+		case err != nil && (over || !patient):
+			return "", err
+		case over:
+			return "", &LagError{Want: f.want, After: time.Since(begun), Behind: behind}
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-turn.C:
+		}
+	}
+}
+
+// following is what the instances are to follow.
+type following struct {
+	want string    // what the source had
+	gen  int64     // the generation at which they look
+	read time.Time // when it was last read
+}
+
+// behind returns the live instances that have not followed what the source says. It
+// reads that once a second at most.
+func (r *Rotator) behind(ctx context.Context, f *following) ([]fleet.Instance, error) {
+	if f.read.IsZero() || time.Since(f.read) >= time.Second {
+		ring, err := keyring.Load(ctx, r.Source)
+		if err != nil {
+			return nil, err
+		}
+		if want := fleet.Describe(ring.Keys()); want != f.want {
+			if r.Fleet != nil {
+				if f.gen, err = r.Fleet.Call(ctx); err != nil {
+					return nil, err
+				}
+			}
+			f.want = want
+		}
+		f.read = time.Now()
+	}
+	if r.Fleet == nil {
+		return nil, nil
+	}
+	list, err := r.Fleet.Instances(ctx, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(list, func(i fleet.Instance) bool { return i.Look >= f.gen && i.Keys == f.want }), nil
+}

@@ -1,0 +1,276 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+// Rotate takes all steps: it announces a key, waits, makes it active, and waits. It
+// returns the ID of the key that signs. Where a key is next already, as after a
+// rotation that was broken off, it goes on with that.
+func (r *Rotator) Rotate(ctx context.Context) (keyring.KeyID, error) {
+	next, err := r.Announce(ctx)
+	if err != nil {
+		return keyring.KeyID{}, err
+	}
+	if err := r.Activate(ctx, next); err != nil {
+		return keyring.KeyID{}, err
+	}
+	return next, r.Await(ctx)
+}
+
+// Activate makes the next key active, once every live instance accepts it, and lets
+// the present one retire for as long as a session may live. That the key is active
+// already is no error. With Force it waits for nobody.
+func (r *Rotator) Activate(ctx context.Context, next keyring.KeyID) error {
+	for range 3 {
+		followed := ""
+		if !r.Force {
+			if k, err := r.state(ctx, next); err != nil || k.State() == keyring.Active {
+				return err
+			}
+			var err error
+			if followed, err = r.await(ctx, r.wait(), true); err != nil {
+				return err
+			}
+		}
+		if err := r.activate(ctx, next, followed); !errors.Is(err, errMoved) {
+			return err
+		}
+	}
+	return errMoved
+}
+
+// state returns a key as the source has it; the zero Key is none.
+func (r *Rotator) state(ctx context.Context, id keyring.KeyID) (keyring.Key, error) {
+	var found keyring.Key
+	_, err := r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
+		found = keyring.Key{}
+		if i := slices.IndexFunc(keys, func(k keyring.Key) bool { return k.ID() == id }); i >= 0 {
+			found = keys[i]
+		}
+		return keys, nil
+	})
+	return found, err
+}
+
+// activate makes the key active if the source is as all have followed it; "" says that
+// this does not matter.
+func (r *Rotator) activate(ctx context.Context, next keyring.KeyID, followed string) error {
+	now, err := r.now(ctx)
+	if err != nil {
+		return err
+	}
+	done := false
+	_, err = r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
+		done = false
+		if active, _ := oldest(keys, keyring.Active); active == next {
+			return keys, nil
+		}
+		if first, none := oldest(keys, keyring.Next); none || first != next {
+			return nil, fmt.Errorf("keys: %v is not the next key any more: somebody else has changed the keys; see cloakroom key list", next)
+		}
+		if followed != "" && describe(keys) != followed {
+			return nil, errMoved
+		}
+		done = true
+		return keyring.Activate(keys, now.Add(r.Lifetime+Grace))
+	})
+	if err == nil && done {
+		r.log(ctx, event.KeyActivated, next)
+		r.call(ctx)
+	}
+	return err
+}
+
+// describe is fleet.Describe of keys that have their secrets.
+func describe(keys []keyring.Key) string {
+	infos := make([]keyring.KeyInfo, len(keys))
+	for i, k := range keys {
+		infos[i] = keyring.KeyInfo{ID: k.ID(), Created: k.Created(), State: k.State(), Until: k.Until()}
+	}
+	return fleet.Describe(infos)
+}
+
+// Rollback makes the key active again that was so before the present one, which
+// becomes next: what it has signed goes on. It returns the ID of the key that signs.
+// No instance has to be waited for, as all accept both. The service does not activate
+// by itself what was rolled back; and as long as that is next, a second call goes no
+// further back.
+func (r *Rotator) Rollback(ctx context.Context) (keyring.KeyID, error) {
+	now, err := r.now(ctx)
+	if err != nil {
+		return keyring.KeyID{}, err
+	}
+	held, err := r.held(ctx)
+	if err != nil {
+		return keyring.KeyID{}, err
+	}
+	var noted, active keyring.KeyID
+	for {
+		var from keyring.KeyID
+		var back, done bool
+		_, err := r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
+			from, _ = oldest(keys, keyring.Active)
+			active, done, back = from, false, false
+			if len(held) > 0 && from != noted && slices.ContainsFunc(keys, func(k keyring.Key) bool {
+				return k.State() == keyring.Next && k.ID().String() == held[len(held)-1]
+			}) {
+				done = true
+				return keys, nil
+			}
+			// A key that ends in a moment might end before all have followed.
+			after, err := keyring.Rollback(keys, now.Add(time.Minute))
+			if err != nil || from != noted {
+				return keys, err
+			}
+			back = true
+			active, _ = oldest(after, keyring.Active)
+			return after, nil
+		})
+		switch {
+		case err != nil:
+			return keyring.KeyID{}, err
+		case done:
+			return active, nil
+		case back:
+			r.log(ctx, event.KeyRolledBack, active)
+			r.call(ctx)
+			return active, nil
+		}
+		// First the note: who dies behind it has rolled nothing back, and a note on the
+		// active key says nothing.
+		if err := r.hold(ctx, held, from); err != nil {
+			return keyring.KeyID{}, err
+		}
+		noted = from
+	}
+}
+
+// rolledBack is the name of the note on keys that were rolled back, the last one last.
+const rolledBack = "rolled back"
+
+func (r *Rotator) held(ctx context.Context) ([]string, error) {
+	if r.Fleet == nil {
+		return nil, nil
+	}
+	text, err := r.Fleet.Note(ctx, rolledBack)
+	return strings.Fields(text), err
+}
+
+// hold notes that a key was rolled back, behind those that were before.
+func (r *Rotator) hold(ctx context.Context, held []string, id keyring.KeyID) error {
+	if r.Fleet == nil {
+		return nil
+	}
+	held = slices.DeleteFunc(slices.Clone(held), func(s string) bool { return s == id.String() })
+	held = append(held, id.String())
+	return r.Fleet.SetNote(ctx, rolledBack, strings.Join(held[max(0, len(held)-keyring.MaxKeys):], " "))
+}
+
+// Retire ends all that a key signed, for the day that it leaks: when it returns nil, no
+// live instance accepts it. In the place of the active key the next one signs, or a new
+// one, which the instances are given a few seconds to learn first. An error behind the
+// change, such as a [*LagError], says who may accept it still.
+func (r *Rotator) Retire(ctx context.Context, id keyring.KeyID) error {
+	k, err := r.state(ctx, id)
+	if err != nil {
+		return err
+	}
+	if k.State() == keyring.Active {
+		if _, err := r.Announce(ctx); err != nil {
+			return err
+		}
+		// Whoever does not follow in time meets a key that it does not know. That
+		// signs out some who have just signed in; a leaked key lets anybody in.
+		r.await(ctx, min(r.wait(), beforeRetiring), false)
+	}
+	// By any clock that is not wrong, it is over.
+	past := time.Now()
+	if r.Fleet != nil {
+		if clock, err := r.Fleet.Clock(ctx); err == nil && clock.Before(past) {
+			past = clock
+		}
+	}
+	past = past.Add(-slack)
+	done := false
+	_, err = r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
+		done = false
+		i := slices.IndexFunc(keys, func(k keyring.Key) bool { return k.ID() == id })
+		if i >= 0 && keys[i].State() == keyring.Retiring && !keys[i].Until().After(past.Add(slack)) {
+			return keys, nil
+		}
+		done = true
+		return keyring.Retire(keys, id, past)
+	})
+	if err != nil {
+		return err
+	}
+	if done {
+		r.log(ctx, event.KeyRetired, id)
+	}
+	return r.Await(ctx)
+}
+
+// Prune removes the keys that are accepted no more, but for those that are needed, and
+// returns which.
+func (r *Rotator) Prune(ctx context.Context) ([]keyring.KeyID, error) {
+	now, err := r.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	over := func(k keyring.Key) bool {
+		return k.State() == keyring.Retiring && !now.Before(k.Until().Add(slack))
+	}
+	var faults []error
+	needed := make(map[keyring.KeyID]bool)
+	if r.Needed != nil {
+		keys, err := r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) { return keys, nil })
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			if !over(k) {
+				continue
+			}
+			why, err := r.Needed(ctx, k.ID())
+			needed[k.ID()] = why != "" || err != nil
+			if err != nil {
+				faults = append(faults, err)
+			}
+		}
+	}
+	var gone []keyring.KeyID
+	_, err = r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
+		gone = nil
+		return slices.DeleteFunc(keys, func(k keyring.Key) bool {
+			asked := r.Needed == nil
+			if is, known := needed[k.ID()]; known {
+				asked = !is
+			}
+			if !over(k) || !asked {
+				return false
+			}
+			gone = append(gone, k.ID())
+			return true
+		}), nil
+	})
+	if err != nil {
+		return nil, errors.Join(append(faults, err)...)
+	}
+	for _, id := range gone {
+		r.log(ctx, event.KeyPruned, id)
+	}
+	if len(gone) > 0 {
+		r.call(ctx)
+	}
+	return gone, errors.Join(faults...)
+}
