@@ -14,3 +14,12 @@ func SetLink(f func(oldname, newname string) error) (restore func()) {
 
 // SamplePhrases are the phrases of which no form is accepted.
 func SamplePhrases() []string { return samplePhrases }
+
+// LockFile is the lock that a write holds.
+var LockFile = lockFile
+
+// LockBeside is the lock of systems that have none for files.
+var LockBeside = lockBeside
+
+// WriteTemp makes what a crash leaves behind in the middle of a write.
+var WriteTemp = writeTemp

@@ -3,6 +3,8 @@ package keyring
 import (
 	"bytes"
 	"cmp"
+	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -77,11 +80,12 @@ func OpenFile(path string) (*Ring, error) {
 		return r, err
 	}
 	err = create(path, heading+Generate().Text()+"\n")
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	// Made by us or by another: what lies there now is the key.
+	r, again := ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrExist) && again != nil {
 		return nil, fmt.Errorf("keyring: make key file: %w", err)
 	}
-	// Made by us or by another: what lies there now is the key.
-	r, err = ReadFile(path)
+	err = again
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("keyring: key file %q leads to no file, or was just removed; remove the link or make its target", path)
 	}
@@ -89,11 +93,12 @@ func OpenFile(path string) (*Ring, error) {
 }
 
 // WriteFile writes a key file with the given keys, or replaces it in one step:
-// a reader sees all of the old or all of the new. The keys are judged as by
-// [New] first. Mode is 0600, and the owner of a file that was there stays;
-// comments in it do not. Two programs that change a file at once do not see
-// each other: the last one wins. On Windows it fails while the file is being
-// read; that is over at once, so try again.
+// a reader sees all of the old or all of the new, also after a power failure. The
+// keys are judged as by [New] first. The owner of a file that was there stays, and
+// so does a mode that nobody else can read; otherwise it is 0600. Comments go. It
+// does not ask what is in the file: of two programs that change one at once, the
+// last one wins, but see [Edit]. On Windows it fails while the file is being read;
+// that is over at once, so try again.
 func WriteFile(path string, active Key, others ...Key) error {
 	st, err := newState(active, others)
 	if err != nil {
@@ -103,7 +108,7 @@ func WriteFile(path string, active Key, others ...Key) error {
 	for _, k := range st.keys {
 		text.WriteString(k.Text() + "\n")
 	}
-	if err := replace(path, text.String()); err != nil {
+	if err := replace(context.Background(), path, text.String(), nil); err != nil {
 		return fmt.Errorf("keyring: write key file: %w", err)
 	}
 	return nil
@@ -132,49 +137,68 @@ func create(path, text string) error {
 }
 
 // renameLocked renames without overwriting, among processes that keep to the
-// same lock file. A crash in these few microseconds leaves the lock behind, and
-// the error says so.
+// same lock file.
 func renameLocked(tmp, path string) error {
-	lock := path + ".lock"
-	for range 100 {
-		f, err := os.OpenFile(lock, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			time.Sleep(20 * time.Millisecond)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		f.Close()
-		defer os.Remove(lock)
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return cmp.Or(err, fs.ErrExist)
-		}
-		return os.Rename(tmp, path)
+	unlock, err := lockBeside(context.Background(), path, 2*time.Second)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("%q is in the way; remove it if no other process is making the key file", lock)
+	defer unlock()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return cmp.Or(err, fs.ErrExist)
+	}
+	return os.Rename(tmp, path)
 }
 
-// replace puts a file with the given text in the place of path.
-func replace(path, text string) error {
+// replace puts a file with the given text in the place of path, unless check, which
+// may be nil, has an objection. Meanwhile no other call changes the file, in whatever
+// process.
+func replace(ctx context.Context, path, text string, check func() error) error {
 	// What a link leads to is replaced, not the link.
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if check != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%q is no regular file", path)
+	default:
+		unlock, err := lockFile(ctx, path)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		// The one that was asked above may have been replaced while we waited.
+		if info, err = os.Stat(path); err != nil {
+			return err
+		}
+		removeTemps(path)
+	}
+	if check != nil {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	tmp, err := writeTemp(path, text)
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp)
-	if info, err := os.Stat(path); err == nil {
-		if !info.Mode().IsRegular() {
-			return fmt.Errorf("%q is no regular file", path)
-		}
+	if info != nil {
 		if err := keepOwner(tmp, info); err != nil {
 			return err
 		}
 	}
 	if err := os.Rename(tmp, path); err != nil {
+		if errors.Is(err, syscall.EBUSY) {
+			return fmt.Errorf("%w; the file is a mount of its own: mount its directory instead, or change the file where it comes from", err)
+		}
 		return err
 	}
 	return syncDir(filepath.Dir(path))
@@ -184,7 +208,7 @@ func replace(path, text string) error {
 // reached the disk before anything can lead to it.
 func writeTemp(path, text string) (name string, err error) {
 	// CreateTemp makes files of mode 0600.
-	f, err := os.CreateTemp(filepath.Dir(path), ".cloakroom-keys-*.tmp")
+	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix(path)+"*.tmp")
 	if err != nil {
 		return "", err
 	}
@@ -195,4 +219,26 @@ func writeTemp(path, text string) (name string, err error) {
 		return "", err
 	}
 	return f.Name(), nil
+}
+
+// tempPrefix begins the names of the files that writeTemp makes for path.
+func tempPrefix(path string) string {
+	sum := sha256.Sum256([]byte(filepath.Base(path)))
+	return fmt.Sprintf(".cloakroom-keys-%x-", sum[:4])
+}
+
+// removeTemps removes the files of writeTemp that a crash has left behind: there are
+// keys in them. Who holds the lock has the only one that is in use, but for starts
+// that race to make the file: they find it made.
+func removeTemps(path string) {
+	dir, prefix := filepath.Dir(path), tempPrefix(path)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // who may write to a directory need not be able to list it
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), ".tmp") {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }

@@ -30,6 +30,11 @@ func TestMain(m *testing.M) {
 	case "nolink":
 		keyring.SetLink(noLink)
 		openProcess(os.Getenv("KEYRING_TEST_DIR"))
+	case "edit":
+		if err := announceEach(filepath.Join(os.Getenv("KEYRING_TEST_DIR"), "keys"), 3); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 	case "norandom":
 		// A source of random bytes that fails ends the process.
 		crand.Reader = iotest.ErrReader(errors.New("no random bytes"))

@@ -38,13 +38,18 @@ func checkMounted(f *os.File, path string, info fs.FileInfo) error {
 }
 
 // keepOwner gives the file to the owner of the one that it is to replace: keys
-// rotated by root have to stay readable for the service.
+// rotated by root have to stay readable for the service. It gets the mode as well,
+// unless that lets others in.
 func keepOwner(path string, old fs.FileInfo) error {
-	st, ok := old.Sys().(*syscall.Stat_t)
-	if !ok || int(st.Uid) == os.Geteuid() {
-		return nil
+	if st, ok := old.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
+		if err := os.Chown(path, int(st.Uid), int(st.Gid)); err != nil {
+			return fmt.Errorf("%w; change the keys as root, or as the user whose file it is", err)
+		}
 	}
-	return os.Chown(path, int(st.Uid), int(st.Gid))
+	if perm := old.Mode().Perm(); perm&0o077 == 0 {
+		return os.Chmod(path, perm)
+	}
+	return nil
 }
 
 // syncDir makes a new name in the directory last beyond a power failure.

@@ -167,6 +167,23 @@ func TestWriteFileKeepsTheOwner(t *testing.T) {
 	}
 }
 
+// A mode that lets nobody else in stays: a key file may be one that its owner cannot
+// write to either.
+func TestWriteKeepsTheMode(t *testing.T) {
+	for _, mode := range []fs.FileMode{0o400, 0o600, 0o700} {
+		path := writeKeys(t, keyring.Generate().Text())
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(announceEach(path, 1), keyring.WriteFile(path, keyring.Generate())); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode() != mode {
+			t.Errorf("mode %v became %v, %v", mode, info.Mode(), err)
+		}
+	}
+}
+
 // A reader meets the old keys or the new ones, never half of a file.
 func TestWriteFileIsAtomic(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys")

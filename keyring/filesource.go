@@ -25,20 +25,24 @@ func (s *FileSource) Read(ctx context.Context) ([]byte, error) {
 	return readFile(s.path, checkMode)
 }
 
-// Write implements [Writer]: it replaces the file as [WriteFile] does. Of processes
-// that write at once, one after the other does.
+// Write implements [Writer]: it replaces the file as [WriteFile] does. Of all that
+// write at once, in whatever process, one after the other does so, and finds what the
+// one before has written: on Unix the file is locked meanwhile (flock), on other
+// systems and where a file system has no locks a file with .lock behind its name is
+// the lock. An editor does not keep to that.
 func (s *FileSource) Write(ctx context.Context, old, text []byte) error {
-	now, err := s.Read(ctx)
-	if err != nil {
-		return err
-	}
-	if !sameText(now, old) {
-		return ErrChanged
-	}
-	if err := replace(s.path, string(text)); err != nil {
+	var readErr error
+	err := replace(ctx, s.path, string(text), func() error {
+		var now []byte
+		if now, readErr = s.Read(ctx); readErr == nil && !sameText(now, old) {
+			readErr = ErrChanged
+		}
+		return readErr
+	})
+	if err != nil && err != readErr {
 		return fmt.Errorf("keyring: write key file: %w", err)
 	}
-	return nil
+	return err
 }
 
 // String returns "file:" and the path.

@@ -65,12 +65,20 @@ func Read(r io.Reader) (*Ring, error) {
 // as [New] and [WriteFile] do; but it judges a bare secret, of which nothing can
 // be told any more once it is a key.
 func ReadKeys(r io.Reader) ([]Key, error) {
+	keys, err := readKeys(r)
+	if err != nil {
+		return nil, fmt.Errorf("keyring: read keys: %w", err)
+	}
+	return keys, nil
+}
+
+func readKeys(r io.Reader) ([]Key, error) {
 	entries, faults, err := readEntries(r)
 	if err == nil {
 		err = join(faults)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("keyring: read keys: %w", err)
+		return nil, err
 	}
 	keys := make([]Key, len(entries))
 	for i, e := range entries {

@@ -1,10 +1,10 @@
 package keyring
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -22,10 +22,14 @@ import (
 // of the next state, and leaves those that it is given as they are.
 
 // Announce returns the keys with a new one in the state [Next]. It is an error where
-// there is one already.
+// there is one already, and where there are [MaxKeys]: none is dropped to make room, as
+// sessions may depend on each.
 func Announce(keys []Key, k Key) ([]Key, error) {
 	if i := slices.IndexFunc(keys, inState(Next)); i >= 0 {
 		return nil, fmt.Errorf("keyring: %v is next already; activate it, or retire it", keys[i])
+	}
+	if len(keys) >= MaxKeys {
+		return nil, fmt.Errorf("keyring: there are %d keys, as many as may be; prune those that have retired, and rotate less often", len(keys))
 	}
 	return append(slices.Clone(keys), k.AsNext()), nil
 }
@@ -49,7 +53,8 @@ func Activate(keys []Key, until time.Time) ([]Key, error) {
 }
 
 // Rollback returns the keys with the key active that was before the present one, and
-// the present one next: sessions that it has signed meanwhile go on.
+// the present one next: sessions that it has signed meanwhile go on. It goes back to
+// the youngest of the keys that are retiring and still accepted.
 func Rollback(keys []Key, now time.Time) ([]Key, error) {
 	last := -1
 	for i, k := range keys {
@@ -70,32 +75,46 @@ func Rollback(keys []Key, now time.Time) ([]Key, error) {
 	return out, nil
 }
 
-// Retire returns the keys with one of them accepted no more from the given time on:
-// for the day that it leaks. In the place of the active key the next one signs, or a
-// new one where there is none.
+// maxSkew is how far the clocks of instances may be apart.
+const maxSkew = 5 * time.Minute
+
+// Retire returns the keys with one of them accepted no more: for the day that it
+// leaks. It retires until five minutes before now, so that it has ended at an instance
+// whose clock is behind as well. In the place of the active key the next one signs, or
+// a new one where there is none. The key stays among the others until [Prune], so that
+// a ring still knows whose it was.
 func Retire(keys []Key, id KeyID, now time.Time) ([]Key, error) {
 	at := slices.IndexFunc(keys, func(k Key) bool { return k.ID() == id })
 	if at < 0 {
 		return nil, fmt.Errorf("keyring: there is no key %v; see cloakroom key list", id)
 	}
 	out := slices.Clone(keys)
-	if keys[at].state == Active {
+	until := now.Add(-maxSkew)
+	switch k := keys[at]; {
+	case k.state == Retiring && k.until.Before(until):
+		return out, nil // it has ended before
+	case k.state == Active:
 		if next := oldest(keys, Next); next >= 0 {
 			out[next] = out[next].AsActive()
 		} else {
 			out = append(out, Generate())
 		}
 	}
-	out[at] = out[at].AsRetiring(now)
+	out[at] = out[at].AsRetiring(until)
+	// A full ring is no reason to keep a key that leaked.
+	if len(out) > MaxKeys {
+		out = slices.DeleteFunc(out, func(k Key) bool { return k.ID() != id && ended(k, now) })
+	}
 	return out, nil
 }
 
 // Prune returns the keys without those that are accepted no more.
 func Prune(keys []Key, now time.Time) []Key {
-	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool {
-		return k.state == Retiring && !now.Before(k.until)
-	})
+	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return ended(k, now) })
 }
+
+// ended tells whether a key is accepted no more.
+func ended(k Key, now time.Time) bool { return k.state == Retiring && !now.Before(k.until) }
 
 func inState(s State) func(Key) bool { return func(k Key) bool { return k.state == s } }
 
@@ -112,10 +131,31 @@ func oldest(keys []Key, s State) int {
 
 // Text returns what a key file with these keys holds, secrets included. It judges
 // them as [New] does first.
-func Text(keys []Key) ([]byte, error) {
+func Text(keys []Key) ([]byte, error) { return rewrite([]byte(heading), keys) }
+
+// heading is the first line of what we write.
+const heading = "# Keys of cloakroom, one a line. They are secret: keep them apart from the database's backups.\n"
+
+// rewrite returns the text with these keys in it, judged. A key that it held stays
+// where it was, new ones come behind; comments and empty lines stay.
+func rewrite(old []byte, keys []Key) ([]byte, error) {
+	rest := slices.Clone(keys)
 	var b strings.Builder
-	b.WriteString(heading)
-	for _, k := range keys {
+	for line := range strings.Lines(strings.TrimPrefix(string(old), "\ufeff")) {
+		line = strings.Trim(line, " \t\r\n")
+		if line == "" || line[0] == '#' {
+			b.WriteString(line + "\n")
+			continue
+		}
+		// Of what was no key line, a bare secret, nothing stays.
+		was, err := parseKey(line)
+		i := slices.IndexFunc(rest, func(k Key) bool { return k.ID() == was.ID() })
+		if err == nil && i >= 0 {
+			b.WriteString(rest[i].Text() + "\n")
+			rest = slices.Delete(rest, i, i+1)
+		}
+	}
+	for _, k := range rest {
 		b.WriteString(k.Text() + "\n")
 	}
 	if _, err := Read(strings.NewReader(b.String())); err != nil {
@@ -124,20 +164,31 @@ func Text(keys []Key) ([]byte, error) {
 	return []byte(b.String()), nil
 }
 
-// heading is the first line of what we write.
-const heading = "# Keys of cloakroom, one a line. They are secret: keep them apart from the database's backups.\n"
+// editTries is how often Edit begins anew before it gives up: in all it waits for a
+// quarter of a minute.
+const editTries = 40
 
 // Edit changes the keys of a source: it reads them, has f change them, and writes
-// what f returns; where somebody else was faster, again from the start. It returns
-// the keys that the source holds now. If f returns the keys as they were, nothing is
-// written.
+// what f returns. Where somebody else was faster it begins anew, after a moment, and
+// calls f again with what they are now. It returns the keys that the source holds then,
+// in the order of f. If f returns the keys as they were, nothing is written. Comments
+// stay. A bare secret becomes a key line.
 func Edit(ctx context.Context, w Writer, f func([]Key) ([]Key, error)) ([]Key, error) {
-	for range 10 {
+	for try := range editTries {
+		if try > 0 {
+			// Each waits differently long, so that they do not meet again.
+			pause := min(time.Millisecond<<try, 500*time.Millisecond)
+			select {
+			case <-ctx.Done():
+				return nil, fmt.Errorf("%w: %w", ErrChanged, ctx.Err())
+			case <-time.After(pause/2 + rand.N(pause)):
+			}
+		}
 		old, err := w.Read(ctx)
 		if err != nil {
 			return nil, err
 		}
-		keys, err := ReadKeys(bytes.NewReader(old))
+		keys, err := readKeysOf(w, old)
 		if err != nil {
 			return nil, err
 		}
@@ -145,10 +196,10 @@ func Edit(ctx context.Context, w Writer, f func([]Key) ([]Key, error)) ([]Key, e
 		if err != nil {
 			return nil, err
 		}
-		if slices.EqualFunc(keys, changed, func(a, b Key) bool { return a.Text() == b.Text() }) {
+		if slices.EqualFunc(keys, changed, equal) {
 			return changed, nil
 		}
-		text, err := Text(changed)
+		text, err := rewrite(old, changed)
 		if err != nil {
 			return nil, err
 		}

@@ -36,13 +36,14 @@ type Writer interface {
 // since they were read.
 var ErrChanged = errors.New("keyring: the keys have been changed meanwhile")
 
-// Load reads the keys of a source.
+// Load reads the keys of a source. The error names the source, if that has a String
+// method.
 func Load(ctx context.Context, src Source) (*Ring, error) {
 	text, err := src.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return Read(bytes.NewReader(text))
+	return readRingOf(src, text)
 }
 
 // Env returns the Source that is an environment variable of this process. It holds
@@ -154,7 +155,7 @@ func (f *follower) look(ctx context.Context) (changed bool, err error) {
 			return false, err
 		}
 	}
-	next, err := Read(bytes.NewReader(text))
+	next, err := readRingOf(f.src, text)
 	if err != nil {
 		return false, err
 	}
@@ -173,22 +174,47 @@ func (f *follower) look(ctx context.Context) (changed bool, err error) {
 }
 
 // same tells whether two rings hold the same keys in the same states, in whatever
-// order. An ID is no proof of that: who writes keys could have made two of one.
+// order.
 func (r *Ring) same(o *Ring) bool {
 	a, b := r.load().keys, o.load().keys
-	if len(a) != len(b) {
-		return false
-	}
-	for _, k := range a {
-		i := slices.IndexFunc(b, func(l Key) bool { return l.id == k.id })
-		if i < 0 || b[i].state != k.state || !b[i].until.Equal(k.until) || !b[i].created.Equal(k.created) ||
-			subtle.ConstantTimeCompare(b[i].secret[:], k.secret[:]) == 0 {
-			return false
-		}
-	}
-	return true
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(k Key) bool {
+		return !slices.ContainsFunc(b, func(l Key) bool { return equal(k, l) })
+	})
+}
+
+// equal tells whether two keys are one in one state. That their IDs are the same is
+// no proof: who makes keys can make two of one.
+func equal(a, b Key) bool {
+	return a.ID() == b.ID() && a.state == b.state && a.until.Equal(b.until) && a.created.Equal(b.created) &&
+		(a.material == b.material || a.material != nil && b.material != nil &&
+			subtle.ConstantTimeCompare(a.secret[:], b.secret[:]) == 1)
 }
 
 // sameText compares texts with secrets in them, in a time that tells nothing of where
 // they differ (ASVS 11.2.4).
 func sameText(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
+
+// readRingOf reads the text of a source, and says of which in its error.
+func readRingOf(src Source, text []byte) (*Ring, error) {
+	st, err := readState(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("keyring: %s: %w", nameOf(src), err)
+	}
+	return newRing(st), nil
+}
+
+// readKeysOf is readRingOf for ReadKeys.
+func readKeysOf(src Source, text []byte) ([]Key, error) {
+	keys, err := readKeys(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("keyring: %s: %w", nameOf(src), err)
+	}
+	return keys, nil
+}
+
+func nameOf(src Source) string {
+	if s, ok := src.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return "read keys"
+}

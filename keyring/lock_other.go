@@ -1,0 +1,11 @@
+//go:build !(darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd)
+
+package keyring
+
+import "context"
+
+// lockFile keeps others from changing the file at path, which has to exist, until
+// unlock is called.
+func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+	return lockBeside(ctx, path, lockWait)
+}
