@@ -103,8 +103,7 @@ func parse(p Place) (Place, error) {
 	if err != nil {
 		return Place{}, err
 	}
-	p.name = p.Scheme + ":" + p.rest
-	if s, ok := src.(fmt.Stringer); ok && p.Scheme != Mounted {
+	if s, ok := src.(fmt.Stringer); ok {
 		p.name = s.String()
 	}
 	return p, nil
@@ -190,7 +189,7 @@ func openMounted(p Place) (keyring.Source, error) {
 	if p.rest == "" || strings.ContainsAny(p.rest, "\x00\r\n") {
 		return nil, errors.New("no path: write the path of the file with the keys")
 	}
-	return keyring.File(p.rest), nil
+	return keyring.MountedFile(p.rest), nil
 }
 
 func openEnv(p Place) (keyring.Source, error) {
