@@ -1,38 +1,38 @@
 package vault
 
 import (
+	"context"
 	"errors"
-	"fmt"
-	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
-// maxSecret bounds a file with a token, a secret id, a JWT or a key of TLS.
-const maxSecret = 64 << 10
+// maxSecret bounds a token, a secret id or a JWT in bytes.
+const maxSecret = 32 << 10
 
-// readSecret reads a file that only its owner may read. The error does not name it.
-func readSecret(path string) ([]byte, error) {
-	f, err := openRead(path)
-	if err != nil {
-		return nil, fmt.Errorf("the file cannot be read: %w", cause(err))
+// readSecret reads a file with a secret, by the rules for keys that are mounted (ASVS
+// 13.3.1): nobody but its owner may read it, unless it lies in memory. The error does
+// not name the file: someone may have written the secret itself in the place of its
+// name.
+func readSecret(ctx context.Context, path string) (string, error) {
+	text, err := keyring.MountedFile(path).Read(ctx)
+	switch {
+	case err == nil:
+		return strings.TrimSpace(string(text)), nil
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case errors.Is(err, fs.ErrNotExist):
+		return "", errors.New("there is no such file")
+	case errors.Is(err, fs.ErrPermission):
+		return "", errors.New("the file may not be read: it has to belong to the user that this program runs as")
 	}
-	defer f.Close()
-	// The open file is asked, not the path: that cannot change in between.
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("the file cannot be read: %w", cause(err))
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is no regular file; name the file itself")
-	}
-	if err := checkMode(f, info); err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err != nil {
-		return nil, fmt.Errorf("the file cannot be read: %w", cause(err))
-	}
-	if len(text) > maxSecret {
-		return nil, errors.New("the file is too large for what it is to hold")
-	}
-	return text, nil
+	return "", errors.New("the file is not safe to use: it has to be a regular one that nobody but its owner can read, of mode 0400 or 0600 (run chmod 600 on it); in memory (tmpfs) others may read it, and not change it")
+}
+
+// legible tells whether a text can be a token, a secret id or a JWT, which travel in
+// headers: it is printable ASCII without spaces.
+func legible(text string) bool {
+	return text != "" && len(text) <= maxSecret && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 }

@@ -80,25 +80,26 @@ func (s *Source) ready(ctx context.Context) (fresh bool, err error) {
 	return true, nil
 }
 
-// again logs in anew after the server has denied the token in hand. There is none
-// where that cannot help: the last new one was denied less than a minute ago, or the
-// token is the same as before.
+// again logs in anew after the server has denied the token in hand, and tells whether
+// it did. It does not where that cannot help: a token that is given is the same as
+// before, or a new one was denied less than a minute ago (each is a lease that the
+// server keeps, and some secret ids may be used so often and no more).
 func (s *Source) again(ctx context.Context) (bool, error) {
-	now := s.now()
-	if !s.denied.IsZero() && now.Sub(s.denied) < time.Minute {
+	if s.place.login.method == "token" {
+		if text, err := s.place.login.secret(ctx); err != nil || same(text, s.token.text) {
+			return false, err
+		}
+	} else if !s.denied.IsZero() && s.now().Sub(s.denied) < time.Minute {
 		return false, nil
 	}
-	before := s.token.text
-	if err := s.login(ctx); err != nil {
-		return false, err
-	}
-	return s.token.text != before, nil
+	err := s.login(ctx)
+	return err == nil, err
 }
 
 // login gets a new token. Its secret is read from the file each time: files rotate.
 func (s *Source) login(ctx context.Context) error {
 	l := s.place.login
-	secret, err := l.secret()
+	secret, err := l.secret(ctx)
 	if err != nil {
 		return err
 	}
@@ -119,21 +120,20 @@ func (s *Source) login(ctx context.Context) error {
 }
 
 // secret returns the text of the token, secret id or JWT.
-func (l *login) secret() (string, error) {
+func (l *login) secret(ctx context.Context) (string, error) {
 	m := methods[l.method]
 	from, text := l.variable, ""
-	if l.file != "" {
+	if l.file == "" {
+		text, _ = l.lookup(l.variable)
+		text = strings.TrimSpace(text)
+	} else {
+		var err error
 		from = m.parameter
-		b, err := readSecret(l.file)
-		if err != nil {
+		if text, err = readSecret(ctx, l.file); err != nil {
 			return "", fmt.Errorf("%s: %w", from, err)
 		}
-		text = string(b)
-	} else {
-		text, _ = l.lookup(l.variable)
 	}
-	text = strings.TrimSpace(text)
-	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !legible(text) {
 		return "", fmt.Errorf("%s: there is no %s in it: put in the %[2]s alone, in one line", from, m.file)
 	}
 	return text, nil
@@ -192,7 +192,7 @@ func (s *Source) exchange(ctx context.Context, t *token, asked time.Time, payloa
 	if json.Unmarshal(a.body, &said) != nil || said.Auth == nil {
 		return errForm
 	}
-	if said.Auth.ClientToken == "" || strings.ContainsFunc(said.Auth.ClientToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !legible(said.Auth.ClientToken) {
 		if len(said.Auth.MFA) > 0 && string(said.Auth.MFA) != "null" {
 			return errors.New("the server wants a second factor, which a service has not: use a role without")
 		}

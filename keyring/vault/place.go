@@ -13,14 +13,13 @@ import (
 
 // place is what a place says, together with the environment.
 type place struct {
-	address   *url.URL // of the server, without the secret
+	address   *url.URL // of the server
 	mount     string   // of the KV engine
 	path      string   // of the secret in it
 	field     string
 	namespace string
 	login     login
-	ca        string // a file, or none
-	tls       url.Values
+	tls       url.Values // as package link reads them, for https
 }
 
 // parameters are those of a place's query, beside those of TLS.
@@ -77,7 +76,7 @@ func (p *parser) parse(text string) *place {
 // split returns the server's URL with query and fragment of the place, and the path
 // of the secret.
 func (p *parser) split(text string) (*url.URL, string) {
-	if scheme, _, ok := strings.Cut(text, ":"); ok && strings.Contains(text, "://") || scheme == "http" || scheme == "https" {
+	if before, _, ok := strings.Cut(text, ":"); ok && !strings.ContainsAny(before, "/?#") {
 		u, err := link.Parse(text)
 		if err != nil {
 			p.fault("%w", err)
@@ -165,8 +164,10 @@ func (p *parser) server(pl *place, u *url.URL, query url.Values) {
 // does.
 func (p *parser) trust(pl *place, query url.Values) {
 	pl.tls = url.Values{}
-	for name, variable := range map[string]string{"ca": "VAULT_CACERT", "cert": "VAULT_CLIENT_CERT", "key": "VAULT_CLIENT_KEY", "server-name": "VAULT_TLS_SERVER_NAME"} {
-		value, from := query.Get(name), "parameter "+name
+	variables := []string{"VAULT_CACERT", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "VAULT_TLS_SERVER_NAME"}
+	for i, name := range link.Parameters {
+		variable := variables[i]
+		value, from := query.Get(name), name
 		if value == "" {
 			value, from = p.env(variable), variable
 		}
@@ -194,9 +195,9 @@ func (p *parser) login(query url.Values) login {
 		p.fault("auth is none of token, approle and kubernetes")
 		return l
 	}
-	for name, of := range map[string]string{"token-file": "token", "role-id": "approle", "secret-id-file": "approle", "role": "kubernetes", "jwt-file": "kubernetes"} {
-		if query.Has(name) && of != l.method {
-			p.fault("%s goes with auth=%s", name, of)
+	for _, of := range []string{"token token-file", "approle role-id", "approle secret-id-file", "kubernetes role", "kubernetes jwt-file"} {
+		if method, name, _ := strings.Cut(of, " "); query.Has(name) && method != l.method {
+			p.fault("%s goes with auth=%s", name, method)
 		}
 	}
 	switch {

@@ -149,7 +149,7 @@ func (s *Source) put(ctx context.Context, found *secret, text []byte) error {
 		if s.ours(ctx, found.version+1, text) {
 			return nil
 		}
-		return err
+		return fmt.Errorf("%w; whether it was written is not known: look before trying again", err)
 	case a.status < 300:
 		return nil
 	case a.status == 400 && a.says("check-and-set parameter did not match"):
@@ -168,7 +168,7 @@ func (s *Source) ours(ctx context.Context, version int64, text []byte) bool {
 		return false
 	}
 	now, err := sec.text(s.place.field)
-	return err == nil && bytes.Equal(now, text)
+	return err == nil && same(string(now), string(text))
 }
 
 // deny says what is missing.

@@ -75,8 +75,8 @@ func dial(pl *place) (*server, error) {
 	}}
 	if pl.address.Scheme == "https" {
 		if pl.tls.Has("key") {
-			if _, err := readSecret(pl.tls.Get("key")); err != nil {
-				return nil, fmt.Errorf("key of the client certificate: %w", err)
+			if _, err := readSecret(context.Background(), pl.tls.Get("key")); err != nil {
+				return nil, fmt.Errorf("key, of the client certificate: %w", err)
 			}
 		}
 		c, err := link.TLS(pl.tls, pl.address.Hostname())
@@ -146,6 +146,7 @@ func (l *server) call(ctx context.Context, token, path string, payload []byte) (
 		}
 		select {
 		case <-ctx.Done():
+			f.err = ctx.Err()
 			return a, f
 		case <-time.After(pause << i):
 		}

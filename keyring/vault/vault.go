@@ -1,8 +1,8 @@
 package vault
 
 import (
-	"bytes"
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"os"
@@ -108,7 +108,7 @@ func (s *Source) Write(ctx context.Context, old, text []byte) error {
 		if err != nil {
 			return err
 		}
-		if !bytes.Equal(now, old) {
+		if !same(string(now), string(old)) {
 			return keyring.ErrChanged
 		}
 		return s.put(ctx, found, text)
@@ -138,3 +138,7 @@ func (s *Source) do(ctx context.Context, what string, f func(context.Context) er
 func (s *Source) told(what string, err error) error {
 	return fmt.Errorf("vault: %s %s/%s: %w", what, s.place.mount, s.place.path, err)
 }
+
+// same compares secrets, in a time that tells nothing of where they differ (ASVS
+// 11.2.4).
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
