@@ -213,6 +213,7 @@ func verdict(cmd *cobra.Command, r auditlog.Report, allow bool) error {
 		{r.Unknown, gone},
 		{r.Unsigned, "not verifiable: not signed"},
 		{r.Strange, "written behind an entry that no key at hand had signed"},
+		{r.Retired, "signed with a key that had been retired before"},
 	} {
 		if n.n > 0 {
 			fmt.Fprintf(cmd.OutOrStdout(), "%d %s\n", n.n, n.what)
@@ -224,9 +225,14 @@ func verdict(cmd *cobra.Command, r auditlog.Report, allow bool) error {
 
 // unvouched says why a log that is whole may yet hold what somebody else has written.
 func unvouched(r auditlog.Report) error {
+	if r.Retired > 0 {
+		return fmt.Errorf("the audit log is whole, but not verifiable: %d entries, entry %d the first, are signed with a key that had been retired before: "+
+			"whoever wrote them has the key that leaked and can write to the database, or was an instance cut off from all others: put up with it by --allow-unsigned", r.Retired, r.RetiredAt)
+	}
 	if r.Unsigned == 0 && r.Uncovered == 0 {
 		return fmt.Errorf("the audit log is whole, but not verifiable: %d times an entry was written behind one that no key at hand had signed, "+
-			"added from outside or of a key that was not kept as retiring: look for them with audit list --kind audit_failed, or put up with it by --allow-unsigned", r.Strange)
+			"added from outside or of a key that was not kept as retiring: look for them with audit list --kind audit_failed; "+
+			"if the key was taken away by hand, finish that with \"cloakroom key retire --now\" and its ID; or put up with it by --allow-unsigned", r.Strange)
 	}
 	return fmt.Errorf("the audit log is whole, but not verifiable: of %d entries %d were signed with a key that is not at hand, and %d with none: "+
 		"name the key file with --keys, or put up with it by --allow-unsigned", r.Entries, r.Unknown, r.Unsigned)

@@ -72,6 +72,7 @@ type statements struct {
 	hashOf, batchOf, oldest         string
 	scan, beginnings, first, remove string
 	timeOf, suspicious, tagOf       string
+	ofKind, byKey                   string
 }
 
 func newStatements(d *sqlstore.Dialect) statements {
@@ -86,6 +87,8 @@ func newStatements(d *sqlstore.Dialect) statements {
 		scan:    `SELECT ` + allColumns + ` FROM cloakroom_audit WHERE seq >= ? AND seq <= ? ORDER BY seq LIMIT ?`,
 		beginnings: `SELECT ` + allColumns + ` FROM cloakroom_audit WHERE kind = ? AND length(kind) > 0
 			ORDER BY seq + 0 DESC LIMIT 1`, // an expression: by the index of kinds
+		ofKind: `SELECT ` + allColumns + ` FROM cloakroom_audit WHERE kind = ? AND length(kind) > 0 ORDER BY seq`,
+		byKey:  `SELECT key_id, count(*) FROM cloakroom_audit GROUP BY key_id`,
 		first:  `SELECT seq, time_ms, hash FROM cloakroom_audit ORDER BY seq LIMIT ?`,
 		remove: `DELETE FROM cloakroom_audit WHERE seq <= ?`,
 		timeOf: `SELECT time_ms FROM cloakroom_audit WHERE seq = ?`,
@@ -95,6 +98,7 @@ func newStatements(d *sqlstore.Dialect) statements {
 	}
 	for _, p := range []*string{
 		&s.lock, &s.head, &s.setHead, &s.hashOf, &s.batchOf, &s.oldest, &s.scan, &s.beginnings, &s.first, &s.remove, &s.timeOf, &s.suspicious, &s.tagOf,
+		&s.ofKind, &s.byKey,
 	} {
 		*p = d.SQL(*p)
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
 // Report is what [Log.Verify] found.
@@ -24,8 +25,14 @@ type Report struct {
 
 	// Strange counts entries which say that the one before them was signed by no key at
 	// hand when they were written: added by somebody who has none, or the key was
-	// exchanged without a time in which the old one was retiring.
+	// exchanged without a time in which the old one was retiring. Those are left out for
+	// which somebody has vouched who had the key: see [Log.Retired].
 	Strange int64
+
+	// Retired counts entries of a key that is not at hand behind the entry that vouched
+	// for it when it was taken away: written by somebody whom it has leaked to, or by an
+	// instance that was cut off from all others. RetiredAt is the first of them.
+	Retired, RetiredAt int64
 
 	// Broken is the first thing that is wrong; nil where nothing is.
 	Broken *BrokenError
@@ -34,7 +41,7 @@ type Report struct {
 // Vouched tells whether every entry is genuine: signed by a key at hand, or by one that is
 // gone and covered by one at hand.
 func (r Report) Vouched() bool {
-	return r.Broken == nil && r.Unsigned == 0 && r.Uncovered == 0 && r.Strange == 0
+	return r.Broken == nil && r.Unsigned == 0 && r.Uncovered == 0 && r.Strange == 0 && r.Retired == 0
 }
 
 // BrokenError says where the chain is broken and how.
@@ -53,7 +60,7 @@ const scanned = 1000
 // were noted earlier: each has to be in the chain. An error says that it could not be read.
 func (l *Log) Verify(ctx context.Context, marks ...Head) (Report, error) {
 	for n := 0; ; n++ {
-		v := &verifier{log: l, marks: marks}
+		v := &verifier{log: l, marks: marks, strange: make(map[note]int64), retired: make(map[keyring.KeyID]bool)}
 		err := v.run(ctx)
 		if err != nil {
 			return Report{}, fmt.Errorf("auditlog: verify: %w", err)
@@ -79,6 +86,9 @@ type verifier struct {
 	from   Head // the entry before the first
 	at     Head // the entry that was looked at last
 	report Report
+
+	strange map[note]int64         // of Strange, those that somebody may vouch for
+	retired map[keyring.KeyID]bool // keys that were vouched for
 }
 
 // broken notes what is wrong, once.
@@ -162,10 +172,9 @@ func (v *verifier) entry(r *row) {
 	}
 	v.at = Head{r.Seq, r.hash}
 	v.report.Entries++
-	if r.Kind == event.AuditFailed && r.Reason == strangeReason {
-		v.report.Strange++
-	}
-	switch v.log.chain.judge(r) {
+	what := v.log.chain.judge(r)
+	v.handover(r, what)
+	switch what {
 	case genuine:
 		v.report.Signed++
 		v.report.Uncovered = 0
@@ -179,6 +188,32 @@ func (v *verifier) entry(r *row) {
 		v.report.Uncovered++
 	}
 	v.mark(v.at)
+}
+
+// handover follows what entries say of each other's keys.
+func (v *verifier) handover(r *row, what verdict) {
+	if r.Kind == event.AuditFailed && r.Reason == strangeReason {
+		v.report.Strange++
+		if n, ok := noteOf(r); ok && !v.retired[n.about] && !v.retired[n.by] {
+			v.strange[n]++
+		}
+	}
+	if what == unknown && v.retired[keyring.KeyID(r.key)] {
+		if v.report.Retired++; v.report.Retired == 1 {
+			v.report.RetiredAt = r.Seq
+		}
+	}
+	id, ok := v.log.chain.handsOver(r)
+	if !ok || v.retired[id] {
+		return
+	}
+	v.retired[id] = true
+	for n, times := range v.strange {
+		if n.settled(id, keyring.KeyID(r.key)) {
+			v.report.Strange -= times
+			delete(v.strange, n)
+		}
+	}
 }
 
 // mark holds noted heads against an entry.

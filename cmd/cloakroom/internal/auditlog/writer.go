@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -194,7 +193,7 @@ func (l *Log) complain(back error, odd *Entry) {
 	if back != nil {
 		l.fail("verify", 1, back)
 	}
-	if odd != nil {
+	if odd != nil && odd.Suspicious {
 		l.fail("verify", 1, fmt.Errorf("auditlog: entry %s is not signed by a key at hand: it was added from outside, or its key was not kept as retiring", odd.Details["found"]))
 	}
 }
@@ -222,8 +221,7 @@ func (l *Log) stranger(ctx context.Context, tx sqlstore.Queryer, at Head) (*Entr
 	if v := l.chain.judge(&r); v == genuine || v == unsigned {
 		return nil, nil
 	}
-	return &Entry{Time: stamp(time.Now()), Kind: event.AuditFailed, Reason: strangeReason, Count: 1, Suspicious: true,
-		Details: map[string]string{"found": at.String(), "key": hex.EncodeToString(r.key[:min(len(r.key), 8)])}}, nil
+	return l.chain.strange(at, r.key), nil
 }
 
 // insert appends entries behind at, and returns the new head.
