@@ -31,11 +31,13 @@ func main() {
 	service := flag.String("service", "http://127.0.0.1:8080", "address of the service, where people sign in")
 	flag.Parse()
 
-	// ReadFile and not OpenFile: other keys than the service's would be of no use.
-	keys, err := keyring.ReadFile(filepath.Join(*data, "keys"))
+	// Load and not OpenFile: other keys than the service's would be of no use.
+	source := keyring.File(filepath.Join(*data, "keys"))
+	keys, err := keyring.Load(context.Background(), source)
 	if err != nil {
 		log.Fatal(err)
 	}
+	go keys.Follow(context.Background(), source, nil) // the service's keys rotate
 	db, err := sqlite.Open(filepath.Join(*data, "cloakroom.db"), nil)
 	if err != nil {
 		log.Fatal(err)
