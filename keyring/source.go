@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 )
 
 // A Source is where keys come from: a file, an environment variable, a secret
@@ -66,112 +65,6 @@ func (e env) Read(context.Context) ([]byte, error) {
 
 // String returns "env:" and the name of the variable.
 func (e env) String() string { return "env:" + string(e) }
-
-// DefaultInterval is how often [Ring.Follow] looks at a source by default.
-const DefaultInterval = time.Second
-
-// settle is how long new text has to stay the same before it is believed: who writes
-// into a file rather than replacing it is seen half-way.
-const settle = 100 * time.Millisecond
-
-// FollowOptions say how [Ring.Follow] looks. The zero value, and nil, are the defaults.
-type FollowOptions struct {
-	// Interval is the time between two looks; zero means [DefaultInterval].
-	Interval time.Duration
-
-	// Timeout bounds a look; zero means ten seconds.
-	Timeout time.Duration
-
-	// Now makes it look at once for each value that is received.
-	Now <-chan struct{}
-
-	// Accept, if set, may refuse keys that are good by themselves: the ring then
-	// goes on with those it has.
-	Accept func(ctx context.Context, keys *Ring) error
-
-	// Looked, if set, is told of each look: whether there are other keys in the ring
-	// now, and why it failed if it did. While a look fails the ring goes on with the
-	// keys it has.
-	Looked func(changed bool, err error)
-}
-
-// Follow keeps the ring to what the source says, until ctx ends. The caller owns the
-// goroutine:
-//
-//	go ring.Follow(ctx, src, nil)
-//
-// A source that is away, or says something that is no ring, changes nothing: what
-// signed a moment ago goes on doing so.
-func (r *Ring) Follow(ctx context.Context, src Source, opts *FollowOptions) {
-	f := follower{ring: r, src: src}
-	if opts != nil {
-		f.FollowOptions = *opts
-	}
-	if f.Interval <= 0 {
-		f.Interval = DefaultInterval
-	}
-	if f.Timeout <= 0 {
-		f.Timeout = 10 * time.Second
-	}
-	turn := time.NewTicker(f.Interval)
-	defer turn.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-turn.C:
-		case <-f.Now:
-		}
-		changed, err := f.look(ctx)
-		if f.Looked != nil && ctx.Err() == nil {
-			f.Looked(changed, err)
-		}
-	}
-}
-
-type follower struct {
-	FollowOptions
-	ring *Ring
-	src  Source
-	last []byte // the text that was taken last
-}
-
-// look takes what is new.
-func (f *follower) look(ctx context.Context) (changed bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
-	defer cancel()
-	text, err := f.src.Read(ctx)
-	if err != nil || f.last != nil && sameText(text, f.last) {
-		return false, err
-	}
-	for before := []byte(nil); f.last != nil && !sameText(text, before); {
-		before = text
-		select {
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case <-time.After(settle):
-		}
-		if text, err = f.src.Read(ctx); err != nil {
-			return false, err
-		}
-	}
-	next, err := readRingOf(f.src, text)
-	if err != nil {
-		return false, err
-	}
-	if next.same(f.ring) {
-		f.last = text
-		return false, nil
-	}
-	if f.Accept != nil {
-		if err := f.Accept(ctx, next); err != nil {
-			return false, err
-		}
-	}
-	f.ring.ReplaceWith(next)
-	f.last = text
-	return true, nil
-}
 
 // same tells whether two rings hold the same keys in the same states, in whatever
 // order.
