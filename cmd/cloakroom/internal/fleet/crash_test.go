@@ -1,0 +1,168 @@
+//go:build unix
+
+package fleet_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+)
+
+// The environment of a process that contends for the lease.
+const (
+	envKind    = "FLEET_TEST_KIND"
+	envAddress = "FLEET_TEST_ADDRESS"
+)
+
+// crashLease is short; its holder stops a quarter before.
+const crashLease = 1200 * time.Millisecond
+
+func TestMain(m *testing.M) {
+	if kind, err := strconv.Atoi(os.Getenv(envKind)); err == nil {
+		contend(kind, os.Getenv(envAddress))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// contend leads when it can, and says so in lines: "thinks" once it has the lease, and
+// a moment later "acts", but only if the lease is still its own.
+func contend(kind int, address string) {
+	db, err := kinds[kind].open(contender{}, address)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	f, err := fleet.Open(context.Background(), db)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for {
+		until, err := f.Lead(context.Background(), task, fmt.Sprint(os.Getpid()), time.Now(), crashLease)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		if !until.IsZero() {
+			fmt.Println("thinks")
+			time.Sleep(100 * time.Millisecond)
+			if time.Now().Before(until) {
+				fmt.Println("acts")
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// contender is what opening a database asks of a test.
+type contender struct{ testing.TB }
+
+func (contender) Context() context.Context { return context.Background() }
+
+// process is a contender, and what it says.
+type process struct {
+	*exec.Cmd
+	lines chan string
+}
+
+func start(t *testing.T, kind int, address string) *process {
+	t.Helper()
+	exe, err := os.Executable()
+	must(t, err)
+	p := &process{exec.Command(exe), make(chan string, 1000)}
+	p.Env = append(os.Environ(), envKind+"="+strconv.Itoa(kind), envAddress+"="+address)
+	out, err := p.StdoutPipe()
+	must(t, err)
+	must(t, p.Cmd.Start())
+	go func() {
+		for s := bufio.NewScanner(out); s.Scan(); {
+			p.lines <- s.Text()
+		}
+		close(p.lines)
+	}()
+	t.Cleanup(func() {
+		p.Process.Kill()
+		p.Wait()
+	})
+	return p
+}
+
+// until waits for a line of a process.
+func (p *process) until(t *testing.T, want string) {
+	t.Helper()
+	for limit := time.After(10 * time.Second); ; {
+		select {
+		case line, ok := <-p.lines:
+			if !ok || line != "acts" && line != "thinks" {
+				t.Fatalf("a contender ended: %q", line)
+			}
+			if line == want {
+				return
+			}
+		case <-limit:
+			t.Fatalf("a contender never said %q", want)
+		}
+	}
+}
+
+// drain forgets what the process has said so far.
+func (p *process) drain() {
+	for len(p.lines) > 0 {
+		<-p.lines
+	}
+}
+
+// quiet fails the test if the process acts within a time.
+func (p *process) quiet(t *testing.T, d time.Duration) {
+	t.Helper()
+	for limit := time.After(d); ; {
+		select {
+		case line := <-p.lines:
+			if line != "thinks" {
+				t.Fatalf("it said %q", line)
+			}
+		case <-limit:
+			return
+		}
+	}
+}
+
+// A leader that is frozen while it thinks does not act when it wakes up, as another one
+// leads by then; and one that is killed is replaced once its lease is over.
+func TestFrozenAndKilledLeader(t *testing.T) {
+	t.Parallel()
+	for i, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			address := k.address(t)
+			a := start(t, i, address)
+			a.until(t, "acts")
+			b := start(t, i, address)
+			b.quiet(t, crashLease)
+			a.drain()
+			a.until(t, "acts")
+			a.until(t, "thinks")
+			must(t, a.Process.Signal(syscall.SIGSTOP))
+			b.until(t, "acts")
+			must(t, a.Process.Signal(syscall.SIGCONT))
+			a.quiet(t, crashLease)
+			b.drain()
+			b.until(t, "acts")
+			killed := time.Now()
+			must(t, b.Process.Kill())
+			a.until(t, "acts")
+			if took := time.Since(killed); took < crashLease/4 || took > 10*crashLease {
+				t.Errorf("it was replaced after %v", took)
+			}
+		})
+	}
+}

@@ -1,0 +1,216 @@
+package fleet_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
+)
+
+// names lists who is live.
+func names(t *testing.T, f *fleet.Fleet, now time.Time) string {
+	t.Helper()
+	list, err := f.Instances(t.Context(), now)
+	must(t, err)
+	var ids []string
+	for _, i := range list {
+		ids = append(ids, i.ID)
+	}
+	return strings.Join(ids, " ")
+}
+
+func TestInstancesComeAndGo(t *testing.T) {
+	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
+		f, _ := open()
+		now := time.Now()
+		want := fleet.Instance{
+			ID: "one", Started: now.Add(-time.Hour).Truncate(time.Millisecond).UTC(), Seen: now.Truncate(time.Millisecond).UTC(),
+			Version: "v1.2.3", Addr: "10.0.0.1:8080", URL: "https://example.com", Keys: "ab12cd34 active", Failing: "vault: away", Look: 7,
+		}
+		must(t, f.Report(t.Context(), fleet.Instance{ID: "one", Seen: now.Add(-time.Minute), Started: now}))
+		must(t, f.Report(t.Context(), want))
+		must(t, f.Report(t.Context(), fleet.Instance{ID: "two", Started: now, Seen: now.Add(-fleet.LiveFor + time.Second)}))
+		must(t, f.Report(t.Context(), fleet.Instance{ID: "gone", Started: now, Seen: now.Add(-fleet.LiveFor - time.Second)}))
+		must(t, f.Report(t.Context(), fleet.Instance{ID: "old", Started: now, Seen: now.Add(-25 * time.Hour)}))
+		must(t, f.Report(t.Context(), fleet.Instance{ID: "ahead", Started: now, Seen: now.Add(time.Minute)}))
+		must(t, f.Report(t.Context(), fleet.Instance{ID: "wrong", Started: now, Seen: now.Add(25 * time.Hour)}))
+		if got := names(t, f, now); got != "one ahead two" {
+			t.Errorf("live: %q, want those seen within 30 s, and who is a little ahead", got)
+		}
+		list, err := f.Instances(t.Context(), now)
+		if err != nil || list[0] != want {
+			t.Errorf("%+v, %v, want %+v", list[0], err, want)
+		}
+		if n, err := f.Sweep(t.Context(), now); n != 2 || err != nil {
+			t.Errorf("swept %d, %v, want old and wrong", n, err)
+		}
+		if got := names(t, f, now.Add(-3*time.Second)); got != "one gone ahead two" && got != "one ahead gone two" {
+			t.Errorf("live before: %q", got)
+		}
+		must(t, f.Leave(t.Context(), "one"))
+		must(t, f.Leave(t.Context(), "nobody"))
+		if got := names(t, f, now); got != "ahead two" {
+			t.Errorf("live: %q after one has left", got)
+		}
+	})
+}
+
+// No text makes a row large, and none is refused for its size.
+func TestTextsAreBounded(t *testing.T) {
+	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
+		f, _ := open()
+		long := strings.Repeat("é", 5000)
+		must(t, f.Report(t.Context(), fleet.Instance{ID: "x", Version: long, Addr: long, URL: long, Keys: long, Failing: long}))
+		list, err := f.Instances(t.Context(), time.Now())
+		must(t, err)
+		i := list[0]
+		for _, s := range []string{i.Version, i.Addr, i.URL, i.Failing} {
+			if s != strings.Repeat("é", 127) {
+				t.Errorf("%d bytes", len(s))
+			}
+		}
+		if len(i.Keys) != 4096 {
+			t.Errorf("%d bytes of keys", len(i.Keys))
+		}
+		for _, id := range []string{"", strings.Repeat("x", 65)} {
+			if err := f.Report(t.Context(), fleet.Instance{ID: id}); err == nil {
+				t.Errorf("an id of %d bytes was taken", len(id))
+			}
+			if _, err := f.Lead(t.Context(), "task", id, time.Now(), time.Second); err == nil {
+				t.Errorf("a holder of %d bytes was taken", len(id))
+			}
+		}
+		if err := f.SetNote(t.Context(), "n", strings.Repeat("x", 4097)); err == nil {
+			t.Error("a note of 4097 bytes was taken")
+		}
+		// The most keys that a ring holds are kept whole.
+		keys := make([]keyring.KeyInfo, keyring.MaxKeys)
+		for n := range keys {
+			keys[n] = keyring.KeyInfo{ID: keyring.KeyID{byte(n)}, State: keyring.Retiring, Until: time.Now()}
+		}
+		must(t, f.Report(t.Context(), fleet.Instance{ID: "x", Keys: fleet.Describe(keys)}))
+		if list, err = f.Instances(t.Context(), time.Now()); err != nil || list[0].Keys != fleet.Describe(keys) {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
+
+// Each call raises the number, whoever makes it, and across a restored backup.
+func TestCallRaisesTheGeneration(t *testing.T) {
+	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
+		f, db := open()
+		g, _ := open()
+		if n, err := f.Generation(t.Context()); n != 0 || err != nil {
+			t.Fatalf("%d, %v before the first call", n, err)
+		}
+		var (
+			wg   sync.WaitGroup
+			mu   sync.Mutex
+			seen []int64
+		)
+		for n := range 8 {
+			wg.Go(func() {
+				before, err := f.Generation(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				at, err := []*fleet.Fleet{f, g}[n%2].Call(t.Context())
+				if err != nil || at <= before {
+					t.Errorf("called at %d, before it was %d: %v", at, before, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				seen = append(seen, at)
+			})
+		}
+		wg.Wait()
+		last, err := f.Generation(t.Context())
+		if err != nil || last != slices.Max(seen) {
+			t.Errorf("%d, %v, want the highest of %d", last, err, seen)
+		}
+		// A backup of the first day is restored. Instances know a higher number.
+		time.Sleep(10 * time.Millisecond)
+		if n, err := db.Exec(t.Context(), "UPDATE cloakroom_signals SET value = 1"); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		if n, err := g.Call(t.Context()); n <= last || err != nil {
+			t.Errorf("%d, %v after the backup, before it was %d", n, err, last)
+		}
+	})
+}
+
+func TestNotes(t *testing.T) {
+	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
+		f, _ := open()
+		g, _ := open()
+		if s, err := f.Note(t.Context(), "look"); s != "" || err != nil {
+			t.Errorf("%q, %v", s, err)
+		}
+		must(t, f.SetNote(t.Context(), "look", "here"))
+		must(t, g.SetNote(t.Context(), "look", "there"))
+		if s, err := f.Note(t.Context(), "look"); s != "there" || err != nil {
+			t.Errorf("%q, %v", s, err)
+		}
+		// It is in nobody's way.
+		if n, err := f.Generation(t.Context()); n != 0 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	})
+}
+
+func TestClock(t *testing.T) {
+	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
+		f, _ := open()
+		at, err := f.Clock(t.Context())
+		if off := time.Since(at).Abs(); err != nil || off > 10*time.Second {
+			t.Errorf("%v off, %v", off, err)
+		}
+	})
+}
+
+// Tables of a newer program are left alone, and a fleet opened by many at once works.
+func TestSchema(t *testing.T) {
+	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
+		_, db := open()
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if _, err := fleet.Open(t.Context(), db); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if _, err := db.Exec(t.Context(), "UPDATE cloakroom_schema SET version = 9"); err != nil {
+			t.Fatal(err)
+		}
+		_, err := fleet.Open(t.Context(), db)
+		if newer, ok := errors.AsType[*sqlstore.SchemaError](err); !ok || newer.Component != "fleet" {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Rings of the same keys have one description, and it shows no secret.
+func TestDescribe(t *testing.T) {
+	until := time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)
+	active, next, old := keyring.Generate(), keyring.Generate().AsNext(), keyring.Generate().AsRetiring(until)
+	a, err := keyring.New(active, next, old)
+	must(t, err)
+	b, err := keyring.New(active, old, next)
+	must(t, err)
+	got := fleet.Describe(a.Keys())
+	want := active.ID().String() + " active, " + next.ID().String() + " next, " + old.ID().String() + " retiring until 2027-01-02T03:04:05Z"
+	if got != want || fleet.Describe(b.Keys()) != want {
+		t.Errorf("%q and %q, want %q", got, fleet.Describe(b.Keys()), want)
+	}
+	if fleet.Describe(nil) != "" {
+		t.Error("no keys have a description")
+	}
+}

@@ -1,0 +1,116 @@
+package fleet_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+)
+
+const (
+	task  = "rotation"
+	lease = 30 * time.Second
+)
+
+// leads takes the lease, and tells whether it is the holder's.
+func leads(t *testing.T, f *fleet.Fleet, holder string, now time.Time) bool {
+	t.Helper()
+	until, err := f.Lead(t.Context(), task, holder, now, lease)
+	must(t, err)
+	if !until.IsZero() && until.Sub(now) != lease-5*time.Second {
+		t.Errorf("it leads for %v", until.Sub(now))
+	}
+	return !until.IsZero()
+}
+
+func TestLeaseIsOneHolders(t *testing.T) {
+	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
+		f, _ := open()
+		g, _ := open()
+		now := time.Now()
+		check := func(what string, got, want bool) {
+			t.Helper()
+			if got != want {
+				t.Errorf("%s: leads %t, want %t", what, got, want)
+			}
+		}
+		check("a, first", leads(t, f, "a", now), true)
+		check("b, beside it", leads(t, g, "b", now), false)
+		check("a, again", leads(t, f, "a", now.Add(10*time.Second)), true)
+		check("b, when the first lease would have ended", leads(t, g, "b", now.Add(lease)), false)
+		check("b, when the second has", leads(t, g, "b", now.Add(lease+10*time.Second)), true)
+		check("a, late", leads(t, f, "a", now.Add(lease+11*time.Second)), false)
+		must(t, f.Release(t.Context(), task, "a"))
+		check("a, after giving back what is not its own", leads(t, f, "a", now.Add(lease+12*time.Second)), false)
+		must(t, g.Release(t.Context(), task, "b"))
+		check("a, after b gave it back", leads(t, f, "a", now.Add(lease+13*time.Second)), true)
+		must(t, f.Release(t.Context(), task, "a"))
+		// A clock that was wrong for a moment stops nobody for years.
+		check("a, in two years", leads(t, f, "a", now.Add(2*365*24*time.Hour)), true)
+		check("b, today", leads(t, g, "b", now), true)
+		check("a, today", leads(t, f, "a", now), false)
+		// Tasks are apart.
+		if until, err := f.Lead(t.Context(), "other", "a", now, lease); err != nil || until.IsZero() {
+			t.Errorf("another task: %v, %v", until, err)
+		}
+	})
+}
+
+// Of eight contenders exactly one acts at any moment, while they prolong, give back
+// and let go as they like.
+func TestEightContendersOneLeader(t *testing.T) {
+	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
+		const short = 400 * time.Millisecond
+		var (
+			acting, turns, leaders atomic.Int32
+			last                   atomic.Value
+			wg                     sync.WaitGroup
+			end                    = time.Now().Add(1500 * time.Millisecond)
+			start                  = make(chan struct{})
+		)
+		last.Store("")
+		for n := range 8 {
+			f, _ := open()
+			holder := fmt.Sprint("instance ", n)
+			wg.Go(func() {
+				<-start
+				for time.Now().Before(end) {
+					until, err := f.Lead(t.Context(), task, holder, time.Now(), short)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if time.Now().Before(until) {
+						if acting.Add(1) != 1 {
+							t.Error("two act at a time")
+						}
+						time.Sleep(time.Until(until) * time.Duration(rand.IntN(3)) / 8)
+						turns.Add(1)
+						if last.Swap(holder) != holder {
+							leaders.Add(1)
+						}
+						acting.Add(-1)
+						switch rand.IntN(3) {
+						case 0:
+							if err := f.Release(t.Context(), task, holder); err != nil {
+								t.Error(err)
+							}
+						case 1: // it forgets, as if it had died
+							time.Sleep(short / 2)
+						}
+					}
+					time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		if turns.Load() < 3 || leaders.Load() < 2 {
+			t.Errorf("%d turns by %d leaders: nothing was shown", turns.Load(), leaders.Load())
+		}
+	})
+}
