@@ -8,11 +8,14 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/cloakroom-dev/cloakroom/internal/remote"
@@ -113,20 +116,29 @@ func (s *Source) configure(o *config.LoadOptions) error {
 			o.MaxBackoff = maxBackoff
 		})
 	}
-	// For the services that are asked for credentials, to which the tokens of web
-	// identities are shown. The instance's and the container's own, which have no
-	// TLS, are none of these.
-	return config.WithBeforeTransmit(inClear{s.plaintext})(o)
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Deserialize.Add(inClear{s.plaintext}, middleware.After)
+	})
+	return nil
 }
 
-// inClear refuses requests of the SDK's clients that would leave in clear.
+// inClear refuses requests of the SDK's clients that would leave in clear, above all
+// those to the services that give credentials and are shown tokens for them.
 type inClear struct{ plaintext bool }
 
-func (c inClear) BeforeTransmit(_ context.Context, in *smithyhttp.InterceptorContext) error {
-	if in.Request != nil && !remote.MayTalk(in.Request.URL, c.plaintext) {
-		return remote.ErrPlaintext
+func (inClear) ID() string { return "CloakroomInClear" }
+
+func (c inClear) HandleDeserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+	switch awsmiddleware.GetServiceID(ctx) {
+	case "", imds.ServiceID, "endpoint-credentials":
+		// The instance's and the container's own services have no TLS. The SDK
+		// itself sees to it that they are on this machine or its link.
+		return next.HandleDeserialize(ctx, in)
 	}
-	return nil
+	if req, ok := in.Request.(*smithyhttp.Request); !ok || !remote.MayTalk(req.URL, c.plaintext) {
+		return middleware.DeserializeOutput{}, middleware.Metadata{}, remote.ErrPlaintext
+	}
+	return next.HandleDeserialize(ctx, in)
 }
 
 // checkEndpoint judges the endpoint that AWS_ENDPOINT_URL_SECRETS_MANAGER,
