@@ -109,6 +109,7 @@ func Examine(flags map[string]string, environ []string) *Examined {
 	if len(e.Faults) == 0 {
 		c.check(&e.Faults)
 	}
+	c.environ = nil
 	return e
 }
 

@@ -1,0 +1,161 @@
+package doctor
+
+import (
+	"context"
+	"encoding/base64"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/internal/link"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+// sizesByAge returns the median sizes of the younger and the older half.
+func sizesByAge(records []store.Record) (young, old int, ok bool) {
+	if len(records) < 20 {
+		return 0, 0, false
+	}
+	list := slices.Clone(records)
+	slices.SortFunc(list, func(a, b store.Record) int { return b.Created.Compare(a.Created) })
+	median := func(part []store.Record) int {
+		sizes := make([]int, len(part))
+		for i, r := range part {
+			sizes[i] = len(r.Data)
+		}
+		slices.Sort(sizes)
+		return sizes[len(sizes)/2]
+	}
+	half := len(list) / 2
+	return median(list[:half]), median(list[half:]), true
+}
+
+// accounts judges who can administer, and how passwords are kept.
+func (e *examination) accounts(ctx context.Context, l *notes, t *target, db *looking) {
+	var all, able int
+	row := db.reader.QueryRowContext(ctx, "SELECT count(*), COALESCE(sum(CASE WHEN disabled = 0 AND length(password) > 0 THEN 1 ELSE 0 END), 0) FROM cloakroom_user WHERE admin = 1")
+	switch err := row.Scan(&all, &able); {
+	case err != nil:
+		l.skip(t.name()+" does not list accounts", "no-admin", "one-admin")
+	case all == 0:
+		l.find("no-admin", finding.Warning, "cloakroom setup-link", "%s: there is no administrator", t.name())
+	case able == 0:
+		l.find("no-admin", finding.Warning, "cloakroom user enable NAME, or cloakroom user reset NAME", "%s: no administrator is enabled and has a password", t.name())
+	case able == 1:
+		l.find("one-admin", finding.OK, "cloakroom user add NAME --role admin --invite", "%s: one administrator can sign in", t.name())
+	}
+	e.pepper(ctx, l, t, db)
+}
+
+// maxHashes bounds how many hashes are looked at.
+const maxHashes = 20000
+
+// sealedPrefix begins a hash that package password has encrypted.
+const sealedPrefix = "$sealed$v=1$"
+
+// pepper judges whether hashes are encrypted as the settings say. Of what is read only
+// the name of the key is looked at.
+func (e *examination) pepper(ctx context.Context, l *notes, t *target, db *looking) {
+	ring := e.keys.wait(ctx)
+	if ring == nil {
+		l.skip("the keys cannot be read", "pepper-key")
+	}
+	rows, err := db.reader.QueryContext(ctx, db.dialect.SQL("SELECT password FROM cloakroom_user WHERE length(password) > 0 LIMIT ?"), maxHashes)
+	if err != nil {
+		l.skip(t.name()+" does not list accounts", "pepper-plain", "pepper-key")
+		return
+	}
+	defer rows.Close()
+	plain, gone := 0, make(map[string]int)
+	for rows.Next() {
+		var stored []byte
+		if err := rows.Scan(&stored); err != nil {
+			l.skip(t.name()+" does not list accounts", "pepper-plain", "pepper-key")
+			return
+		}
+		text, sealed := strings.CutPrefix(string(stored), sealedPrefix)
+		if !sealed {
+			plain++
+			continue
+		}
+		b, _ := base64.RawStdEncoding.DecodeString(text)
+		if id, ok := keyring.SealedBy(b); ring != nil && (!ok || !ring.Has(id)) {
+			gone[id.String()]++
+		}
+	}
+	if plain > 0 && e.cfg.Pepper {
+		l.find("pepper-plain", finding.Warning, "each is encrypted when its owner signs in; for those who do not come: cloakroom user reset NAME",
+			"pepper is on, and %s not encrypted in %s", hashes(plain), t.name())
+	}
+	ids := make([]string, 0, len(gone))
+	for id := range gone {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		l.find("pepper-key", finding.Error, "restore the key file that has the key; for those whose key is lost: cloakroom user reset NAME",
+			"%s encrypted under the key %s, which is not among ours", hashes(gone[id]), id)
+	}
+}
+
+// hashes counts hashes, as a subject.
+func hashes(n int) string {
+	if n == 1 {
+		return "1 hash is"
+	}
+	return plural(n, "hashe") + " are"
+}
+
+// fleet judges the instances that run now.
+func (e *examination) fleet(ctx context.Context, l *notes, f *fleet.Fleet) {
+	list, err := f.Instances(ctx, e.World.Now())
+	if err != nil {
+		l.skip("the instances cannot be listed", accountChecks[4:]...)
+		return
+	}
+	if len(list) == 0 {
+		l.skip("", accountChecks[4:]...)
+		return
+	}
+	e.judgeFleet(l, list, e.keys.wait(ctx))
+}
+
+func (e *examination) judgeFleet(l *notes, list []fleet.Instance, ring *keyring.Ring) {
+	keys, versions, urls := make(map[string]string), make(map[string]string), make(map[string]string)
+	for _, i := range list {
+		if i.Keys != "" {
+			keys[i.Keys] = i.Name()
+		}
+		versions[i.Version] = i.Name()
+		if u, err := url.Parse(i.URL); err == nil && u.Hostname() != "" && !link.Local(u.Hostname()) {
+			urls[u.Scheme+"://"+u.Host] = i.Name()
+		}
+		if i.Failing != "" {
+			l.find("fleet-failing", finding.Warning, "see that this instance reaches the source of its keys", "instance %.80q: %.120q", i.Name(), i.Failing)
+		}
+	}
+	const wait = "wait half a minute and run this again; if it stays: "
+	if len(keys) > 1 {
+		l.find("fleet-keys", finding.Error, wait+"give all of them one source of keys, and restart those that have others", "%s", differ("keys", keys))
+	} else if ring != nil && len(keys) == 1 && keys[fleet.Describe(ring.Keys())] == "" {
+		l.find("fleet-keys", finding.Warning, wait+"name the keys that the instances have", "the running instances have other keys than %s: %s", e.cfg.Keys, sortedNames(keys)[0])
+	}
+	if len(versions) > 1 {
+		l.find("fleet-version", finding.Warning, "finish the upgrade", "%s", differ("versions", versions))
+	}
+	if len(urls) > 1 {
+		l.find("fleet-url", finding.Error, "give each application keys and a database of its own, or all instances one public-url", "%s", differ("public addresses", urls))
+	}
+}
+
+// differ says which values there are, and an instance of each.
+func differ(what string, values map[string]string) string {
+	var list []string
+	for _, v := range sortedNames(values) {
+		list = append(list, quoted(v)+" on "+quoted(values[v]))
+	}
+	return "running instances have different " + what + ": " + strings.Join(list, "; ")
+}

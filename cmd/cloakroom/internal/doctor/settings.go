@@ -1,0 +1,158 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
+	"github.com/cloakroom-dev/cloakroom/internal/link"
+	"github.com/cloakroom-dev/cloakroom/store/memcachestore"
+	"github.com/cloakroom-dev/cloakroom/store/redisstore"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/mariadb"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/postgres"
+)
+
+var settingsChecks = []string{
+	"config", "cookie-insecure", "public-url-missing", "listen-plain", "proxies-missing", "proxies-wide",
+	"plaintext-link", "anonymous-store", "admin-listen", "audit-retention", "accounts-local", "store-volatile",
+}
+
+// settings judges what the settings say. What the service would refuse is an error;
+// the rest works, and may not be meant.
+func (e *examination) settings(_ context.Context, l *notes) {
+	c := e.cfg
+	for _, fault := range e.Settings.Faults {
+		what, do := cutLast(fault)
+		l.find("config", finding.Error, do, "%s", what)
+	}
+	host, _, _ := net.SplitHostPort(c.Listen)
+	local := link.Local(host)
+	if c.PlainCookie() {
+		l.find("cookie-insecure", finding.Warning, "for people, set public-url to the https:// address under which they come",
+			"public-url is %s", c.Origin())
+	}
+	if !local && c.PublicURL == nil && c.TLS() {
+		l.find("public-url-missing", finding.Warning, "set public-url to the https:// address under which browsers come",
+			"listen is %s, and there is no public-url", c.Listen)
+	}
+	proxied := !c.TLS() && c.PublicURL != nil && c.PublicURL.Scheme == "https"
+	if proxied && open(host) {
+		l.find("listen-plain", finding.Warning, "listen on 127.0.0.1, or on the address of the proxy's network; or set tls-cert and tls-key",
+			"listen is %s, and there is no TLS", c.Listen)
+	}
+	if proxied && len(c.TrustedProxies) == 0 {
+		l.find("proxies-missing", finding.Warning, "set trusted-proxies to the addresses from which the proxy connects, as 127.0.0.1",
+			"public-url is %s, TLS ends in front, and there are no trusted-proxies", c.Origin())
+	}
+	for _, p := range c.TrustedProxies {
+		if wide(p) {
+			l.find("proxies-wide", finding.Error, "set trusted-proxies to the proxy's own addresses", "trusted-proxies has %s", p)
+		}
+	}
+	if c.AdminListen != "" && c.AdminListen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
+		l.find("admin-listen", finding.Error, "give admin-listen another port", "admin-listen and listen are both %s", c.Listen)
+	}
+	switch {
+	case e.Settings.Bad["audit-retention"]:
+	case c.AuditRetention == 0:
+		l.find("audit-retention", finding.Warning, "set audit-retention=400d", "the audit log is kept for ever")
+	case c.AuditRetention < 30*24*time.Hour:
+		l.find("audit-retention", finding.Warning, "set audit-retention=400d", "the audit log is kept for %v", c.AuditRetention)
+	}
+	e.links(l)
+}
+
+// links judges the way to servers, and what they are for.
+func (e *examination) links(l *notes) {
+	c := e.cfg
+	for _, at := range []struct {
+		setting string
+		place   config.Place
+	}{{"store", c.Store}, {"users", c.Users}} {
+		login, ok := loginOf(at.place)
+		if !ok || login.Local || e.Settings.Bad[at.setting] {
+			continue
+		}
+		if c.AllowPlaintext && !encrypted(at.place) {
+			l.find("plaintext-link", finding.Warning, "take TLS in the URL of "+at.setting+", and allow-plaintext away",
+				"%s: the link to %s is not encrypted", at.setting, at.place)
+		}
+		if c.AllowAnonymous && login.Password == "" && !login.Certificate {
+			l.find("anonymous-store", finding.Warning, "give the server a user and password, write them into the URL, and take allow-anonymous away",
+				"%s: %s takes whoever comes", at.setting, at.place)
+		}
+	}
+	if c.Store.Shared() && !c.Users.Shared() {
+		l.find("accounts-local", finding.Warning, "name a server for the accounts with users=postgres://… or mysql://…",
+			"sessions are in %s and accounts in %s", c.Store, c.Users)
+	}
+	if c.Store.Scheme == config.Memory {
+		l.find("store-volatile", finding.Warning, "leave out store=memory:, and SQLite in the data directory keeps them", "store is memory:")
+	}
+}
+
+// loginOf returns how a server is reached; false where the place is none, or is a
+// fault of the configuration.
+func loginOf(p config.Place) (link.Login, bool) {
+	var l link.Login
+	var err error
+	switch p.Scheme {
+	case config.Postgres:
+		l, err = postgres.CheckURL(p.URL, &postgres.Options{AllowPlaintext: true})
+	case config.MySQL:
+		l, err = mariadb.CheckURL(p.URL, &mariadb.Options{AllowPlaintext: true})
+	case config.Redis:
+		l, err = redisstore.CheckURL(p.URL, &redisstore.Options{AllowPlaintext: true})
+	case config.Memcache:
+		l, err = memcachestore.CheckURL(p.URL, &memcachestore.Options{AllowPlaintext: true})
+	default:
+		return l, false
+	}
+	return l, err == nil
+}
+
+// encrypted tells whether the package of the place takes the link without being
+// allowed plaintext.
+func encrypted(p config.Place) bool {
+	var err error
+	switch p.Scheme {
+	case config.Postgres:
+		_, err = postgres.CheckURL(p.URL, nil)
+	case config.MySQL:
+		_, err = mariadb.CheckURL(p.URL, nil)
+	case config.Redis:
+		_, err = redisstore.CheckURL(p.URL, nil)
+	case config.Memcache:
+		_, err = memcachestore.CheckURL(p.URL, nil)
+	}
+	return err == nil
+}
+
+// open tells whether a host is all addresses of the machine, or one that is routed
+// in the internet.
+func open(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && (ip.IsUnspecified() || !ip.IsPrivate() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast())
+}
+
+// wide tells whether a network is more than anybody's own.
+func wide(p netip.Prefix) bool {
+	if p.Addr().Is4() {
+		return p.Bits() < 8
+	}
+	return p.Bits() < 16
+}
+
+// cutLast splits a message of the configuration into what is wrong and what to do,
+// which stands behind its last colon.
+func cutLast(fault string) (what, do string) {
+	if i := strings.LastIndex(fault, ": "); i > 0 {
+		return fault[:i], fault[i+2:]
+	}
+	return fault, fmt.Sprintf("see %q", "cloakroom serve --help")
+}

@@ -1,0 +1,93 @@
+package doctor
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/joho/godotenv"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+var sharedChecks = []string{"key-shared"}
+
+// shared looks for our keys under other names: in the environment, and in the .env
+// files that lie about. A value is compared by what key it makes, so that hexadecimal
+// and base64 of one secret are the same.
+func (e *examination) shared(ctx context.Context, l *notes) {
+	ring := e.keys.wait(ctx)
+	if ring == nil {
+		l.skip("the keys cannot be read", "key-shared")
+		return
+	}
+	scheme, rest, _ := strings.Cut(e.Settings.Given["keys"], ":")
+	environ := make(map[string]string)
+	for _, kv := range e.Environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if scheme != "env" || name != rest {
+			environ[name] = value
+		}
+	}
+	judgeShared(l, ring, environ, "the environment")
+	source, name, _ := strings.Cut(rest, "#")
+	for _, path := range e.dotenvs() {
+		text, err := readSome(path)
+		if err != nil {
+			continue
+		}
+		// The errors of the parser quote the file.
+		values, err := godotenv.Unmarshal(text)
+		if err != nil {
+			continue
+		}
+		if scheme == "dotenv" && resolve(source) == resolve(path) {
+			delete(values, name)
+		}
+		judgeShared(l, ring, values, path)
+	}
+}
+
+func judgeShared(l *notes, ring *keyring.Ring, values map[string]string, where string) {
+	for _, name := range sortedNames(values) {
+		if len(values[name]) < 40 {
+			continue // no key is so short
+		}
+		keys, err := keyring.ReadKeys(strings.NewReader(values[name]))
+		if err != nil {
+			continue
+		}
+		for _, k := range keys {
+			if ring.Has(k.ID()) {
+				l.find("key-shared", finding.Error, "give that program a secret of its own (openssl rand -hex 32), then exchange ours: cloakroom key rotate",
+					"%.60q in %s is our key %v", name, where, k.ID())
+			}
+		}
+	}
+}
+
+// dotenvs are the .env files that a program beside us would read.
+func (e *examination) dotenvs() []string {
+	dirs := []string{".", e.cfg.Data, filepath.Dir(e.cfg.Data)}
+	for _, path := range []string{e.Settings.File, e.keyPath()} {
+		if path != "" {
+			dirs = append(dirs, filepath.Dir(path))
+		}
+	}
+	var list []string
+	for _, dir := range dirs {
+		for _, name := range []string{".env", ".env.local", ".env.production"} {
+			if path := filepath.Join(dir, name); exists(path) && !slices.Contains(list, resolve(path)) {
+				list = append(list, resolve(path))
+			}
+		}
+	}
+	if scheme, rest, _ := strings.Cut(e.Settings.Given["keys"], ":"); scheme == "dotenv" {
+		if path, _, _ := strings.Cut(rest, "#"); !slices.Contains(list, resolve(path)) {
+			list = append(list, resolve(path))
+		}
+	}
+	return list
+}
