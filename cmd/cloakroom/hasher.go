@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/password"
@@ -19,5 +20,5 @@ func newHasher(cfg *config.Config, keys *keyring.Ring) (*password.Hasher, error)
 		return password.New(nil)
 	}
 	// The pepper opens what it has sealed while it was wanted.
-	return password.New(&password.Options{Pepper: keys.Purpose("password"), Unsealed: !cfg.Pepper})
+	return password.New(&password.Options{Pepper: backend.Pepper(keys), Unsealed: !cfg.Pepper})
 }

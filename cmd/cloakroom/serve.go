@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -68,7 +69,7 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 	if err := b.Guard(context.WithoutCancel(ctx), cfg.StoreTimeout, log); err != nil {
 		return err
 	}
-	svc, err := begin(ctx, cfg, b, log, ln.Addr().String())
+	svc, err := begin(ctx, cfg, b, log, ln.Addr().String(), hangups(ctx))
 	if err != nil {
 		return err
 	}
@@ -91,11 +92,35 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 	handler := audit.Middleware(log, cfg.TrustedProxies, svc.site.Fail, svc.site)
 	servers := []listening{{newServer(counts.Requests(handler), cert, log), ln}}
 	if admin != nil {
+		counts.Keys(svc.keyState)
 		counts.Up("cloakroom_store_up", "Whether the store of the sessions answers, as far as requests have asked it.", b.Up)
 		servers = append(servers, listening{newServer(health(b, counts, log), nil, log), admin})
 		event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(admin.Addr().String()), slog.String("serves", "health"))
 	}
 	return serveAll(ctx, stop, servers)
+}
+
+// hangups returns what receives a value at each SIGHUP, which makes daemons look at their
+// files again. Without it the signal would end the program.
+func hangups(ctx context.Context) <-chan struct{} {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	c := make(chan struct{}, 1)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			select {
+			case c <- struct{}{}:
+			default: // it will look in any case
+			}
+		}
+	}()
+	return c
 }
 
 // absolute is for people who start the service in one folder and look for its data

@@ -14,6 +14,9 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/metrics"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
@@ -32,16 +35,17 @@ type running struct {
 	site     *web.Site
 	throttle *throttle.Throttle
 	audit    *auditlog.Log
+	keeper   *keys.Keeper
 	log      *slog.Logger // the log, and with it the audit log
 	link     string       // for setup; "" where there is an administrator
 }
 
 // begin puts the service that listens on addr together. The caller closes its audit
-// log before the backend.
-func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slog.Logger, addr string) (_ *running, err error) {
+// log before the backend. A value from reload makes it look at its keys.
+func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slog.Logger, addr string, reload <-chan struct{}) (_ *running, err error) {
 	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
 	defer cancel()
-	keys, err := b.Keys(ctx, true)
+	ring, err := b.Keys(ctx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +53,7 @@ func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slo
 	if s.throttle, err = b.Throttle(ctx); err != nil {
 		return nil, err
 	}
-	if s.audit, err = b.AuditWith(ctx, keys); err != nil {
+	if s.audit, err = b.AuditWith(ctx, ring); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -58,7 +62,10 @@ func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slo
 		}
 	}()
 	s.log = audit.Tee(log, s.audit.Handler)
-	if s.site, err = s.newSite(b, keys, cfg.Base(addr)+cfg.Prefix); err != nil {
+	if s.keeper, err = s.newKeeper(ctx, b, ring, addr, reload); err != nil {
+		return nil, err
+	}
+	if s.site, err = s.newSite(b, ring, cfg.Base(addr)+cfg.Prefix); err != nil {
 		return nil, err
 	}
 	s.link, err = setupLink(ctx, b.Users, cfg, addr)
@@ -68,9 +75,42 @@ func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slo
 	return s, nil
 }
 
+// newKeeper returns what keeps the ring to its source. From here on the other instances
+// wait for this one before they sign with a key that it has not seen.
+func (s *running) newKeeper(ctx context.Context, b *backend.Backend, ring *keyring.Ring, addr string, reload <-chan struct{}) (*keys.Keeper, error) {
+	src, err := b.KeySource()
+	if err != nil {
+		return nil, err
+	}
+	instances, err := b.Fleet(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k, err := keys.New(keys.Options{
+		Ring: ring, Source: src, Interval: s.cfg.KeysInterval, Fleet: instances,
+		Instance: fleet.Instance{Addr: addr, URL: s.cfg.Origin(), Version: version()},
+		Rotation: s.cfg.KeyRotation, Lifetime: s.cfg.Lifetime, Needed: b.KeyNeeded,
+		Reload: reload, Log: s.log,
+		Activated: func(ctx context.Context) error {
+			if err := b.RememberKeys(ctx, ring); err != nil {
+				return err
+			}
+			n, err := b.Rewrap(ctx, ring)
+			if n > 0 {
+				event.Log(ctx, s.log, slog.LevelInfo, event.KeyRewrapped, slog.String("key", ring.Active().String()), slog.Int("count", n))
+			}
+			return err
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return k, k.Begin(ctx)
+}
+
 // newSite returns the pages, whose links begin with base.
-func (s *running) newSite(b *backend.Backend, keys *keyring.Ring, base string) (*web.Site, error) {
-	hasher, err := newHasher(s.cfg, keys)
+func (s *running) newSite(b *backend.Backend, ring *keyring.Ring, base string) (*web.Site, error) {
+	hasher, err := newHasher(s.cfg, ring)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +118,7 @@ func (s *running) newSite(b *backend.Backend, keys *keyring.Ring, base string) (
 	site := web.Options{
 		Prefix: s.cfg.Prefix, Accounts: b.Users, Hasher: hasher, Logger: s.log,
 		Policy: policy(s.cfg), Throttle: s.throttle, ReauthAfter: s.cfg.ReauthAfter,
-		Manager:   func(o *cloakroom.Options) (*cloakroom.Manager, error) { return b.Manager(keys, o) },
+		Manager:   func(o *cloakroom.Options) (*cloakroom.Manager, error) { return b.Manager(ring, o) },
 		PublicURL: s.cfg.Origin(), HTTPS: s.cfg.HTTPS(),
 		Session: cloakroom.Options{
 			IdleTimeout: s.cfg.IdleTimeout, Lifetime: s.cfg.Lifetime, MaxSessions: s.cfg.MaxSessions,
@@ -100,10 +140,17 @@ func (s *running) newSite(b *backend.Backend, keys *keyring.Ring, base string) (
 	return web.New(site)
 }
 
-// keepHouse removes what has expired, until the function that it returns is called.
+// keyState is what the metrics say of the keys.
+func (s *running) keyState() metrics.Keys {
+	k := s.keeper.Status()
+	return metrics.Keys{Ring: k.Keys, LastGood: k.LastGood, Up: k.Failing == nil}
+}
+
+// keepHouse follows the keys and removes what has expired, until the function that it returns is called.
 func (s *running) keepHouse(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
+	wg.Go(func() { s.keeper.Run(ctx) })
 	wg.Go(func() { s.site.Sweep(ctx, sweepEvery) })
 	wg.Go(func() {
 		turn := time.NewTicker(tidyEvery)

@@ -1,0 +1,73 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/password"
+)
+
+// Pepper is the purpose under which hashes of passwords are encrypted.
+func Pepper(keys *keyring.Ring) *keyring.Purpose { return keys.Purpose("password") }
+
+// Fleet returns the instances that share the accounts.
+func (b *Backend) Fleet(ctx context.Context) (*fleet.Fleet, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	f, err := fleet.Open(ctx, b.accounts)
+	if err != nil {
+		return nil, inPlace("users", b.cfg.Users, err)
+	}
+	return f, nil
+}
+
+// KeyNeeded says why a key has to stay, though nothing that it signed is accepted any
+// more; "" lets it go.
+func (b *Backend) KeyNeeded(ctx context.Context, id keyring.KeyID) (string, error) {
+	known, err := b.knownKeys(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(known) > 0 && known[0].ID == id.String() {
+		return "no instance has started with another one yet", nil
+	}
+	hashes, err := b.HashesByKey(ctx)
+	if err != nil {
+		return "", err
+	}
+	if n := hashes[id]; n > 0 {
+		return fmt.Sprintf("%d hashes of passwords are encrypted under it", n), nil
+	}
+	return "", nil
+}
+
+// HashesByKey returns how many hashes of passwords are encrypted under which key.
+func (b *Backend) HashesByKey(ctx context.Context) (map[keyring.KeyID]int, error) {
+	sealed, err := b.Users.SealedHashes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys := make(map[keyring.KeyID]int)
+	for key, n := range sealed {
+		keys[keyring.KeyID(key[1:])] += n // behind the version of what a Purpose seals
+	}
+	return keys, nil
+}
+
+// Rewrap brings hashes of passwords that are encrypted under another key under the
+// active one, and returns how many.
+func (b *Backend) Rewrap(ctx context.Context, keys *keyring.Ring) (int, error) {
+	// Also where new hashes are not encrypted any more: those that still are, are until
+	// their users sign in.
+	h, err := password.New(&password.Options{Pepper: Pepper(keys)})
+	if err != nil {
+		return 0, err
+	}
+	done, err := b.Users.Rewrap(ctx, h)
+	if err == nil && done.Left > 0 {
+		err = fmt.Errorf("%d hashes of passwords are encrypted under a key that is not here: their users need a reset link", done.Left)
+	}
+	return done.Done, err
+}
