@@ -1,0 +1,217 @@
+// Package agekeys keeps keys encrypted with age (https://age-encryption.org), so that
+// the file which holds them may lie where others read: in a repository, in a backup,
+// in a bucket.
+//
+//	src, err := agekeys.Open("keys.age?identity-file=/run/secrets/identity", nil)
+//
+// is the [keyring.Source] for a file, and [New] one around any other. What opens the
+// keys lies in a file of its own: either identities, as age-keygen prints them
+// (X25519 or hybrid post-quantum; neither plugins nor SSH keys), or a passphrase.
+// Identities are the better choice: a passphrase costs a second and 256 MiB of memory
+// each time that the keys change, and people make them up.
+//
+// To encrypt a key file, with the age command:
+//
+//	cloakroom key new | age -r age1… > keys.age
+//	cloakroom key new | age -p > keys.age
+package agekeys
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+// Bounds in bytes: of what is read, and of what is found in it. A package that reads
+// keys takes 64 KiB of text.
+const (
+	maxText       = 64 << 10
+	maxCiphertext = 256 << 10
+	maxPassphrase = 4 << 10
+	maxIdentities = 64 << 10
+)
+
+// DefaultWorkFactor is what age itself takes for a passphrase: 2^18 rounds, which is
+// about a second and 256 MiB.
+const DefaultWorkFactor = 18
+
+// Options say what opens the keys. Exactly one of IdentityFile and PassphraseFile has
+// to be set. Both files have to be readable for their owner alone, but where something
+// else has mounted them into memory.
+type Options struct {
+	// IdentityFile is the path of a file with identities, one a line.
+	IdentityFile string
+
+	// PassphraseFile is the path of a file with the passphrase. A line end behind it
+	// does not count.
+	PassphraseFile string
+
+	// RecipientsFile is the path of a file with recipients, one a line, to whom new
+	// keys are encrypted. It goes with IdentityFile, and is needed where others than
+	// those identities can open the keys, and shall go on to. Without it, new keys are
+	// encrypted to the identities.
+	RecipientsFile string
+
+	// MaxWorkFactor bounds what a passphrase may cost: 2^MaxWorkFactor KiB of memory
+	// for a moment. Zero means [DefaultWorkFactor]; the bounds are 1 and 22.
+	MaxWorkFactor int
+}
+
+// check returns every fault of the options.
+func (o *Options) check() error {
+	var faults []error
+	switch {
+	case o.IdentityFile == "" && o.PassphraseFile == "":
+		faults = append(faults, errors.New("agekeys: nothing says what opens the keys: give an identity file or a passphrase file"))
+	case o.IdentityFile != "" && o.PassphraseFile != "":
+		faults = append(faults, errors.New("agekeys: both an identity file and a passphrase file: give one of them"))
+	}
+	if o.RecipientsFile != "" && o.PassphraseFile != "" {
+		faults = append(faults, errors.New("agekeys: a passphrase goes with no other recipient: leave the recipients file out"))
+	}
+	if o.MaxWorkFactor < 0 || o.MaxWorkFactor > 22 {
+		faults = append(faults, errors.New("agekeys: the largest work factor has to be from 1 to 22"))
+	}
+	return errors.Join(faults...)
+}
+
+// A source decrypts what another source holds.
+type source struct {
+	inner keyring.Source
+	name  string
+	opts  Options
+
+	// lock holds one value while somebody reads what follows: unlike a mutex, it can
+	// be waited for no longer than a context allows.
+	lock   chan struct{}
+	opened opened  // what could be decrypted last
+	failed failure // what could not
+}
+
+// opened is a text and what it was decrypted from.
+type opened struct {
+	from    [sha256.Size]byte // of the ciphertext
+	text    []byte            // nil if there was none yet
+	armored bool
+	cost    int // the work factor of its passphrase, 0 if it has none
+	others  int // recipients whose identities we have not
+}
+
+// failure is an error and what it came from, so that a passphrase which does not fit is
+// not tried every second.
+type failure struct {
+	from [sha256.Size]byte // of ciphertext and secret
+	err  error
+}
+
+// writer is a source around one that can be written to.
+type writer struct{ *source }
+
+var _ keyring.Writer = writer{}
+
+// New returns a [keyring.Source] that decrypts what inner holds, binary or armored. If
+// inner is a [keyring.Writer], so is it. It reads no file yet. The error names every
+// fault of the options, a line each.
+//
+// A ciphertext is decrypted once, and what was found is kept, as is that it could not
+// be opened.
+func New(inner keyring.Source, opts Options) (keyring.Source, error) {
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
+	name := "age"
+	if s, ok := inner.(fmt.Stringer); ok {
+		name += " in " + s.String()
+	}
+	s := &source{inner: inner, name: name, opts: opts, lock: make(chan struct{}, 1)}
+	if s.opts.MaxWorkFactor == 0 {
+		s.opts.MaxWorkFactor = DefaultWorkFactor
+	}
+	if _, ok := inner.(keyring.Writer); ok {
+		return writer{s}, nil
+	}
+	return s, nil
+}
+
+// String names the source without secrets.
+func (s *source) String() string { return s.name }
+
+// Format prints what String returns, whatever the verb.
+func (s *source) Format(f fmt.State, _ rune) { io.WriteString(f, s.name) }
+
+// Read implements [keyring.Source].
+func (s *source) Read(ctx context.Context) ([]byte, error) {
+	_, o, err := s.read(ctx)
+	return bytes.Clone(o.text), err
+}
+
+// read returns what the inner source holds, and what that is when it is decrypted.
+func (s *source) read(ctx context.Context) (sealed []byte, o opened, err error) {
+	if sealed, err = s.inner.Read(ctx); err != nil {
+		return nil, opened{}, err
+	}
+	select {
+	case s.lock <- struct{}{}:
+	case <-ctx.Done():
+		return nil, opened{}, fmt.Errorf("agekeys: wait for another reader: %w", ctx.Err())
+	}
+	defer func() { <-s.lock }()
+	from := sha256.Sum256(sealed)
+	if s.opened.text != nil && s.opened.from == from {
+		return sealed, s.opened, nil
+	}
+	secret, err := s.secret()
+	if err != nil {
+		return nil, opened{}, err
+	}
+	both := sha256.Sum256(append(from[:], secret...))
+	if s.failed.err != nil && s.failed.from == both {
+		return nil, opened{}, s.failed.err
+	}
+	if o, err = s.decrypt(ctx, sealed, secret); err != nil {
+		if ctx.Err() == nil {
+			s.failed = failure{both, err}
+		}
+		return nil, opened{}, err
+	}
+	o.from = from
+	s.opened, s.failed = o, failure{}
+	return sealed, o, nil
+}
+
+// secret reads what opens the keys.
+func (s *source) secret() ([]byte, error) {
+	path, limit, what := s.opts.IdentityFile, maxIdentities, "identity file"
+	if path == "" {
+		path, limit, what = s.opts.PassphraseFile, maxPassphrase, "passphrase file"
+	}
+	text, err := secretfile.Read(path, secretfile.Mounted, limit)
+	if err != nil {
+		return nil, fmt.Errorf("agekeys: %s: %w", what, err)
+	}
+	return text, nil
+}
+
+// Write implements [keyring.Writer]: it encrypts text to whom the keys are encrypted,
+// and puts that in the place of what the inner source holds.
+func (w writer) Write(ctx context.Context, old, text []byte) error {
+	sealed, now, err := w.read(ctx)
+	if err != nil {
+		return err
+	}
+	if subtle.ConstantTimeCompare(now.text, old) == 0 {
+		return keyring.ErrChanged
+	}
+	next, err := w.encrypt(ctx, now, text)
+	if err != nil {
+		return err
+	}
+	return w.inner.(keyring.Writer).Write(ctx, sealed, next)
+}

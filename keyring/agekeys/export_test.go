@@ -1,0 +1,4 @@
+package agekeys
+
+// Turns is held by who tries a passphrase.
+var Turns = turns
