@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -149,6 +150,14 @@ type noting struct {
 func (s *noting) Read(ctx context.Context) ([]byte, error) {
 	s.read.Store(s.known.Load())
 	return s.Source.Read(ctx)
+}
+
+// String names the source, as errors do.
+func (s *noting) String() string {
+	if named, ok := s.Source.(fmt.Stringer); ok {
+		return named.String()
+	}
+	return "keys"
 }
 
 // Begin reports the instance and then reads the source again, so that no rotation

@@ -34,10 +34,13 @@ func (r *Rotator) Activate(ctx context.Context, next keyring.KeyID) error {
 	for range 3 {
 		followed := ""
 		if !r.Force {
-			if k, err := r.state(ctx, next); err != nil || k.State() == keyring.Active {
+			k, err := r.state(ctx, next)
+			if err != nil || k.State() == keyring.Active {
 				return err
 			}
-			var err error
+			if err := unseen(ctx, k); err != nil {
+				return err
+			}
 			if followed, err = r.await(ctx, r.wait(), true); err != nil {
 				return err
 			}
@@ -47,6 +50,17 @@ func (r *Rotator) Activate(ctx context.Context, next keyring.KeyID) error {
 		}
 	}
 	return errMoved
+}
+
+// unseen gives those instances time to look which cannot reach the database, so that it
+// does not show them: as long as any takes that looks at a file.
+func unseen(ctx context.Context, next keyring.Key) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(min(2*time.Second, time.Until(next.Created().Add(3*time.Second)))):
+		return nil
+	}
 }
 
 // state returns a key as the source has it; the zero Key is none.
@@ -193,23 +207,18 @@ func (r *Rotator) Retire(ctx context.Context, id keyring.KeyID) error {
 		// signs out some who have just signed in; a leaked key lets anybody in.
 		r.await(ctx, min(r.wait(), beforeRetiring), false)
 	}
-	// By any clock that is not wrong, it is over.
-	past := time.Now()
+	now := time.Now()
 	if r.Fleet != nil {
-		if clock, err := r.Fleet.Clock(ctx); err == nil && clock.Before(past) {
-			past = clock
+		// A clock that is ahead would let it live on with the others.
+		if clock, err := r.Fleet.Clock(ctx); err == nil && clock.Before(now) {
+			now = clock
 		}
 	}
-	past = past.Add(-slack)
 	done := false
 	_, err = r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
-		done = false
-		i := slices.IndexFunc(keys, func(k keyring.Key) bool { return k.ID() == id })
-		if i >= 0 && keys[i].State() == keyring.Retiring && !keys[i].Until().After(past.Add(slack)) {
-			return keys, nil
-		}
-		done = true
-		return keyring.Retire(keys, id, past)
+		after, err := keyring.Retire(keys, id, now)
+		done = err == nil && describe(after) != describe(keys)
+		return after, err
 	})
 	if err != nil {
 		return err
