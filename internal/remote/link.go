@@ -114,6 +114,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Broken is the text of a failure that a second attempt may mend.
+const Broken = "the connection broke off; see whether a firewall or proxy is in between"
+
 // A Failure is a link that failed, in words that show nothing of what was sent.
 type Failure struct {
 	Text  string
@@ -146,10 +149,10 @@ func Link(ctx context.Context, err error) error {
 		return &Failure{Text: "the name of the host is not known to DNS; see region, endpoint and resolver"}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return &Failure{Text: "the connection was refused; see the endpoint, and whether a proxy is needed"}
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE):
-		return &Failure{Text: "the connection broke off; see whether a firewall or proxy is in between"}
-	case errors.As(err, &op):
+	case errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect"):
 		return &Failure{Text: "the host cannot be reached; see network, endpoint and proxy"}
+	case op != nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return &Failure{Text: Broken}
 	}
 	// net/http makes strings of a few of its errors.
 	switch text := err.Error(); {

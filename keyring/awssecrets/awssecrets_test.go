@@ -17,8 +17,6 @@ import (
 	"github.com/cloakroom-dev/cloakroom/keyring/awssecrets"
 )
 
-func itoa(n int) string { return strconv.Itoa(n) }
-
 func open(t *testing.T, place string) *awssecrets.Source {
 	t.Helper()
 	src, err := awssecrets.Open(place, nil)

@@ -21,11 +21,11 @@ import (
 	"github.com/cloakroom-dev/cloakroom/internal/remote"
 )
 
-const (
-	// attempts of a call, and the longest wait between two of them.
-	attempts   = 3
-	maxBackoff = time.Second
-)
+// attempts of a call.
+const attempts = 3
+
+// maxBackoff is the longest wait between two of them; of tests, a shorter one.
+var maxBackoff = time.Second
 
 // A client is what the SDK made of environment and files.
 type client struct {

@@ -3,6 +3,7 @@ package awssecrets
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net/http"
 	"strings"
 
@@ -116,6 +117,7 @@ func (s *Source) configError(ctx context.Context, err error) error {
 	var file config.SharedConfigLoadError
 	var role config.SharedConfigAssumeRoleError
 	var arn config.CredentialRequiresARNError
+	var path *fs.PathError
 	switch {
 	case ctx.Err() != nil:
 		return s.errorf("%w", remote.Link(ctx, ctx.Err()))
@@ -125,8 +127,8 @@ func (s *Source) configError(ctx context.Context, err error) error {
 		return s.errorf("a shared file of AWS cannot be read; see ~/.aws/config and ~/.aws/credentials, or AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE")
 	case errors.As(err, &role), errors.As(err, &arn):
 		return s.errorf("the profile's role is not complete; see role_arn, source_profile and credential_source in ~/.aws/config")
-	case strings.Contains(err.Error(), "CA bundle"), strings.Contains(err.Error(), "AWS_CA_BUNDLE"):
-		return s.errorf("the file of AWS_CA_BUNDLE has no certificates that can be read")
+	case errors.As(err, &path), strings.Contains(err.Error(), "CA bundle"):
+		return s.errorf("the file of AWS_CA_BUNDLE, or ca_bundle in ~/.aws/config, cannot be read or has no certificates")
 	}
 	return s.errorf("environment and shared files of AWS cannot be understood; see the AWS_… variables and ~/.aws/config")
 }

@@ -5,12 +5,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -279,7 +282,7 @@ func (s *server) sign(r *http.Request, body []byte, date, scope string, signed [
 		case "content-length":
 			value = r.Header.Get("Content-Length")
 			if value == "" {
-				value = itoa(len(body))
+				value = strconv.Itoa(len(body))
 			}
 		}
 		canonical.WriteString(h + ":" + strings.Join(strings.Fields(value), " ") + "\n")
@@ -291,4 +294,11 @@ func (s *server) sign(r *http.Request, body []byte, date, scope string, signed [
 		key = mac(key, step)
 	}
 	return hex.EncodeToString(mac(key, text))
+}
+
+// quiet is a log that nobody reads: of handshakes that are meant to fail.
+var quiet = log.New(io.Discard, "", 0)
+
+func pemOf(certificate []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
 }

@@ -115,7 +115,7 @@ func (c *call) linkError(err error) error {
 	if link == nil {
 		link = errGarbage
 	}
-	if c.ctx.Err() == nil && strings.Contains(link.Error(), "broke off") {
+	if link.Error() == remote.Broken {
 		link = broken{link}
 	}
 	return c.s.errorf("%w", link)

@@ -1,0 +1,6 @@
+package awssecrets
+
+import "time"
+
+// Tests wait less between two attempts.
+func init() { maxBackoff = time.Millisecond }
