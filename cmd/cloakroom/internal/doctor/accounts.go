@@ -154,8 +154,9 @@ func (e *examination) judgeFleet(l *notes, list []fleet.Instance, ring *keyring.
 // differ says which values there are, and an instance of each.
 func differ(what string, values map[string]string) string {
 	var list []string
-	for _, v := range sortedNames(values) {
-		list = append(list, quoted(v)+" on "+quoted(values[v]))
+	for v, instance := range values {
+		list = append(list, "on "+quoted(instance)+" "+quoted(v))
 	}
+	slices.Sort(list)
 	return "running instances have different " + what + ": " + strings.Join(list, "; ")
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
@@ -61,8 +60,8 @@ func (e *examination) settings(_ context.Context, l *notes) {
 	case e.Settings.Bad["audit-retention"]:
 	case c.AuditRetention == 0:
 		l.find("audit-retention", finding.Warning, "set audit-retention=400d", "the audit log is kept for ever")
-	case c.AuditRetention < 30*24*time.Hour:
-		l.find("audit-retention", finding.Warning, "set audit-retention=400d", "the audit log is kept for %v", c.AuditRetention)
+	case c.AuditRetention < 30*day:
+		l.find("audit-retention", finding.Warning, "set audit-retention=400d", "the audit log is kept for %d days", c.AuditRetention/day)
 	}
 	e.links(l)
 }

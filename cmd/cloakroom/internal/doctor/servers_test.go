@@ -1,0 +1,4 @@
+package doctor_test
+
+// serverFaults are those that need a server.
+var serverFaults []fault
