@@ -67,7 +67,7 @@ func newBrowser(n *network, only netip.Addr) *browser {
 		MaxResponseHeaderBytes: 256 << 10,
 		IdleConnTimeout:        runTimeout,
 		// An old version is found rather than refused: the answer says which it was.
-		TLSClientConfig: &tls.Config{RootCAs: n.roots, MinVersion: tls.VersionTLS10}, //nolint:gosec // see above
+		TLSClientConfig: &tls.Config{RootCAs: n.roots, MinVersion: tls.VersionTLS10, Time: n.now},
 	}}
 }
 

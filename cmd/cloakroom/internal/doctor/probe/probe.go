@@ -16,6 +16,7 @@ package probe
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
@@ -53,9 +54,9 @@ type Options struct {
 
 // Service are the settings of the service that the answers are compared with.
 type Service struct {
-	PublicURL      string // public-url, scheme and host; "" where it is not set
-	TLS            bool   // it ends TLS itself
-	TrustedProxies bool   // trusted-proxies names somebody
+	PublicURL      string         // public-url, scheme and host; "" where it is not set
+	TLS            bool           // it ends TLS itself
+	TrustedProxies []netip.Prefix // trusted-proxies
 }
 
 // Run replays a login and returns what is wrong, in the order in which it was found;

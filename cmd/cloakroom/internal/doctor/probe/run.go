@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"crypto/x509"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -19,7 +20,8 @@ type run struct {
 	plain  bool     // the cookies are called without __Host- and are not Secure
 	list   []finding.Finding
 	told   map[string]bool
-	secret []string // that no finding may repeat
+	secret []string  // that no finding may repeat
+	keys   [2]string // that two cookies of two visitors are sealed with, if not the same
 }
 
 // begin judges what needs no network, and reports whether there is somewhere to go.
@@ -120,6 +122,61 @@ func name(u *url.URL) string {
 	return s
 }
 
-// walk replays the login.
+// walk replays the login, and ends where a browser would.
 func (r *run) walk(ctx context.Context) {
+	addrs, ok := r.resolve(ctx)
+	if !ok {
+		return
+	}
+	b := newBrowser(&r.net, netip.Addr{})
+	defer b.close()
+	page, ready := r.arrive(ctx, b)
+	if page == nil {
+		return
+	}
+	r.families(ctx, addrs, page)
+	r.judgeTLS(page)
+	if !trustworthy(page.url) {
+		r.plainHTTP(page)
+		return
+	}
+	r.judgeOrigin(page)
+	r.judgeHeaders(page)
+	if !ready {
+		return // before setup there is no form, and no cookie
+	}
+	has := r.judgeCookie(page, visitorCookie, "")
+	r.strangers(ctx, page)
+	if !has || r.worst() {
+		return // a browser would send the form without it, and we know what comes
+	}
+	if r.reload(ctx, b, page) && r.guess(ctx, b, page) {
+		r.limits(ctx, b, page)
+		if r.User != "" {
+			r.signIn(ctx, page)
+		}
+	}
+}
+
+// worst tells whether one of the findings hides what a request behind it would say.
+func (r *run) worst() bool {
+	for _, check := range []string{"url-cookie-shared", "url-cached"} {
+		if r.told[check] {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeOrigin compares the address with what the service takes for its own.
+func (r *run) judgeOrigin(page *answer) {
+	const why = "the service compares the Origin of every form with public-url: logins are refused (403 Cross-origin request), and links in invitations lead elsewhere"
+	public, err := url.Parse(r.Service.PublicURL)
+	do := "set public-url=" + r.origin + " and restart the service; if people sign in at the other address, ask for that one with --url"
+	switch {
+	case r.Service.PublicURL == "" && page.url.Scheme == "https" && !r.Service.TLS:
+		r.fail("url-public-url", "visitors come to "+r.origin+", and public-url is not set: the service takes itself for a site of plain http", why, do)
+	case r.Service.PublicURL != "" && err == nil && origin(public) != r.origin:
+		r.fail("url-public-url", "visitors come to "+r.origin+", and public-url is "+origin(public), why, do)
+	}
 }
