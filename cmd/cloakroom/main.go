@@ -99,7 +99,7 @@ func newRoot(env *environment) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help", RunE: unknown})
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newServe(env), newUser(env), newSession(env), newKey(), newSetupLink(env), newAudit(env), newHashCost(), newVersion())
+	root.AddCommand(newServe(env), newUser(env), newSession(env), newKey(env), newSetupLink(env), newAudit(env), newHashCost(), newVersion())
 	group(root)
 	return root
 }

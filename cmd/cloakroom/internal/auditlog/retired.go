@@ -17,9 +17,11 @@ import (
 // writes it.
 const vouched = "vouched"
 
-// hurry is how long after a key was taken away entries of it are no cause for alarm: an
-// instance that had not heard of it may have written them. They are noted all the same.
-const hurry = time.Minute
+// hurry is how long after the end of a key entries of it are no cause for alarm: an
+// instance that had not heard of it may have written them. They are noted all the same. It
+// is some minutes longer than that takes, as the end of a key that was taken away is set to
+// minutes before, for clocks that are behind.
+const hurry = 12 * time.Minute
 
 // A Retirement is a key that was taken away.
 type Retirement struct {
@@ -35,8 +37,8 @@ type Retirement struct {
 // there takes no more than the key that leaked. So it is called when no instance signs with
 // the key any more.
 //
-// It vouches for a key once. It does not where entries name the key and are not of it;
-// then the entry is kept, and the error says so.
+// It vouches for a key once, and does nothing from then on. It does not vouch where entries
+// name the key and are not of it; then the entry is kept, and the error says so.
 func (l *Log) Retired(ctx context.Context, r Retirement) error {
 	if err := l.Flush(ctx); err != nil {
 		return fmt.Errorf("auditlog: retire a key: %w", err)
@@ -54,6 +56,13 @@ func (l *Log) Retired(ctx context.Context, r Retirement) error {
 		if r.Count >= 0 {
 			e.Details["count"] = strconv.Itoa(r.Count)
 		}
+		done, odds, err := l.doubts(ctx, tx, r.Key)
+		if doubt = odds; err != nil || done {
+			return err
+		}
+		if l.Signs() && doubt == nil {
+			e.Details[vouched] = strconv.FormatInt(at.Seq, 10)
+		}
 		entries := []Entry{e}
 		// Behind it: what is found now is not vouched for.
 		odd, err := l.stranger(ctx, tx, at)
@@ -62,13 +71,6 @@ func (l *Log) Retired(ctx context.Context, r Retirement) error {
 		}
 		if odd != nil {
 			entries = append(entries, *odd)
-		}
-		var done bool
-		if done, doubt, err = l.doubts(ctx, tx, r.Key); err != nil {
-			return err
-		}
-		if l.Signs() && doubt == nil && !done {
-			e.Details[vouched] = strconv.FormatInt(at.Seq, 10)
 		}
 		_, err = l.insert(ctx, tx, at, entries, []byte{})
 		return err

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+// keyDesk is what the commands on keys work with: the source of the keys, and, as far as
+// they are there, the accounts, the instances and the audit log.
+type keyDesk struct {
+	cfg  *config.Config
+	env  *environment
+	out  io.Writer
+	wait time.Duration
+	src  keyring.Source
+
+	// b is nil where there is no database yet, and where it is away, for which away is the
+	// reason. What it opens is nil then, too.
+	b     *backend.Backend
+	away  error
+	fleet *fleet.Fleet
+
+	// ring is the desk's own: it opens and verifies also what a key made that nobody
+	// accepts any more, so that it can be handed on to the next.
+	ring  *keyring.Ring
+	audit *auditlog.Log
+}
+
+// openKeys opens what the settings name. It makes nothing, and does without a database.
+func openKeys(cmd *cobra.Command, env *environment) (_ *keyDesk, err error) {
+	cfg, err := load(cmd, env)
+	if err != nil {
+		return nil, err
+	}
+	d := &keyDesk{cfg: cfg, env: env, out: cmd.OutOrStdout()}
+	ctx := cmd.Context()
+	switch d.b, err = backend.OpenAccounts(ctx, cfg, false); {
+	case errors.Is(err, backend.ErrNoData):
+		d.b = nil
+	case err != nil:
+		d.b, d.away = nil, err
+	default:
+		if d.fleet, err = d.b.Fleet(ctx); err != nil {
+			d.away = errors.Join(err, d.b.Close())
+			d.b = nil
+		}
+	}
+	if d.b != nil {
+		d.src, err = d.b.KeySource()
+	} else {
+		d.src, err = cfg.Keys.Open()
+	}
+	if err != nil {
+		return nil, errors.Join(&backend.ConfigError{Err: fmt.Errorf("keys: %w", err)}, d.Close())
+	}
+	return d, nil
+}
+
+// Close writes what the audit log has not kept yet, and closes everything.
+func (d *keyDesk) Close() error {
+	var err error
+	if d.audit != nil {
+		if err = d.audit.Close(); err != nil {
+			err = fmt.Errorf("the audit log does not have it: %w", err)
+		}
+	}
+	if d.b != nil {
+		err = errors.Join(err, d.b.Close())
+	}
+	return err
+}
+
+// say prints a line of what has been done.
+func (d *keyDesk) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+
+// note prints a line beside it.
+func (d *keyDesk) note(format string, args ...any) {
+	fmt.Fprintf(d.env.stderr, "cloakroom: "+format+"\n", args...)
+}
+
+// keys reads the keys, secrets included. They are such that an instance would take them.
+func (d *keyDesk) keys(ctx context.Context) ([]keyring.Key, error) {
+	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
+	defer cancel()
+	text, err := d.src.Read(ctx)
+	var list []keyring.Key
+	if err == nil {
+		if _, err = keyring.Read(bytes.NewReader(text)); err == nil {
+			list, err = keyring.ReadKeys(bytes.NewReader(text))
+		}
+		if err != nil {
+			err = fmt.Errorf("keys: %s: %w", d.cfg.Keys, err)
+		}
+	}
+	if err != nil && !d.cfg.Keys.Remote() {
+		return nil, &backend.ConfigError{Err: err}
+	}
+	return list, err
+}
+
+// writer returns the source if it can be written, else says what to do.
+func (d *keyDesk) writer(cmd *cobra.Command, use string) (keyring.Writer, error) {
+	if w, ok := d.src.(keyring.Writer); ok {
+		return w, nil
+	}
+	return nil, wrong(cmd, "keys: %s cannot be written from here: print what to put there, one step at a time, with \"cloakroom key %s --print\"", d.cfg.Keys, use)
+}
+
+// rotator returns what takes the steps of a rotation, and writes them into the audit log.
+func (d *keyDesk) rotator(w keyring.Writer) *keys.Rotator {
+	r := &keys.Rotator{Source: w, Lifetime: d.cfg.Lifetime, Wait: d.wait, Log: d.log()}
+	if d.fleet != nil {
+		r.Fleet = d.fleet
+	}
+	return r
+}
+
+// opened returns a ring of these keys in which nothing is over: it signs with the key of
+// this ID, or with the active one for the zero ID.
+func opened(list []keyring.Key, signs keyring.KeyID) (*keyring.Ring, error) {
+	soon := time.Now().Add(time.Hour)
+	var active keyring.Key
+	var others []keyring.Key
+	for _, k := range list {
+		switch {
+		case k.ID() == signs, signs == keyring.KeyID{} && k.State() == keyring.Active:
+			active = k.AsActive()
+		case k.State() == keyring.Active, k.State() == keyring.Retiring && k.Until().Before(soon):
+			others = append(others, k.AsRetiring(soon))
+		default:
+			others = append(others, k)
+		}
+	}
+	return keyring.New(active, others...)
+}
+
+// follow brings the desk's ring to what the source says, and opens the audit log, whose
+// entries it signs.
+func (d *keyDesk) follow(ctx context.Context, signs keyring.KeyID) error {
+	list, err := d.keys(ctx)
+	if err != nil {
+		return err
+	}
+	ring, err := opened(list, signs)
+	if err != nil {
+		return err
+	}
+	if d.ring != nil {
+		d.ring.ReplaceWith(ring)
+		return nil
+	}
+	d.ring = ring
+	if d.b != nil {
+		d.audit, err = d.b.AuditWith(ctx, ring)
+	}
+	return err
+}
+
+// log returns the logger whose events become entries of the audit log.
+func (d *keyDesk) log() *slog.Logger {
+	discard := slog.New(slog.DiscardHandler)
+	if d.audit == nil {
+		return discard
+	}
+	return slog.New(keyEvents{audit.Tee(discard, d.audit.Handler).Handler(), d})
+}
+
+// keyEvents signs what happens to keys with the one that it leaves active.
+type keyEvents struct {
+	slog.Handler
+	desk *keyDesk
+}
+
+// Handle implements slog.Handler.
+func (h keyEvents) Handle(ctx context.Context, r slog.Record) error {
+	switch r.Message {
+	case event.KeyRetired:
+		return nil // is told at the end, with what became of the rest
+	case event.KeyActivated, event.KeyRolledBack:
+		// If the source is away now, the key before signs, which is accepted still.
+		_ = h.desk.follow(ctx, keyring.KeyID{})
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// report writes an event of the console.
+func (d *keyDesk) report(ctx context.Context, name string, id keyring.KeyID, attrs ...slog.Attr) {
+	event.Log(ctx, d.log(), slog.LevelInfo, name, append([]slog.Attr{slog.String("actor", "console"), slog.String("key", id.String())}, attrs...)...)
+}
+
+// followed says that every live instance has followed.
+func (d *keyDesk) followed(ctx context.Context) error {
+	if d.fleet == nil {
+		d.say("followed: there is no database, and so no instance")
+		return nil
+	}
+	list, err := d.fleet.Instances(ctx, time.Now())
+	switch {
+	case err != nil:
+		return err
+	case len(list) == 0:
+		d.say("followed: no instance runs")
+	case len(list) == 1:
+		d.say("followed: the instance that runs")
+	default:
+		d.say("followed: all %d instances that run", len(list))
+	}
+	return nil
+}
+
+// rewrap brings encrypted hashes of passwords under the key that signs.
+func (d *keyDesk) rewrap(ctx context.Context) error {
+	if d.b == nil {
+		return nil
+	}
+	n, err := d.b.Rewrap(ctx, d.ring)
+	if n > 0 {
+		d.say("rewrapped: %d encrypted hashes of passwords are under %v now", n, d.ring.Active())
+		d.report(ctx, event.KeyRewrapped, d.ring.Active(), slog.Int("count", n))
+	}
+	return err
+}
+
+// openStore opens the store of sessions, once.
+func (d *keyDesk) openStore(ctx context.Context) error {
+	if d.b.Store != nil {
+		return nil
+	}
+	if err := d.b.OpenStore(ctx, false, d.env.log(d.cfg)); err != nil {
+		return err
+	}
+	return d.b.Guard(ctx, backend.Patience, d.env.log(d.cfg))
+}
+
+// over tells whether a key is accepted no more.
+func over(k keyring.Key, now time.Time) bool {
+	return k.State() == keyring.Retiring && !now.Before(k.Until())
+}
+
+// accepts tells whether an instance accepts what the key signs.
+func accepts(i fleet.Instance, id keyring.KeyID, now time.Time) bool {
+	return slices.ContainsFunc(strings.Split(i.Keys, ", "), func(text string) bool {
+		name, state, _ := strings.Cut(text, " ")
+		if name != id.String() {
+			return false
+		}
+		until, retiring := strings.CutPrefix(state, "retiring until ")
+		end, err := time.Parse(time.RFC3339, until)
+		return !retiring || err != nil || now.Before(end)
+	})
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+// printStep prints the keys as they are to be after the next step of a rotation. It prints
+// them or fails: what is piped into a secret is never empty.
+func (d *keyDesk) printStep(ctx context.Context, how rotation) error {
+	list, err := d.keys(ctx)
+	if err != nil {
+		return err
+	}
+	if how.rollback {
+		after, err := keyring.Rollback(list, time.Now().Add(time.Minute))
+		return d.printText(after, err, "the key before signs again, and the one of now is next")
+	}
+	at := slices.IndexFunc(list, func(k keyring.Key) bool { return k.State() == keyring.Next })
+	if at < 0 {
+		return d.printAnnounced(ctx, list, how.next)
+	}
+	next := list[at]
+	if how.next {
+		return fmt.Errorf("%v is next already: without --next, the step behind it is printed", next)
+	}
+	if err := d.acceptedByAll(ctx, next.ID()); err != nil {
+		return err
+	}
+	after, err := keyring.Activate(list, time.Now().Add(d.cfg.Lifetime+keys.Grace))
+	return d.printText(after, err, fmt.Sprintf("step 2 of 2: %v signs, and the key before is accepted for a lifetime", next))
+}
+
+// printAnnounced prints the keys with a new one that is next, and without those whose time
+// has passed and on which nothing depends.
+func (d *keyDesk) printAnnounced(ctx context.Context, list []keyring.Key, again bool) error {
+	for _, k := range list {
+		if k.State() == keyring.Retiring && !over(k, time.Now()) && !again {
+			return fmt.Errorf("nothing is to be done: the last rotation is over, and %v is accepted until %s: "+
+				"the next one begins after that, or at once with --next", k, moment(k.Until()))
+		}
+	}
+	needed := func(id keyring.KeyID) bool {
+		if d.b == nil || d.openStore(ctx) != nil {
+			return true
+		}
+		why, err := d.b.KeyNeeded(ctx, id)
+		return why != "" || err != nil
+	}
+	list = slices.DeleteFunc(list, func(k keyring.Key) bool { return over(k, time.Now()) && !needed(k.ID()) })
+	made := keyring.Generate()
+	after, err := keyring.Announce(list, made)
+	return d.printText(after, err, fmt.Sprintf("step 1 of 2: %v is accepted, and signs nothing yet", made))
+}
+
+// acceptedByAll returns nil if every live instance accepts the key.
+func (d *keyDesk) acceptedByAll(ctx context.Context, id keyring.KeyID) error {
+	if err := d.errAway(); err != nil || d.fleet == nil {
+		return err
+	}
+	list, err := d.fleet.Instances(ctx, time.Now())
+	if err != nil {
+		return err
+	}
+	behind := slices.DeleteFunc(list, func(i fleet.Instance) bool { return accepts(i, id, time.Now()) })
+	if len(behind) > 0 {
+		return &keys.LagError{Want: "key:" + id.String() + " accepted everywhere", Behind: behind}
+	}
+	return nil
+}
+
+// printText prints keys, and beside them what they are.
+func (d *keyDesk) printText(list []keyring.Key, err error, what string) error {
+	if err != nil {
+		return err
+	}
+	text, err := keyring.Text(list)
+	if err != nil {
+		return err
+	}
+	if _, err := d.out.Write(text); err != nil {
+		return errors.Join(errors.New("print the keys"), err)
+	}
+	d.note("%s: put this in the place of what %s holds, for every instance; where that is a variable, restart them", what, d.cfg.Keys)
+	return nil
+}

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+func newKeyRetire(env *environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "retire --now ID",
+		Short: "End all that a key has signed, at once: for the day that it leaks",
+		Long: "End all that a key has signed, at once, at every instance: for the day that it leaks. Whoever\n" +
+			"is signed in under it has to sign in again. It does not ask, as that day is none for questions.\n" +
+			"\n" +
+			"In the place of the key that signs the next one does from now on, or a new one. Encrypted\n" +
+			"hashes of passwords are brought under that one: nobody needs a new password. What the key has\n" +
+			"signed in the audit log stays genuine, and what it signs there from now on is not.\n" +
+			"\n" +
+			"When it has ended with 0, no instance that runs accepts the key. Else it names those that may:\n" +
+			"stop them, and run it again. The store of the sessions need not be there: what it has of them\n" +
+			"is ended if it is, and nobody lets it in if it is not.",
+		Args: exactly(1, "a key's id"),
+	}
+	now := cmd.Flags().Bool("now", false, "say that it is meant: who is signed in under the key is signed out")
+	text := cmd.Flags().Bool("print", false, "change nothing, and print the keys as they are to be; for keys that cannot be written from here")
+	wait := cmd.Flags().Duration("wait", keys.DefaultWait, "wait for the instances that run for this `time`")
+	settings(cmd, append(slices.Clone(everywhere), "lifetime")...)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !*now {
+			return wrong(cmd, "this ends all that the key has signed, and whoever is signed in under it has to sign in again: say --now; "+
+				"to exchange a key and sign nobody out, use \"cloakroom key rotate\"")
+		}
+		if *wait <= 0 {
+			return wrong(cmd, "--wait: not a time to wait for")
+		}
+		d, err := openKeys(cmd, env)
+		if err != nil {
+			return err
+		}
+		d.wait = *wait
+		return errors.Join(d.retire(cmd, args[0], *text), d.Close())
+	}
+	return cmd
+}
+
+// retirement is a key on its way out.
+type retirement struct {
+	*keyDesk
+	key     keyring.Key   // as it was found
+	active  keyring.KeyID // that signed then
+	next    keyring.KeyID // that signs in its place
+	rotator *keys.Rotator
+}
+
+// retire ends a key. The order is that of urgency: nothing that can wait, and nothing
+// that can fail but the keys themselves, comes before the keys.
+func (d *keyDesk) retire(cmd *cobra.Command, id string, text bool) error {
+	ctx := cmd.Context()
+	list, err := d.keys(ctx)
+	if err != nil {
+		return err
+	}
+	k, err := named(cmd, list, id)
+	if err != nil {
+		return err
+	}
+	ended := over(k, time.Now())
+	if text {
+		if ended {
+			return fmt.Errorf("%v is retired already: once every instance has these keys, finish with the same command without --print", k)
+		}
+		after, err := keyring.Retire(list, k.ID(), time.Now())
+		return d.printText(after, err, fmt.Sprintf("%v is accepted no more; once every instance has these keys, finish with the same command without --print", k))
+	}
+	w, ok := d.src.(keyring.Writer)
+	if !ok && !ended {
+		_, err := d.writer(cmd, "retire --now "+k.ID().String())
+		return err
+	}
+	if !ok {
+		w = readOnly{d.src}
+	}
+	r := &retirement{keyDesk: d, key: k}
+	if err := d.follow(ctx, keyring.KeyID{}); err != nil {
+		if d.ring == nil {
+			return err
+		}
+		d.note("the audit log is away: %v", err)
+	}
+	r.active = d.ring.Active()
+	r.rotator = d.rotator(w)
+	return r.run(ctx, ended)
+}
+
+// readOnly is a source in whose keys nothing is left to change.
+type readOnly struct{ keyring.Source }
+
+// Write implements keyring.Writer.
+func (readOnly) Write(context.Context, []byte, []byte) error {
+	return errors.New("keys: the source cannot be written from here")
+}
+
+// named finds a key. What was given is not repeated: it may be the key itself.
+func named(cmd *cobra.Command, list []keyring.Key, text string) (keyring.Key, error) {
+	for _, k := range list {
+		switch id := k.ID().String(); {
+		case text == id:
+			return k, nil
+		case text != "" && strings.HasPrefix(id, strings.ToLower(text)):
+			return keyring.Key{}, wrong(cmd, "a key is named by its whole id, in lower case: %s?", id)
+		}
+	}
+	if _, err := keyring.ParseKeyID(text); err != nil {
+		return keyring.Key{}, wrong(cmd, "a key's id is 8 hexadecimal digits, as \"cloakroom key list\" shows it")
+	}
+	return keyring.Key{}, errors.New("there is no such key: \"cloakroom key list\" lists them")
+}
+
+// run ends the key, and then what depends on it.
+func (r *retirement) run(ctx context.Context, ended bool) error {
+	if !ended {
+		r.prepare(ctx)
+	}
+	// From here on it is over, or nothing has happened.
+	lag := r.rotator.Retire(ctx, r.key.ID())
+	list, err := r.keys(ctx)
+	if err != nil {
+		return errors.Join(lag, err)
+	}
+	if i := slices.IndexFunc(list, func(k keyring.Key) bool { return k.ID() == r.key.ID() }); i >= 0 && !over(list[i], time.Now()) {
+		return lag
+	}
+	if err := r.follow(ctx, keyring.KeyID{}); err != nil {
+		return errors.Join(lag, err)
+	}
+	r.next = r.ring.Active()
+	switch {
+	case r.next != r.active:
+		r.say("retired: %v is accepted no more; key:%v signs in its place", r.key, r.next)
+	default:
+		r.say("retired: %v is accepted no more; key:%v signs", r.key, r.next)
+	}
+	if lag == nil && r.away == nil {
+		lag = r.followed(ctx)
+	}
+	if r.away != nil {
+		lag = errors.Join(lag, r.away, errors.New("keys: without the accounts' database nobody knows which instances have followed, and hashes of passwords "+
+			"that are encrypted under the key stay so: run this again when it is back"))
+	}
+	if r.b == nil {
+		return lag
+	}
+	left := r.rewrap(ctx)
+	return errors.Join(lag, left, r.record(ctx, lag == nil, r.end(ctx)))
+}
+
+// hashesFirst is how long the key goes on, at most, because hashes of passwords are encrypted
+// under it: whose hash is brought under the next key before can sign in all the time.
+const hashesFirst = 5 * time.Second
+
+// prepare brings hashes of passwords under the key that will sign, once all instances accept
+// that, as far as this is quickly done. What fails here is done, or told of, afterwards.
+func (r *retirement) prepare(ctx context.Context) {
+	if r.b == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, hashesFirst)
+	defer cancel()
+	hashes, err := r.b.HashesByKey(ctx)
+	if err != nil || hashes[r.key.ID()] == 0 {
+		return
+	}
+	next := r.ring.Active()
+	if r.key.State() == keyring.Active {
+		if next, err = r.rotator.Announce(ctx); err != nil {
+			return
+		}
+		if err := r.rotator.Await(ctx); err != nil {
+			return
+		}
+	}
+	if r.follow(ctx, next) == nil {
+		_ = r.rewrap(ctx)
+	}
+}
+
+// end ends the records of sessions that the key has sealed, and returns how many; below
+// zero where nobody knows. Nobody lets them in, so what is left is no fault.
+func (r *retirement) end(ctx context.Context) int {
+	if !r.b.Lists() {
+		r.say("ended: the sessions under it; how many cannot be known from here")
+		return -1
+	}
+	err := r.openStore(ctx)
+	if err == nil {
+		if _, ok := r.b.Store.(store.Scanner); !ok {
+			r.say("ended: the sessions under it; how many the store cannot tell")
+			return -1
+		}
+	}
+	n := 0
+	if err == nil {
+		n, err = r.endRecords(ctx)
+	}
+	if err != nil {
+		r.note("records of sessions are left, which nobody lets in: %v", err)
+		return -1
+	}
+	r.say("ended: %d sessions; who had them has to sign in again", n)
+	return n
+}
+
+func (r *retirement) endRecords(ctx context.Context) (n int, err error) {
+	records := r.b.Records(false)
+	for rec, err := range records.All(ctx) {
+		if err != nil {
+			return n, err
+		}
+		if id, ok := keyring.SealedBy(rec.Data); !ok || id != r.key.ID() {
+			continue
+		}
+		switch err := records.End(ctx, rec.ID); {
+		case err == nil:
+			n++
+		case !errors.Is(err, store.ErrEnded) && !errors.Is(err, store.ErrNotFound):
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// record writes it into the audit log, under the key that signs now. Once nobody signs with
+// the old one any more, it vouches for what that has signed.
+func (r *retirement) record(ctx context.Context, all bool, sessions int) error {
+	if r.audit == nil {
+		return nil
+	}
+	if r.next != r.active {
+		r.report(ctx, event.KeyActivated, r.next)
+	}
+	if !all {
+		r.retiredEvent(ctx, sessions)
+		return nil
+	}
+	if err := r.audit.Retired(ctx, auditlog.Retirement{Key: r.key.ID(), Actor: admin.Console.ID, Count: sessions}); err != nil {
+		r.note("the audit log cannot be vouched for: %v", err)
+	}
+	return nil
+}
+
+// retiredEvent writes that the key was taken away, where somebody may go on with it.
+func (r *retirement) retiredEvent(ctx context.Context, sessions int) {
+	log := audit.Tee(slog.New(slog.DiscardHandler), r.audit.Handler)
+	attrs := []slog.Attr{slog.String("actor", admin.Console.ID), slog.String("key", r.key.ID().String())}
+	if sessions >= 0 {
+		attrs = append(attrs, slog.Int("count", sessions))
+	}
+	event.Log(ctx, log, slog.LevelInfo, event.KeyRetired, attrs...)
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+)
+
+// rotation are the flags of a command that rotates.
+type rotation struct{ next, rollback, print bool }
+
+func newKeyRotate(env *environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rotate",
+		Short: "Exchange the key that signs for a new one; nobody is signed out",
+		Long: "Exchange the key that signs for a new one, while the service runs; nobody is signed out:\n" +
+			"\n" +
+			"  1. A new key is next: every instance accepts it, and none signs with it.\n" +
+			"  2. Once every instance that runs has said so, it is active and signs. The old one is\n" +
+			"     retiring: accepted for as long as a session may live, and ten minutes.\n" +
+			"  3. Keys whose time has passed are removed, if nothing depends on them any more.\n" +
+			"\n" +
+			"If it breaks off, run it again: it goes on where it was. An instance that does not follow is\n" +
+			"named, and nothing goes on without it. Give the lifetime that the service has.\n" +
+			"\n" +
+			"Where the keys cannot be written from here, as in a variable or a mounted secret, --print\n" +
+			"prints what to put there, one step at a time, to be piped into whatever sets the secret:\n" +
+			"\n" +
+			"  cloakroom key rotate --print --keys env:SECRET_KEYS > new\n" +
+			"\n" +
+			"Set it everywhere, restart what does not look by itself, and run the same again.",
+		Args: exactly(0, "none"),
+	}
+	var how rotation
+	cmd.Flags().BoolVar(&how.next, "next", false, "stop after the first step: with a key that is next")
+	cmd.Flags().BoolVar(&how.rollback, "rollback", false, "go back to the key before, and keep the one of now as next")
+	cmd.Flags().BoolVar(&how.print, "print", false, "change nothing, and print the keys as they are to be after the next step")
+	wait := cmd.Flags().Duration("wait", keys.DefaultWait, "wait for the instances that run for this `time`")
+	settings(cmd, append(slices.Clone(everywhere), "lifetime")...)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if how.next && how.rollback {
+			return wrong(cmd, "--next and --rollback contradict each other")
+		}
+		if *wait <= 0 {
+			return wrong(cmd, "--wait: not a time to wait for")
+		}
+		d, err := openKeys(cmd, env)
+		if err != nil {
+			return err
+		}
+		d.wait = *wait
+		return errors.Join(d.rotate(cmd, how), d.Close())
+	}
+	return cmd
+}
+
+// errAway says that nobody knows which instances run.
+func (d *keyDesk) errAway() error {
+	if d.away == nil {
+		return nil
+	}
+	return errors.Join(d.away, errors.New("keys: without the accounts' database nobody knows which instances run: rotate when it is back; a key that leaked can be retired now"))
+}
+
+// rotate takes the steps.
+func (d *keyDesk) rotate(cmd *cobra.Command, how rotation) error {
+	ctx := cmd.Context()
+	if how.print {
+		return d.printStep(ctx, how)
+	}
+	w, err := d.writer(cmd, "rotate")
+	if err != nil {
+		return err
+	}
+	if err := d.errAway(); err != nil {
+		return err
+	}
+	if err := d.follow(ctx, keyring.KeyID{}); err != nil {
+		return err
+	}
+	r := d.rotator(w)
+	if how.rollback {
+		return d.rollback(ctx, r)
+	}
+	active, unfinished := d.unfinished(ctx)
+	if unfinished && !how.next {
+		d.say("active: key:%v signs already; this ends the rotation that broke off", active.ID)
+		return d.settle(ctx, r)
+	}
+	next, err := r.Announce(ctx)
+	if err != nil {
+		return err
+	}
+	d.say("next: key:%v is accepted, and signs nothing yet", next)
+	if err := d.await(ctx, r); err != nil || how.next {
+		return err
+	}
+	if err := d.begun(ctx, next.String()); err != nil {
+		return err
+	}
+	if err := r.Activate(ctx, next); err != nil {
+		return err
+	}
+	return d.activated(ctx, r)
+}
+
+// activated says which key signs, and since when the one before does not.
+func (d *keyDesk) activated(ctx context.Context, r *keys.Rotator) error {
+	list, err := d.keys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range list {
+		if k.State() == keyring.Active {
+			d.say("active: %v signs", k)
+		}
+	}
+	for _, k := range list {
+		if k.State() == keyring.Retiring && !over(k, time.Now()) {
+			d.say("retiring: %v is accepted until %s", k, moment(k.Until()))
+		}
+	}
+	return d.settle(ctx, r)
+}
+
+// settle is what follows once another key signs: every instance follows, nothing depends
+// on the key before but what it signed, and what nothing depends on goes.
+func (d *keyDesk) settle(ctx context.Context, r *keys.Rotator) error {
+	if err := d.await(ctx, r); err != nil {
+		return err
+	}
+	if err := d.follow(ctx, keyring.KeyID{}); err != nil {
+		return err
+	}
+	if err := d.rewrap(ctx); err != nil {
+		return err
+	}
+	if err := d.begun(ctx, ""); err != nil {
+		return err
+	}
+	return d.prune(ctx, r)
+}
+
+// await waits until every live instance has followed.
+func (d *keyDesk) await(ctx context.Context, r *keys.Rotator) error {
+	if err := r.Await(ctx); err != nil {
+		return err
+	}
+	return d.followed(ctx)
+}
+
+// rollback goes back to the key before.
+func (d *keyDesk) rollback(ctx context.Context, r *keys.Rotator) error {
+	active, err := r.Rollback(ctx)
+	if err != nil {
+		return err
+	}
+	d.say("active: key:%v signs again; the one that did is next", active)
+	if err := d.await(ctx, r); err != nil {
+		return err
+	}
+	if err := d.follow(ctx, keyring.KeyID{}); err != nil {
+		return err
+	}
+	return errors.Join(d.rewrap(ctx), d.begun(ctx, ""))
+}
+
+// prune removes keys whose time has passed. That it cannot is no fault of the rotation.
+func (d *keyDesk) prune(ctx context.Context, r *keys.Rotator) error {
+	list, err := d.keys(ctx)
+	if err != nil || !slices.ContainsFunc(list, func(k keyring.Key) bool { return over(k, time.Now()) }) {
+		return err
+	}
+	if d.b != nil {
+		if err := d.openStore(ctx); err != nil {
+			d.note("keys whose time has passed stay, as the store of the sessions says which one it needs: %v", err)
+			return nil
+		}
+		r.Needed = d.b.KeyNeeded
+	}
+	gone, err := r.Prune(ctx)
+	for _, id := range gone {
+		d.say("pruned: key:%v, whose time had passed", id)
+	}
+	return err
+}
+
+// rotating is the name of the note on a rotation that a command has begun.
+const rotating = "rotating"
+
+// begun notes that this command is about to make a key active, or with "" that it is done.
+func (d *keyDesk) begun(ctx context.Context, id string) error {
+	if d.fleet == nil {
+		return nil
+	}
+	return d.fleet.SetNote(ctx, rotating, id)
+}
+
+// unfinished tells whether a command has made the active key active and got no further. It
+// was not long ago, or whoever asks for a rotation now means another one.
+func (d *keyDesk) unfinished(ctx context.Context) (keyring.KeyInfo, bool) {
+	active := d.ring.Keys()[0]
+	if d.fleet == nil || time.Since(active.Created) > time.Hour {
+		return active, false
+	}
+	id, err := d.fleet.Note(ctx, rotating)
+	return active, err == nil && id == active.ID.String()
+}
