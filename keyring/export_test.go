@@ -13,7 +13,7 @@ func SetLink(f func(oldname, newname string) error) (restore func()) {
 }
 
 // SamplePhrases are the phrases of which no form is accepted.
-func SamplePhrases() []string { return samplePhrases }
+func SamplePhrases() []string { return samplePhrases() }
 
 // LockFile is the lock that a write holds.
 var LockFile = lockFile
@@ -23,3 +23,6 @@ var LockBeside = lockBeside
 
 // WriteTemp makes what a crash leaves behind in the middle of a write.
 var WriteTemp = writeTemp
+
+// SampleSecrets are secrets in hexadecimal that are known to the world.
+func SampleSecrets() []string { return sampleSecrets }

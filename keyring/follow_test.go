@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -223,7 +224,7 @@ func TestPromise10_SourcesThatFailTakeNoKeyAway(t *testing.T) {
 		p := f.Purpose("test")
 		id, tag := p.Sign(nil)
 		away := errors.New("no route to host")
-		flips := false
+		var flips atomic.Int32
 		for _, test := range []struct {
 			name, want string
 			fault      func(ctx context.Context, n int) ([]byte, error)
@@ -234,7 +235,7 @@ func TestPromise10_SourcesThatFailTakeNoKeyAway(t *testing.T) {
 			{"garbage", "fake:: line 1: ", func(context.Context, int) ([]byte, error) { return []byte("<html>CanaryCanary"), nil }},
 			{"no ring", "no key is active", func(context.Context, int) ([]byte, error) { return []byte(textOf(a.AsNext())), nil }},
 			{"away before it settles", "no route", func(context.Context, int) ([]byte, error) {
-				if flips = !flips; flips {
+				if flips.Add(1)%2 == 1 {
 					return []byte(textOf(b)), nil
 				}
 				return nil, away
@@ -301,18 +302,21 @@ func TestFollowOutlivesASourceThatHangs(t *testing.T) {
 func TestFollowAsksWhetherToAccept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := keyring.Generate(), keyring.Generate()
-		refuse := errors.New("not yet")
-		var asked int
+		var refuse atomic.Bool
+		var asked atomic.Int32
+		refuse.Store(true)
 		opts := keyring.FollowOptions{Accept: func(ctx context.Context, keys *keyring.Ring) error {
 			if _, bounded := ctx.Deadline(); !bounded || keys.Active() != b.ID() {
 				t.Errorf("asked for %v, with a deadline: %v", keys, bounded)
 			}
-			asked++
-			return refuse
+			if asked.Add(1); refuse.Load() {
+				return errors.New("not yet")
+			}
+			return nil
 		}}
 		f := follow(t, opts, a)
 		time.Sleep(3 * second)
-		if f.told(); asked != 0 {
+		if f.told(); asked.Load() != 0 {
 			t.Error("asked whether to accept what it has")
 		}
 		f.src.says(b, a.AsRetiring(time.Now().Add(time.Hour)))
@@ -320,7 +324,7 @@ func TestFollowAsksWhetherToAccept(t *testing.T) {
 		if got := f.told(); !slices.Equal(got, []string{"false not yet", "false not yet", "false not yet"}) || f.Active() != a.ID() {
 			t.Errorf("refused: told %q, active is %v", got, f.Active())
 		}
-		refuse = nil
+		refuse.Store(false)
 		time.Sleep(3 * second)
 		if got := f.told(); !slices.Equal(got, []string{"true <nil>", "false <nil>", "false <nil>"}) || f.Active() != b.ID() {
 			t.Errorf("accepted: told %q, active is %v", got, f.Active())

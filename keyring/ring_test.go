@@ -113,25 +113,6 @@ func TestASVS_11_2_3_WeakSecretsAreRefused(t *testing.T) {
 	}
 }
 
-// The list of samples in every form in which 32 bytes can be made of a phrase.
-func TestAttack_A47_SampleKeysAreRefused(t *testing.T) {
-	for _, phrase := range keyring.SamplePhrases() {
-		forms := map[string][32]byte{
-			"padded":            pad(phrase),
-			"SHA-256":           sha256.Sum256([]byte(phrase)),
-			"SHA-256 of a line": sha256.Sum256([]byte(phrase + "\n")),
-		}
-		if phrase != "" {
-			forms["repeated"] = fill(phrase)
-		}
-		for form, secret := range forms {
-			if _, err := keyring.New(keyOf(t, secret)); err == nil {
-				t.Errorf("%q, %s, is accepted as a key", phrase, form)
-			}
-		}
-	}
-}
-
 func TestNewTellsEveryFault(t *testing.T) {
 	a, b := keyring.Generate(), keyring.Generate()
 	_, err := keyring.New(a.AsNext(), b, keyring.Key{}, keyring.Generate().AsRetiring(time.Time{}),
