@@ -168,10 +168,10 @@ func (r *run) loop(hops []*answer, to *url.URL, err error) {
 		do = "mostly the first proxy ends TLS and the second sends plain http to https: let the first speak https to the second (Cloudflare: SSL mode Full), or the second believe X-Forwarded-Proto"
 	case a.Scheme != b.Scheme && a.Host == b.Host:
 		do = "one rule sends http to https and another sends it back: keep the first, in the proxy that ends TLS, and let what is behind it redirect no more, or let it believe X-Forwarded-Proto"
-	case strings.TrimPrefix(a.Hostname(), "www.") == strings.TrimPrefix(b.Hostname(), "www."):
-		do = "one rule adds www. and another takes it away: keep the one that leads to the host of public-url"
 	case strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/") && a.Host == b.Host:
 		do = "one rule adds a slash at the end and another takes it away: the service's paths have none"
+	case strings.TrimPrefix(a.Hostname(), "www.") == strings.TrimPrefix(b.Hostname(), "www."):
+		do = "one rule adds www. and another takes it away: keep the one that leads to the host of public-url"
 	}
 	r.fail("url-redirect-loop", what, why, do)
 }

@@ -93,7 +93,6 @@ type answer struct {
 	*http.Response
 	url     *url.URL
 	body    string
-	cut     bool     // there was more of a body than is read
 	cookies []cookie // that came with it, in this order
 	refused []error  // why the browser did not take the cookie of the same index
 	sent    string   // the Cookie header of the request
@@ -120,11 +119,11 @@ func (b *browser) send(ctx context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	defer a.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(a.Body, maxBody+1))
+	text, err := io.ReadAll(io.LimitReader(a.Body, maxBody))
 	if err != nil {
 		return nil, err
 	}
-	a.body, a.cut = string(text[:min(len(text), maxBody)]), len(text) > maxBody
+	a.body = string(text)
 	for _, line := range a.Header.Values("Set-Cookie") {
 		now := b.net.now()
 		s, err := readSetCookie(line, now)

@@ -46,11 +46,11 @@ func (a *answer) find(name string) int {
 
 // judgeCookie compares a cookie with what the service sets, and tells whether the
 // browser has it.
-func (r *run) judgeCookie(a *answer, base, when string) bool {
+func (r *run) judgeCookie(a *answer, base string) bool {
 	want := r.cookieName(base)
 	i := a.find(want)
 	if i < 0 {
-		r.missing(a, base, when)
+		r.missing(a, base)
 		return false
 	}
 	r.attributes(&a.cookies[i], a.refused[i], base)
@@ -65,7 +65,7 @@ func (r *run) judgeCookie(a *answer, base, when string) bool {
 }
 
 // missing is for a cookie that the service sets and that does not come.
-func (r *run) missing(a *answer, base, when string) {
+func (r *run) missing(a *answer, base string) {
 	want := r.cookieName(base)
 	for i, c := range a.cookies {
 		if shapes[base].MatchString(c.value) {
@@ -74,12 +74,12 @@ func (r *run) missing(a *answer, base, when string) {
 			return
 		}
 	}
-	check, where := "url-cookie-stripped", "on the page to sign in"
-	if when != "" {
-		check, where = "url-cookie-stripped-post", when
+	const do = "let the proxy pass Set-Cookie (nginx: no proxy_hide_header Set-Cookie and no proxy_ignore_headers; Varnish: no unset beresp.http.Set-Cookie; a CDN: no caching of "
+	if base == sessionCookie {
+		r.fail("url-cookie-stripped-post", "the service sets the cookie "+want+" at a login, and it does not arrive", "whoever signs in is sent to the page to sign in again. The session of this try ends by its idle time", do+r.Prefix+")")
+		return
 	}
-	r.fail(check, "the service sets the cookie "+want+" "+where+", and it does not arrive", "without it every form is refused (403 CSRF token missing or wrong), and nobody stays signed in",
-		"let the proxy pass Set-Cookie (nginx: no proxy_hide_header Set-Cookie and no proxy_ignore_headers; Varnish: no unset beresp.http.Set-Cookie; a CDN: no caching of "+r.Prefix+")")
+	r.fail("url-cookie-stripped", "the service sets the cookie "+want+" on the page to sign in, and it does not arrive", "without it every form is refused (403 CSRF token missing or wrong)", do+r.Prefix+")")
 }
 
 // dropped is for a cookie that browsers refuse for a reason that no attribute tells.
@@ -98,7 +98,11 @@ func (r *run) dropped(name string, err error, a *answer) {
 
 // plainHTTP is for a site whose cookies no browser keeps.
 func (r *run) plainHTTP(a *answer) {
-	r.fail("url-plain-http", "the login page is at "+name(a.url)+", over plain http", "browsers keep no Secure cookie from there, so nobody can sign in; and passwords would be read on the way",
+	what := "the login page is at " + name(a.url) + ", over plain http"
+	if r.asked.Scheme == "https" {
+		what = "visitors of " + origin(r.asked) + " are redirected to " + name(a.url) + ", which is plain http"
+	}
+	r.fail("url-plain-http", what, "browsers keep no Secure cookie from there, so nobody can sign in; and passwords would be read on the way",
 		"give the proxy a certificate (certbot) and let it redirect http to https; then public-url=https://"+a.url.Hostname()+". On this machine alone, http://localhost does")
 }
 
@@ -179,8 +183,10 @@ func (r *run) strangers(ctx context.Context, page *answer) {
 	session := r.cookieName(sessionCookie)
 	fix := "never cache " + r.Prefix + " (nginx: proxy_cache off, and no proxy_ignore_headers; Varnish: return (pass); a CDN: a rule that bypasses its cache), and empty the cache now"
 	switch {
-	case i >= 0 && j >= 0 && page.refused[i] == nil && page.cookies[i].value == second.cookies[j].value, page.find(session) >= 0, second.find(session) >= 0:
+	case i >= 0 && j >= 0 && page.refused[i] == nil && page.cookies[i].value == second.cookies[j].value:
 		r.fail("url-cookie-shared", "a second visitor, without cookies, gets the cookie of another", "a cache hands one visitor's cookies to others: people find themselves signed in as somebody else, or not at all", fix)
+	case page.find(session) >= 0, second.find(session) >= 0:
+		r.fail("url-cookie-shared", "a visitor who has not signed in gets the cookie "+session, "a cache hands one visitor's cookies to others: people find themselves signed in as somebody else", fix)
 	case page.Header.Get(id) != "" && page.Header.Get(id) == second.Header.Get(id), page.cached() != "", second.cached() != "":
 		r.fail("url-cached", "the page to sign in comes out of a cache"+page.cached()+", though it says Cache-Control: no-store", "a page of one visitor is shown to others, and its form is refused: its token belongs to another cookie", fix)
 	}

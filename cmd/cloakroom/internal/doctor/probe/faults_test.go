@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -61,6 +62,8 @@ func TestFaults(t *testing.T) {
 		"empty":     newService(t, settings{public: public, empty: true}),
 		"plain":     newService(t, settings{public: "http://" + host + ":8080"}),
 		"no url":    newService(t, settings{}),
+		"sealed":    newService(t, settings{public: public, trusted: proxies, sealed: true}),
+		"local":     newService(t, settings{public: "http://localhost"}),
 		"elsewhere": newService(t, settings{public: "https://www.example.org"}),
 		"untrusted": newService(t, settings{public: public}),
 	}
@@ -72,6 +75,11 @@ func TestFaults(t *testing.T) {
 			t.Run(f.name, func(t *testing.T) {
 				t.Parallel()
 				list := look(t, services[f.service], &f)
+				for _, secret := range []string{goodPassword, url.QueryEscape(goodPassword), url.PathEscape(goodPassword), "secretstate"} {
+					if strings.Contains(text(list), secret) {
+						t.Errorf("a finding tells a secret:\n%s", text(list))
+					}
+				}
 				if got := strings.Join(checks(list), " "); got != f.want {
 					t.Errorf("found %q, want %q:\n%s", got, f.want, text(list))
 				}
@@ -110,6 +118,11 @@ var healthy = []fault{
 	{name: "healthy, with an account"},
 	{name: "healthy, without an account", options: anonymous},
 	{name: "healthy, asked for by http", options: func(o *probe.Options) { o.URL = "http://" + host; anonymous(o) }, around: toHTTPS},
+	{name: "healthy, sealed sessions", service: "sealed"},
+	{name: "healthy, http://localhost", service: "no url", options: func(o *probe.Options) { o.URL, o.Service = "http://localhost", probe.Service{} }},
+	{name: "healthy, http://localhost without Secure", service: "local", options: func(o *probe.Options) {
+		o.URL, o.Service = "http://localhost", probe.Service{PublicURL: "http://localhost"}
+	}},
 	{name: "healthy, asked for by the page", options: func(o *probe.Options) { o.URL = public + "/auth/login"; anonymous(o) }},
 }
 

@@ -162,10 +162,13 @@ func (r *run) refusal(ctx context.Context, b *browser, q *request) string {
 // would let the password be looked at.
 func (r *run) forbidden(ctx context.Context, b *browser, page *answer) {
 	q := r.submit(page, "/login", form(page.token(), "", ""))
-	switch r.refusal(ctx, b, q) {
-	case problem.CrossOrigin:
+	detail := r.refusal(ctx, b, q)
+	switch {
+	case detail == problem.CrossOrigin:
 		r.crossOrigin(ctx, b, page)
-	case problem.CSRFToken:
+	case r.keys[0] != "": // whether the second instance refused as the first did
+		r.keysDiffer()
+	case detail == problem.CSRFToken:
 		r.tokenRefused(ctx, b, page)
 	default:
 		r.fail("url-login-refused", "the form to sign in is refused with 403, and why is not said", "nobody can sign in", "see csrf_refused in the service's log: its reason says which check refused")
@@ -203,10 +206,6 @@ func (r *run) crossOrigin(ctx context.Context, b *browser, page *answer) {
 
 // tokenRefused finds out whether it is the body or the cookie that does not arrive.
 func (r *run) tokenRefused(ctx context.Context, b *browser, page *answer) {
-	if r.keys[0] != "" {
-		r.keysDiffer()
-		return
-	}
 	q := r.submit(page, "/login", "username=&password=")
 	q.header = http.Header{"X-Csrf-Token": {page.token()}}
 	if r.refusal(ctx, b, q) == problem.CSRFToken {

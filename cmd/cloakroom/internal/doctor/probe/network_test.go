@@ -11,7 +11,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/doctor/probe"
@@ -79,6 +78,16 @@ var networkFaults = []fault{
 	{name: "no answer", want: "url-timeout", world: dials("", os.ErrDeadlineExceeded)},
 	{name: "IPv6 is refused", want: "url-families", world: two("2001:db8::7", refusedErr)},
 	{name: "IPv4 is refused", want: "url-families", world: two("198.51.100.7", refusedErr)},
+	{name: "another server at IPv6", want: "url-families", world: func(w *probe.World) {
+		resolves(nil, "198.51.100.7", "2001:db8::7")(w)
+		dial := w.Dial
+		w.Dial = func(ctx context.Context, network, to string) (net.Conn, error) {
+			if strings.HasPrefix(to, "[2001:db8::7]") {
+				to = "[2001:db8::7]:80" // speaks no TLS
+			}
+			return dial(ctx, network, to)
+		}
+	}},
 	{name: "no IPv6 here, which is no fault", world: two("2001:db8::7", os.NewSyscallError("connect", syscall.ENETUNREACH))},
 	{name: "the connection is broken off", want: "url-broken-off", around: on(always, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), server: oldHTTP},
 	{name: "the answer is broken off", want: "url-broken-off", server: oldHTTP, around: on(always, func(w http.ResponseWriter, r *http.Request) {
@@ -126,21 +135,4 @@ func oldHTTP(s *httptest.Server) { s.EnableHTTP2 = false }
 func dated(r *http.Response) error {
 	r.Header.Set("Date", date(2026).Format(http.TimeFormat))
 	return nil
-}
-
-// Nobody waits for ever: not for a name, a connection or an answer.
-func TestTime(t *testing.T) {
-	t.Parallel()
-	s := newService(t, settings{public: public})
-	hang := make(chan struct{})
-	t.Cleanup(func() { close(hang) })
-	f := &fault{around: on(always, func(http.ResponseWriter, *http.Request) { <-hang }), options: anonymous}
-	v := newFront(t, s.proxy(f), f)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	start := time.Now()
-	list := probe.Run(ctx, probe.Options{URL: public, CA: theAuthority().pem(t)}.In(v.world))
-	if len(list) != 1 || list[0].Check != "url-timeout" || time.Since(start) > 5*time.Second {
-		t.Errorf("after %v:\n%s", time.Since(start), text(list))
-	}
 }

@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"io"
 	"net/http"
@@ -99,10 +100,26 @@ var redirectFaults = []fault{
 		around: on(named("www."+host), leads(301, func(r *http.Request) string { return public + r.URL.Path }))},
 	{name: "the form is redirected by 301", want: "url-post-redirected", around: on(posts, leads(301, fixed(public+"/auth/login")))},
 	{name: "the form is redirected by 308", want: "url-post-redirected", around: on(posts, leads(308, fixed("https://www."+host+"/auth/login")))},
+	{name: "the login of an account is redirected to http", want: "url-post-redirected", around: onAccount(leads(307, fixed("http://"+host+"/auth/login")))},
+	{name: "the login of an account is redirected elsewhere", want: "url-post-redirected", around: onAccount(leads(308, fixed("https://login.example.com/auth/login")))},
+	{name: "the login of an account comes back in an address", want: "url-redirect-elsewhere",
+		around: onAccount(leads(302, fixed("https://login.example.com/"+url.PathEscape(goodPassword)+"/"+url.QueryEscape(goodPassword)+"?p="+goodPassword)))},
 	{name: "a path in the URL", want: "url-path", options: ask(public + "/app")},
 	{name: "no URL", want: "url-address", options: ask("login.example.org")},
 	{name: "a password in the URL", want: "url-address", options: ask("https://ada:hunter2@login.example.org")},
 	{name: "no CA", want: "url-ca", options: func(o *probe.Options) { o.CA = "nothing.pem" }},
+}
+
+// onAccount answers the login of ada in the place of the service.
+func onAccount(answer http.HandlerFunc) func(http.Handler) http.Handler {
+	return on(func(r *http.Request) bool {
+		if r.Method != http.MethodPost {
+			return false
+		}
+		text, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(text))
+		return bytes.Contains(text, []byte("username=ada"))
+	}, answer)
 }
 
 var cookieFaults = []fault{
@@ -217,6 +234,7 @@ var requestFaults = []fault{
 			r.Out.Header.Set("X-Forwarded-For", from)
 		}
 	}},
+	{name: "X-Forwarded-For is not believed", want: "url-client-address", service: "untrusted", options: func(o *probe.Options) { o.Service.TrustedProxies = nil }},
 	{name: "the path is cut", want: "url-prefix", request: func(r *httputil.ProxyRequest) { r.Out.URL.Path = strings.TrimPrefix(r.Out.URL.Path, "/auth") }},
 	{name: "the prefix is another", want: "url-prefix", options: func(o *probe.Options) { o.Prefix = "/login" }},
 }
@@ -323,6 +341,18 @@ var answerFaults = []fault{
 	{name: "a rate limit", want: "url-rate-limit", around: on(posts, says(http.StatusTooManyRequests))},
 	{name: "another application", want: "url-other-application", around: on(always, says(http.StatusOK))},
 	{name: "another application's 404", want: "url-other-application", around: on(always, says(http.StatusNotFound))},
+	{name: "too many wrong passwords", want: "url-throttled", around: on(posts, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(429)
+		io.WriteString(w, "<title>Sign in · Cloakroom</title>")
+	})},
+	{name: "a page without end", want: "url-other-application", around: on(always, func(w http.ResponseWriter, _ *http.Request) {
+		for text := bytes.Repeat([]byte("x"), 1<<16); ; {
+			if _, err := w.Write(text); err != nil {
+				return
+			}
+		}
+	})},
 	{name: "nobody is set up", want: "url-setup", service: "empty"},
 	{name: "a wrong password", want: "url-credentials", options: func(o *probe.Options) { o.Password = "another wrong password" }},
 	{name: "the password must be changed", want: "url-must-change", options: func(o *probe.Options) { o.User = "eve" }},
@@ -333,7 +363,7 @@ var answerFaults = []fault{
 // compressed is no fault: browsers ask for it.
 func compressed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") || r.Method != http.MethodGet {
+		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 			next.ServeHTTP(w, r)
 			return
 		}

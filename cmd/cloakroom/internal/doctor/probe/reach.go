@@ -69,7 +69,7 @@ func (r *run) broken(err error, u *url.URL) {
 			"correct scheme and port in --url, or in the proxy's listen line (nginx: listen 443 ssl)")
 	case strings.Contains(err.Error(), "http2:"), strings.Contains(err.Error(), "stream error"):
 		r.fail("url-http2", at+" offers HTTP/2 and breaks it off", "browsers speak HTTP/2 wherever it is offered, and get no page",
-			"mend or turn off HTTP/2 in the proxy (nginx: http2 off), and see its error log")
+			"mend HTTP/2 in the proxy, or turn it off (nginx: http2 off, or listen without http2), and see its error log")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		r.fail("url-broken-off", at+" is connected, and broken off before the whole answer is there", whyNobody,
 			"see the proxy's error log, and whether what is behind it speaks the same protocol (http or https, HTTP/1.1 or 2)")
@@ -232,10 +232,8 @@ func (r *run) ask(ctx context.Context, at netip.Addr, u *url.URL) (bad string, o
 		return "there is no answer", true
 	case err != nil:
 		return "there is no answer that a browser takes", true
-	case a.StatusCode != page200 || !a.ours(r.Prefix):
+	case a.StatusCode != http.StatusOK || !a.ours(r.Prefix):
 		return "something else answers", true
 	}
 	return "", true
 }
-
-const page200 = http.StatusOK

@@ -46,7 +46,7 @@ func (r *run) begin() bool {
 	if path != "" && path != r.Prefix && !strings.HasPrefix(path, r.Prefix+"/") {
 		r.fail("url-path", "the URL has the path "+quote(path)+", and the service lives under "+r.Prefix,
 			"the service's links, forms and redirects name paths from the root of the host: below another path they lead nowhere",
-			"make the proxy pass "+r.Prefix+" at the root of the host, or set prefix to the whole path, as prefix="+quote(path+r.Prefix))
+			"make the proxy pass "+r.Prefix+" at the root of the host, or set prefix to the whole path, as prefix="+strings.Trim(quote(path+r.Prefix), `"`))
 		return false
 	}
 	r.asked = &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
@@ -145,7 +145,7 @@ func (r *run) walk(ctx context.Context) {
 	if !ready {
 		return // before setup there is no form, and no cookie
 	}
-	has := r.judgeCookie(page, visitorCookie, "")
+	has := r.judgeCookie(page, visitorCookie)
 	r.strangers(ctx, page)
 	if !has || r.worst() {
 		return // a browser would send the form without it, and we know what comes

@@ -66,7 +66,7 @@ func (r *run) mayTell(u *url.URL) bool {
 	if finding.Worst(r.list) == finding.Error || !trustworthy(u) {
 		return false
 	}
-	if !strings.EqualFold(u.Host, r.asked.Host) {
+	if _, asked, _ := strings.Cut(origin(r.asked), "://"); !strings.HasSuffix(origin(u), "://"+asked) {
 		r.warn("url-login-not-tried", "the account was not tried: "+origin(r.asked)+" leads to "+origin(u)+", and the password goes to the host of --url alone", "the rest of the way was not looked at", "ask for the other: --url "+origin(u))
 		return false
 	}
@@ -92,8 +92,15 @@ func ip(a net.Addr) (netip.Addr, bool) {
 func (r *run) judgeLogin(a *answer) bool {
 	to, _ := a.leads()
 	switch {
-	case a.StatusCode == http.StatusSeeOther || a.StatusCode == http.StatusFound:
-		return r.judgeCookie(a, sessionCookie, "at a login")
+	case to != nil && (a.StatusCode == http.StatusSeeOther || a.StatusCode == http.StatusFound) && site(to.Hostname()) == site(a.url.Hostname()):
+		return r.judgeCookie(a, sessionCookie)
+	case to != nil && a.StatusCode < 307 && !inner(to.Hostname()):
+		r.fail("url-redirect-elsewhere", "the login of the account is answered by a redirect to another site, "+name(to), "the service's own redirects stay on its host: something in front took the login, and perhaps the password", "find the rule in the proxies' configurations, and change the account's password if nobody knows it: cloakroom user reset NAME")
+	case to != nil && inner(to.Hostname()):
+		if r.judgeCookie(a, sessionCookie) {
+			return true
+		}
+		r.innerAddress(a.url, to)
 	case to != nil:
 		r.sentAway(a, to)
 	case a.StatusCode == http.StatusUnauthorized:

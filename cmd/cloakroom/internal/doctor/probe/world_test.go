@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -21,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -256,7 +259,7 @@ func newFront(t *testing.T, h http.Handler, f *fault) *front {
 // look replays a login through a fault.
 func look(t *testing.T, s *service, f *fault) []finding.Finding {
 	t.Helper()
-	v := newFront(t, s.proxy(f), f)
+	v := newFront(t, watch(t, s.proxy(f)), f)
 	o := probe.Options{
 		URL: public, CA: theAuthority().pem(t), User: "ada", Password: goodPassword,
 		Service: probe.Service{PublicURL: public, TrustedProxies: proxies},
@@ -268,6 +271,22 @@ func look(t *testing.T, s *service, f *fault) []finding.Finding {
 		f.options(&o)
 	}
 	return probe.Run(t.Context(), o.In(v.world))
+}
+
+// watch fails the test if the password of an account goes anywhere but, encrypted or
+// on this machine, to the login of the host that was asked for.
+func watch(t *testing.T, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(text))
+		all := string(text) + r.URL.String() + fmt.Sprint(r.Header)
+		tells := strings.Contains(all, goodPassword) || strings.Contains(all, url.QueryEscape(goodPassword))
+		encrypted := r.TLS != nil && r.Host == host || r.Host == "localhost"
+		if tells && (!encrypted || r.Method != http.MethodPost || r.URL.String() != "/auth/login") {
+			t.Errorf("the password went to %s %s of %s, TLS %t", r.Method, r.URL.Path, r.Host, r.TLS != nil)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // checks are the names of findings.
