@@ -76,7 +76,7 @@ func Run(ctx context.Context, opts Options) *Report {
 	books := make([]*notes, len(parts))
 	var wg sync.WaitGroup
 	for i, p := range parts {
-		books[i] = &notes{checks: p.checks, patience: partPatience}
+		books[i] = &notes{checks: p.checks, patience: opts.World.Patience}
 		if slices.Contains(p.checks, public) {
 			books[i].patience = publicPatience
 		}

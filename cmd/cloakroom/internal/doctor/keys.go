@@ -68,7 +68,7 @@ func (e *examination) keyring(ctx context.Context, l *notes) {
 			if !ok {
 				do = "restore the keys from where you keep a copy, or see \"cloakroom key --help\""
 			}
-			l.find("key-source", finding.Error, do, "%s: %s", e.cfg.Keys, strings.TrimPrefix(what, "keyring: "))
+			l.find("key-source", finding.Error, do, "%s: %s", e.cfg.Keys, strings.TrimPrefix(strings.TrimPrefix(what, "keyring: "), "read keys: "))
 		}
 		return
 	}
@@ -153,15 +153,27 @@ func (e *examination) judgeRetiring(l *notes, k, active keyring.KeyInfo) {
 	case !now.Before(k.Until):
 	case !active.Created.IsZero() && k.Until.Before(active.Created.Add(life)):
 		l.find("key-retires-early", finding.Warning, "put a later time into its line: "+active.Created.Add(life+spare).UTC().Format(time.RFC3339),
-			"key %v retires on %s, and the key after it is of %s: a session lives for %v", k.ID, stamp(k.Until), stamp(active.Created), life)
+			"key %v retires on %s, and the key after it is of %s: a session lives for %s", k.ID, stamp(k.Until), stamp(active.Created), span(life))
 	case k.Until.Sub(now) > life+spare:
 		l.find("key-retires-late", finding.Warning, "put an earlier time into its line: "+now.Add(life).UTC().Format(time.RFC3339),
-			"key %v retires on %s, and a session lives for %v", k.ID, date(k.Until), life)
+			"key %v retires on %s, and a session lives for %s", k.ID, date(k.Until), span(life))
 	}
 }
 
 func date(t time.Time) string  { return t.UTC().Format("2006-01-02") }
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }
+
+// span writes a duration without what is nothing of it.
+func span(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
 
 // has tells whether a ring holds the key that a registry names.
 func has(ring *keyring.Ring, id string) bool {

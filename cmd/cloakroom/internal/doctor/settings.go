@@ -30,12 +30,11 @@ func (e *examination) settings(_ context.Context, l *notes) {
 		l.find("config", finding.Error, do, "%s", what)
 	}
 	host, _, _ := net.SplitHostPort(c.Listen)
-	local := link.Local(host)
 	if c.PlainCookie() {
 		l.find("cookie-insecure", finding.Warning, "for people, set public-url to the https:// address under which they come",
 			"public-url is %s", c.Origin())
 	}
-	if !local && c.PublicURL == nil && c.TLS() {
+	if everywhere(host) && c.PublicURL == nil && c.TLS() {
 		l.find("public-url-missing", finding.Warning, "set public-url to the https:// address under which browsers come",
 			"listen is %s, and there is no public-url", c.Listen)
 	}
@@ -132,11 +131,17 @@ func encrypted(p config.Place) bool {
 	return err == nil
 }
 
+// everywhere tells whether a host is all addresses of the machine.
+func everywhere(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.IsUnspecified()
+}
+
 // open tells whether a host is all addresses of the machine, or one that is routed
 // in the internet.
 func open(host string) bool {
 	ip, err := netip.ParseAddr(host)
-	return host == "" || err == nil && (ip.IsUnspecified() || !ip.IsPrivate() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast())
+	return everywhere(host) || err == nil && !ip.IsPrivate() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast()
 }
 
 // wide tells whether a network is more than anybody's own.

@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"maps"
 	"math/big"
@@ -39,6 +40,9 @@ type site struct {
 	flags   map[string]string
 	environ []string
 	world   doctor.World
+
+	second    string   // another store, to be examined as well
+	unchecked []string // what is expected not to be checked
 }
 
 // The database of a new site, and a hash of a password in it.
@@ -188,6 +192,22 @@ func (s *site) run() *doctor.Report {
 	return doctor.Run(s.t.Context(), doctor.Options{
 		Settings: config.Examine(maps.Clone(s.flags), s.environ), Environ: s.environ, World: s.world,
 	})
+}
+
+// noSecrets fails the test if a report holds a key or one of the passwords.
+func (s *site) noSecrets(r *doctor.Report, passwords ...string) {
+	s.t.Helper()
+	var text strings.Builder
+	s.must(r.WriteText(&text))
+	doc, err := json.Marshal(r)
+	s.must(err)
+	all := text.String() + string(doc)
+	f := strings.Fields(s.key.Text())
+	for _, secret := range append(passwords, f[len(f)-1], s.secretOf(s.key)) {
+		if strings.Contains(all, secret) {
+			s.t.Errorf("a secret (%.4s…) is in the report", secret)
+		}
+	}
 }
 
 // A certificate that a test wants.

@@ -84,7 +84,7 @@ func (e *examination) judgeHost(l *notes, leaf *x509.Certificate) {
 	host, _, _ := net.SplitHostPort(e.cfg.Listen)
 	if e.cfg.PublicURL != nil {
 		host = e.cfg.PublicURL.Hostname()
-	} else if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+	} else if everywhere(host) {
 		l.skip("there is no public-url", "tls-host")
 		return
 	}

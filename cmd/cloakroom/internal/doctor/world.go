@@ -24,6 +24,9 @@ type World struct {
 	// Emptied are folders that are emptied at a start or now and then.
 	Emptied []string
 
+	// Patience is how long a part of the examination may take; eight seconds.
+	Patience time.Duration
+
 	UID int // whose process this is; -1 where there are no such numbers
 }
 
@@ -45,6 +48,9 @@ func (w World) complete() World {
 	}
 	if w.Emptied == nil {
 		w.Emptied = []string{"/tmp", "/var/tmp", "/run", "/dev/shm", os.TempDir()}
+	}
+	if w.Patience == 0 {
+		w.Patience = partPatience
 	}
 	if w.UID == 0 {
 		w.UID = os.Geteuid()
