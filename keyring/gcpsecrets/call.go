@@ -16,14 +16,15 @@ import (
 )
 
 const (
-	// attempts of a call that may be repeated, and the wait after the first of them,
-	// which doubles.
+	// attempts of a call that may be repeated.
 	attempts = 3
-	backoff  = 200 * time.Millisecond
 
 	// maxProbes bounds how far the alias latest is believed to lag behind.
 	maxProbes = 16
 )
+
+// backoff is the wait after the first attempt, which doubles; of tests, a shorter one.
+var backoff = 200 * time.Millisecond
 
 // A call is one Read or Write: what they ask for under one context with one token.
 type call struct {
@@ -63,8 +64,8 @@ func (c *call) field(v version) ([]byte, error) {
 }
 
 // get reads a version, by number or alias. What was added or seen once is not
-// followed by anything older: the alias latest may lag behind for minutes, a number
-// does not ("Data consistency" in Google's pages on Secret Manager).
+// followed by anything older: as Google documents, the alias latest may lag behind for
+// minutes, and a number does not.
 func (c *call) get(id string) (version, error) {
 	v, err := c.access(id)
 	if err != nil || id != latest {

@@ -222,7 +222,7 @@ func (m metadata) Token() (*oauth2.Token, error) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, errNoCredentials
+		return nil, noMetadata{err}
 	}
 	req.Header.Set("Metadata-Flavor", "Google")
 	old := m.l.ctx

@@ -59,6 +59,8 @@ func (c *call) refused(status int, body []byte, permission string) error {
 func (c *call) words(status int, name, message, reason, permission string) string {
 	kms := strings.Contains(message, "kms") || strings.Contains(message, "cryptokey")
 	switch {
+	case name == "" && status < 500 && status != http.StatusTooManyRequests:
+		return fmt.Sprintf("the answer is none of Secret Manager's but HTTP status %d; see what listens at the endpoint", status)
 	case status == http.StatusUnauthorized:
 		if off := c.watch.Clock(); off != "" {
 			return "the token is refused: " + off + "; set it, best by NTP"
