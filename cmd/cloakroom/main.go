@@ -58,6 +58,9 @@ func run(ctx context.Context, args []string, env environment) int {
 	if err == nil {
 		return exitOK
 	}
+	if quiet, ok := errors.AsType[*quietError](err); ok {
+		return quiet.code
+	}
 	for line := range strings.SplitSeq(strings.TrimSpace(err.Error()), "\n") {
 		fmt.Fprintln(env.stderr, "cloakroom: "+line)
 	}
@@ -99,7 +102,7 @@ func newRoot(env *environment) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help", RunE: unknown})
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newServe(env), newUser(env), newSession(env), newKey(env), newSetupLink(env), newAudit(env), newHashCost(), newVersion())
+	root.AddCommand(newServe(env), newUser(env), newSession(env), newKey(env), newSetupLink(env), newAudit(env), newHashCost(), newDoctor(env), newVersion())
 	group(root)
 	return root
 }
@@ -184,7 +187,12 @@ func settings(cmd *cobra.Command, names ...string) {
 
 // load reads the configuration of a command.
 func load(cmd *cobra.Command, env *environment) (*config.Config, error) {
-	given := make(map[string]string)
-	cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = f.Value.String() })
-	return config.Load(given, env.environ)
+	return config.Load(given(cmd), env.environ)
+}
+
+// given returns the flags that were given.
+func given(cmd *cobra.Command) map[string]string {
+	flags := make(map[string]string)
+	cmd.Flags().Visit(func(f *pflag.Flag) { flags[f.Name] = f.Value.String() })
+	return flags
 }
