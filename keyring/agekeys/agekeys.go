@@ -18,6 +18,7 @@ package agekeys
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -142,6 +143,12 @@ func New(inner keyring.Source, opts Options) (keyring.Source, error) {
 
 // String names the source without secrets.
 func (s *source) String() string { return s.name }
+
+// Secrets returns the paths of the files that have to be nobody else's: of identities or
+// passphrase.
+func (s *source) Secrets() []string {
+	return []string{cmp.Or(s.opts.IdentityFile, s.opts.PassphraseFile)}
+}
 
 // Format prints what String returns, whatever the verb.
 func (s *source) Format(f fmt.State, _ rune) { io.WriteString(f, s.name) }

@@ -7,9 +7,9 @@
 package keysource
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -20,12 +20,17 @@ import (
 // colon.
 const (
 	File    = "file"
-	Env     = "env"
 	Mounted = "keys-file"
+	Env     = "env"
+	Dotenv  = "dotenv"
+	Age     = "age"
+	Vault   = "vault"
+	AWS     = "aws-sm"
+	GCP     = "gcp-sm"
 )
 
 // Schemes says what [Parse] takes, for messages and help.
-const Schemes = "file:PATH and env:NAME"
+const Schemes = "file:PATH, env:NAME, dotenv:PATH#NAME, age:PATH?identity-file=FILE, vault:…, aws-sm:… and gcp-sm:…"
 
 // Intervals at which a source is looked at where nothing else is said: a look at a
 // file costs nothing, one at a manager of secrets costs money.
@@ -51,29 +56,14 @@ type environment struct {
 	lookup func(name string) (string, bool)
 }
 
-// A scheme is one kind of place.
-type scheme struct {
-	// open makes the source. It finds every fault of the place, a line each, and
-	// contacts nobody.
-	open func(p Place) (keyring.Source, error)
-
-	// interval is the default of keys-interval; 0 for what never changes.
-	interval time.Duration
-}
-
-var schemes = map[string]scheme{
-	File:    {openFile, fileInterval},
-	Env:     {openEnv, 0},
-	Mounted: {openMounted, fileInterval},
-}
-
 // Parse reads a place as the setting keys has it. lookup finds variables of the
 // command's environment. The error names every fault, a line each, and repeats
 // nothing of the text. Nobody is contacted.
 func Parse(text string, lookup func(name string) (string, bool)) (Place, error) {
 	given, rest, ok := strings.Cut(text, ":")
-	switch _, known := schemes[given]; {
-	case isKey(text), isKey(rest):
+	switch scheme, known := schemes[given]; {
+	// The names at managers of secrets may look like anything.
+	case isKey(text), known && scheme.interval != managerInterval && hasKey(rest):
 		return Place{}, errKey
 	case !ok:
 		return Place{}, errors.New("no scheme: this version takes " + Schemes)
@@ -86,7 +76,7 @@ func Parse(text string, lookup func(name string) (string, bool)) (Place, error) 
 
 // FromFile returns the place that the setting keys-file names.
 func FromFile(path string) (Place, error) {
-	if isKey(path) {
+	if hasKey(path) {
 		return Place{}, errKey
 	}
 	return parse(Place{Scheme: Mounted, rest: path})
@@ -145,104 +135,41 @@ func (p Place) Remote() bool { return p.Interval() == managerInterval }
 func (p Place) Writable() bool {
 	src, err := p.Open()
 	_, ok := src.(keyring.Writer)
-	return ok && err == nil
+	return ok && err == nil && !p.pinned()
 }
 
-// errKey is the fault of a key in the place of a place.
-var errKey = errors.New("a key itself, which others may have seen there: make another with \"cloakroom key new\", " +
-	"put it into a file of mode 0600 or into an environment variable, and write file:PATH or env:NAME")
-
-// isKey tells whether a text has the looks of a key: a key line, or so many
-// characters of hex or base64 as one has. A path of that shape can be written with
-// ./ in front.
-func isKey(text string) bool {
-	text = strings.TrimSpace(text)
-	if strings.Contains(text, "cloakroom-key-v") {
-		return true
+// pinned tells whether the place is one version of a secret, which stays what it is.
+func (p Place) pinned() bool {
+	name, _, _ := strings.Cut(p.rest, "#")
+	switch p.Scheme {
+	case GCP:
+		name, _, _ = strings.Cut(name, "?")
+		_, version, ok := strings.Cut(name, "/versions/")
+		return ok && version != "latest"
+	case AWS:
+		_, query, _ := strings.Cut(name, "?")
+		values, _ := url.ParseQuery(query)
+		stage := values.Get("version-stage")
+		return stage != "" && stage != "AWSCURRENT"
 	}
-	text = strings.TrimRight(text, "=")
-	var digit, upper, lower, other bool
-	for _, b := range []byte(text) {
-		switch {
-		case '0' <= b && b <= '9':
-			digit = true
-		case 'A' <= b && b <= 'Z':
-			upper = true
-		case 'a' <= b && b <= 'z':
-			lower = true
-		case b != '-' && b != '_' && b != '+':
-			other = true
-		}
-	}
-	hex := len(text) >= 32 && strings.Trim(text, "0123456789abcdefABCDEF") == ""
-	return hex || !other && digit && upper && lower && len(text) >= 42
+	return false
 }
 
-func openFile(p Place) (keyring.Source, error) {
-	if p.rest == "" || strings.HasPrefix(p.rest, "//") || strings.ContainsAny(p.rest, "\x00\r\n") {
-		return nil, errors.New("no path: write file:PATH")
+// Files returns the paths of the files on which the keys depend and which nobody else
+// should read: of the keys, or of what opens them.
+func (p Place) Files() []string {
+	if path := p.Path(); path != "" {
+		return []string{path}
 	}
-	return keyring.File(p.rest), nil
+	src, err := p.Open()
+	if err != nil {
+		return nil
+	}
+	switch s := src.(type) {
+	case interface{ Path() string }:
+		return []string{s.Path()}
+	case interface{ Secrets() []string }:
+		return s.Secrets()
+	}
+	return nil
 }
-
-func openMounted(p Place) (keyring.Source, error) {
-	if p.rest == "" || strings.ContainsAny(p.rest, "\x00\r\n") {
-		return nil, errors.New("no path: write the path of the file with the keys")
-	}
-	return keyring.MountedFile(p.rest), nil
-}
-
-func openEnv(p Place) (keyring.Source, error) {
-	if !isName(p.rest) {
-		return nil, errors.New("no name of a variable: write env:NAME, of letters, digits and '_'")
-	}
-	v := variable{p.rest, p.env.lookup}
-	if _, err := v.Read(context.Background()); err != nil {
-		return nil, err
-	}
-	return v, nil
-}
-
-// Variable returns the name of the variable that a place names, if it names one.
-func Variable(text string) (name string, ok bool) {
-	name, ok = strings.CutPrefix(text, Env+":")
-	return name, ok && isName(name)
-}
-
-// isName tells whether s is a name that a shell can set.
-func isName(s string) bool {
-	for i, b := range []byte(s) {
-		if b != '_' && (b < 'A' || b > 'Z') && (b < 'a' || b > 'z') && (i == 0 || b < '0' || b > '9') {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 255
-}
-
-// A variable is the Source that is a variable of the command's environment. It is not
-// [keyring.Env], which asks the process.
-type variable struct {
-	name   string
-	lookup func(name string) (string, bool)
-}
-
-// Read implements [keyring.Source].
-func (v variable) Read(context.Context) ([]byte, error) {
-	text, ok := v.lookup(v.name)
-	if ok && strings.TrimSpace(text) != "" {
-		return []byte(text), nil
-	}
-	state := "is not set"
-	if ok {
-		state = "is empty"
-	}
-	// What nobody has set under that name may be no name.
-	what := "the variable that it names"
-	if ok || strings.ToUpper(v.name) == v.name && len(v.name) < 40 {
-		what = "environment variable " + v.name
-	}
-	return nil, fmt.Errorf("%s %s: put in what \"cloakroom key new\" prints", what, state)
-}
-
-// String returns "env:" and the name of the variable.
-func (v variable) String() string { return "env:" + v.name }

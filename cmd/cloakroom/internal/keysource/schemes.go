@@ -1,0 +1,172 @@
+package keysource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/keyring/agekeys"
+	"github.com/cloakroom-dev/cloakroom/keyring/awssecrets"
+	"github.com/cloakroom-dev/cloakroom/keyring/dotenv"
+	"github.com/cloakroom-dev/cloakroom/keyring/gcpsecrets"
+	"github.com/cloakroom-dev/cloakroom/keyring/vault"
+)
+
+// A scheme is one kind of place.
+type scheme struct {
+	// open makes the source. It finds every fault of the place, a line each, and
+	// contacts nobody.
+	open func(p Place) (keyring.Source, error)
+
+	// interval is the default of keys-interval; 0 for what never changes.
+	interval time.Duration
+}
+
+var schemes = map[string]scheme{
+	File:    {openFile, fileInterval},
+	Mounted: {openMounted, fileInterval},
+	Env:     {openEnv, 0},
+	Dotenv:  {openDotenv, fileInterval},
+	Age:     {openAge, fileInterval},
+	Vault:   {openVault, managerInterval},
+	AWS:     {openAWS, managerInterval},
+	GCP:     {openGCP, managerInterval},
+}
+
+// errKey is the fault of a key in the place of a place.
+var errKey = errors.New("a key itself, which others may have seen there: make another with \"cloakroom key new\", " +
+	"put it into a file of mode 0600 or into an environment variable, and write file:PATH or env:NAME")
+
+// marker is what key lines begin with, of whatever version.
+const marker = "cloakroom-key-v"
+
+// isKey tells whether a text has the looks of a key: a key line, or so many
+// characters of hex or base64 as one has. A path of that shape can be written with
+// ./ in front.
+func isKey(text string) bool {
+	if strings.Contains(text, marker) || strings.Contains(text, "AGE-SECRET-KEY-") {
+		return true
+	}
+	text = strings.TrimRight(strings.TrimSpace(text), "=")
+	var digit, upper, lower, other bool
+	for _, b := range []byte(text) {
+		switch {
+		case '0' <= b && b <= '9':
+			digit = true
+		case 'A' <= b && b <= 'Z':
+			upper = true
+		case 'a' <= b && b <= 'z':
+			lower = true
+		case b != '-' && b != '_' && b != '+':
+			other = true
+		}
+	}
+	hex := len(text) >= 64 && strings.Trim(text, "0123456789abcdefABCDEF") == ""
+	return hex || !other && digit && upper && lower && len(text) >= 42
+}
+
+func openDotenv(p Place) (keyring.Source, error) { return opened(dotenv.Open(p.rest)) }
+
+func openAge(p Place) (keyring.Source, error) { return opened(agekeys.Open(p.rest, nil)) }
+
+func openVault(p Place) (keyring.Source, error) {
+	return opened(vault.Open(p.rest, &vault.Options{Lookup: p.env.lookup}))
+}
+
+func openAWS(p Place) (keyring.Source, error) { return opened(awssecrets.Open(p.rest, nil)) }
+
+func openGCP(p Place) (keyring.Source, error) { return opened(gcpsecrets.Open(p.rest, nil)) }
+
+// opened returns a source, or the faults of its place without the name of the package
+// that found them: messages begin with that of the setting.
+func opened[S keyring.Source](src S, err error) (keyring.Source, error) {
+	if err == nil {
+		return src, nil
+	}
+	var faults []error
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		for _, p := range []string{"dotenv: ", "agekeys: ", "vault: ", "awssecrets: ", "gcpsecrets: "} {
+			line = strings.TrimPrefix(line, p)
+		}
+		faults = append(faults, errors.New(line))
+	}
+	return nil, errors.Join(faults...)
+}
+
+// hasKey tells whether what stands between the signs of a place is a key.
+func hasKey(text string) bool {
+	return slices.ContainsFunc(strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("?&=#", r) }), isKey)
+}
+
+func openFile(p Place) (keyring.Source, error) {
+	if p.rest == "" || strings.HasPrefix(p.rest, "//") || strings.ContainsAny(p.rest, "\x00\r\n") {
+		return nil, errors.New("no path: write file:PATH")
+	}
+	return keyring.File(p.rest), nil
+}
+
+func openMounted(p Place) (keyring.Source, error) {
+	if p.rest == "" || strings.ContainsAny(p.rest, "\x00\r\n") {
+		return nil, errors.New("no path: write the path of the file with the keys")
+	}
+	return keyring.MountedFile(p.rest), nil
+}
+
+func openEnv(p Place) (keyring.Source, error) {
+	if !isName(p.rest) {
+		return nil, errors.New("no name of a variable: write env:NAME, of letters, digits and '_'")
+	}
+	v := variable{p.rest, p.env.lookup}
+	if _, err := v.Read(context.Background()); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Variable returns the name of the variable that a place names, if it names one.
+func Variable(text string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(text, Env+":")
+	return name, ok && isName(name)
+}
+
+// isName tells whether s is a name that a shell can set.
+func isName(s string) bool {
+	for i, b := range []byte(s) {
+		if b != '_' && (b < 'A' || b > 'Z') && (b < 'a' || b > 'z') && (i == 0 || b < '0' || b > '9') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 255
+}
+
+// A variable is the Source that is a variable of the command's environment. It is not
+// [keyring.Env], which asks the process.
+type variable struct {
+	name   string
+	lookup func(name string) (string, bool)
+}
+
+// Read implements [keyring.Source].
+func (v variable) Read(context.Context) ([]byte, error) {
+	text, ok := v.lookup(v.name)
+	if ok && strings.TrimSpace(text) != "" {
+		return []byte(text), nil
+	}
+	state := "is not set"
+	if ok {
+		state = "is empty"
+	}
+	// What nobody has set under that name may be no name.
+	what := "the variable that it names"
+	if ok || strings.ToUpper(v.name) == v.name && len(v.name) < 40 {
+		what = "environment variable " + v.name
+	}
+	return nil, fmt.Errorf("%s %s: put in what \"cloakroom key new\" prints", what, state)
+}
+
+// String returns "env:" and the name of the variable.
+func (v variable) String() string { return "env:" + v.name }
