@@ -31,6 +31,22 @@ func MayTalk(u *url.URL, plaintext bool) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && (plaintext || link.Local(u.Hostname()))
 }
 
+// Transport returns what a Client stands on. It is not http.DefaultTransport, which a
+// program may have replaced by something that records what goes by. The hosts are not
+// asked for through a proxy, besides those that NO_PROXY names.
+func Transport(direct ...string) *http.Transport {
+	return &http.Transport{
+		Proxy: func(r *http.Request) (*url.URL, error) {
+			if slices.Contains(direct, r.URL.Hostname()) {
+				return nil, nil
+			}
+			return http.ProxyFromEnvironment(r)
+		},
+		ForceAttemptHTTP2:   true,
+		TLSHandshakeTimeout: 10 * time.Second,
+	}
+}
+
 // Client returns a client that speaks to one server only, so to say: it follows no
 // redirect, which would carry a secret or a token along; it talks plain http to this
 // machine alone, unless plaintext is set; it reads no more than [MaxAnswer]; and it

@@ -80,7 +80,7 @@ func TestClient(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	client := remote.Client(http.DefaultTransport.(*http.Transport).Clone(), false, "192.0.2.9")
+	client := remote.Client(remote.Transport(), false, "192.0.2.9")
 	ctx, watch := remote.WithWatch(t.Context())
 	get := func(url string) (int, error) {
 		t.Helper()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -303,5 +304,38 @@ func TestASVS_12_3_1_Plaintext(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// TestAllowPlaintext: who asks for it may send secrets in clear.
+func TestAllowPlaintext(t *testing.T) {
+	serve(t, "x")
+	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://192.0.2.1")
+	src, err := awssecrets.Open(name, &awssecrets.Options{AllowPlaintext: true, Timeout: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := src.Read(t.Context()); err == nil || strings.Contains(err.Error(), "https") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestNothingRunsOn: between two calls there is no goroutine more than before.
+func TestNothingRunsOn(t *testing.T) {
+	s := serve(t, "x")
+	before := runtime.NumGoroutine()
+	src := open(t, name)
+	if _, err := src.Read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Write(t.Context(), []byte("x"), []byte("y")); err != nil {
+		t.Fatal(err)
+	}
+	s.CloseClientConnections() // the server's own goroutines
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			buf := make([]byte, 1<<16)
+			t.Fatalf("%d goroutines, before %d:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		}
 	}
 }

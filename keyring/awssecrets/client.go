@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -84,7 +85,7 @@ func (s *Source) connect(ctx context.Context) (*client, error) {
 	}
 	c := &client{credentials: cfg.Credentials}
 	c.api = secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
-		base := http.DefaultTransport.(*http.Transport).Clone()
+		base := remote.Transport()
 		if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 			base = b.GetTransport() // with the certificates of AWS_CA_BUNDLE
 		}
@@ -114,6 +115,9 @@ func (s *Source) configure(o *config.LoadOptions) error {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts = attempts
 			o.MaxBackoff = maxBackoff
+			// Looks are far apart: a budget over all of them would be used up in a
+			// long outage, and tell of itself in place of what is wrong.
+			o.RateLimiter = ratelimit.None
 		})
 	}
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {

@@ -87,6 +87,17 @@ func TestFaultsOfTheService(t *testing.T) {
 	}
 }
 
+// TestLongOutage: after a hundred looks in vain the error is still that of the first.
+func TestLongOutage(t *testing.T) {
+	s := serve(t, "x")
+	s.faulty(func(w http.ResponseWriter, _ string) bool { refuse(w, 500, "InternalServiceError", ""); return true })
+	src := open(t, name)
+	for range 100 {
+		_, err := src.Read(t.Context())
+		check(t, "outage", err, "service fails")
+	}
+}
+
 // TestWriteFaults: each call of a Write names its own permission.
 func TestWriteFaults(t *testing.T) {
 	s := serve(t, "old")

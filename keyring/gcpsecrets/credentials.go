@@ -52,11 +52,12 @@ type linkTo struct {
 
 func newLink(plaintext bool) *linkTo {
 	l := new(linkTo)
-	l.api = remote.Client(http.DefaultTransport.(*http.Transport).Clone(), plaintext)
+	l.api = remote.Client(remote.Transport(), plaintext)
 	// Metadata servers, those of AWS among them, whose identities may be exchanged
-	// for Google's, have no TLS: they are on the machine's own link.
-	l.tokens = remote.Client(http.DefaultTransport.(*http.Transport).Clone(), plaintext,
-		metadataHost, "metadata.google.internal", "fd00:ec2::254", "169.254.169.252")
+	// for Google's, have no TLS, and no proxy: they are on the
+	// machine's own link.
+	own := []string{metadataHost, "metadata.google.internal", "fd20:ce::254", "fd00:ec2::254"}
+	l.tokens = remote.Client(remote.Transport(own...), plaintext, own...)
 	inner := l.tokens.Transport
 	l.tokens.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
 		resp, err := inner.RoundTrip(req.WithContext(l.ctx))

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -295,6 +296,26 @@ func TestString(t *testing.T) {
 			t.Error(err)
 		} else if got := src.String(); got != "gcp-sm:"+place {
 			t.Errorf("%q comes out as %q", place, got)
+		}
+	}
+}
+
+// TestNothingRunsOn: between two calls there is no goroutine more than before.
+func TestNothingRunsOn(t *testing.T) {
+	s := serve(t, "x")
+	before := runtime.NumGoroutine()
+	src := s.open("")
+	if _, err := src.Read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Write(t.Context(), []byte("x"), []byte("y")); err != nil {
+		t.Fatal(err)
+	}
+	s.CloseClientConnections() // the server's own goroutines
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			buf := make([]byte, 1<<16)
+			t.Fatalf("%d goroutines, before %d:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
 		}
 	}
 }
