@@ -57,6 +57,7 @@ func without(name string) func(*httputil.ProxyRequest) {
 // Every planted fault is found and named in the words of the golden file, and nothing
 // is found beside it.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	services := map[string]*service{
 		"":          newService(t, settings{public: public, trusted: proxies}),
 		"empty":     newService(t, settings{public: public, empty: true}),

@@ -44,6 +44,9 @@ func readSetCookie(line string, now time.Time) (c setCookie, err error) {
 		name, value = "", pair
 	}
 	c.name, c.value = strings.Trim(name, " \t"), strings.Trim(value, " \t")
+	if strings.Contains(c.name+c.value, "\t") { // which the RFC lets pass, and Chromium does not
+		return c, errors.New("it has a control character in it")
+	}
 	maxAge := false
 	for part := range strings.SplitSeq(rest, ";") {
 		key, value, _ := strings.Cut(part, "=")
