@@ -42,6 +42,7 @@ func (k *Keeper) lead(ctx context.Context) {
 	l := &leader{Keeper: k}
 	w, _ := k.Source.(keyring.Writer) // New has seen to it
 	l.rotator = &Rotator{Source: w, Fleet: k.Fleet, Lifetime: k.Lifetime, Actor: task, Log: k.Log, Needed: k.Needed, guard: l.holds}
+	defer l.leads(false)
 	turn := time.NewTicker(turnEvery)
 	defer turn.Stop()
 	for {
@@ -64,6 +65,14 @@ func (l *leader) holds() error {
 	return errLeaseOver
 }
 
+// leads notes whether this instance leads, and returns it.
+func (l *leader) leads(now bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.Leads = now
+	return now
+}
+
 // turn rotates if this instance leads and it is time.
 func (l *leader) turn(ctx context.Context) {
 	l.until = time.Time{}
@@ -72,11 +81,7 @@ func (l *leader) turn(ctx context.Context) {
 		l.until, err = l.Fleet.Lead(ctx, task, l.Instance.ID, time.Now(), leaseFor)
 		return err
 	})
-	leads := l.holds() == nil
-	l.mu.Lock()
-	l.status.Leads = leads
-	l.mu.Unlock()
-	if !leads {
+	if !l.leads(l.holds() == nil) {
 		l.next, l.said = keyring.KeyID{}, reasons{}
 		return
 	}

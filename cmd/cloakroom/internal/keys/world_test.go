@@ -102,9 +102,13 @@ type view struct {
 	*memory
 	mu   sync.Mutex
 	away error
+	link *link // with which it is frozen, nil for none
 }
 
 func (v *view) Read(ctx context.Context) ([]byte, error) {
+	if v.link != nil {
+		v.link.thaw()
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.away != nil {
@@ -136,6 +140,10 @@ type link struct {
 	own  sync.Mutex
 	away error
 	skew time.Duration // by how much the database's clock differs
+
+	asked  bool      // who is live, since the clock was
+	freeze bool      // at the next look at the clock behind that: between judging and acting
+	frozen time.Time // until then the process stands still
 }
 
 func database() *state {
@@ -150,8 +158,17 @@ func (l *link) set(away error) {
 	l.away = away
 }
 
+// thaw lets the process wait while it is frozen.
+func (l *link) thaw() {
+	l.own.Lock()
+	until := l.frozen
+	l.own.Unlock()
+	time.Sleep(time.Until(until))
+}
+
 // do runs f on the database.
 func (l *link) do(f func()) error {
+	l.thaw()
 	l.own.Lock()
 	defer l.own.Unlock()
 	if l.away != nil {
@@ -173,6 +190,7 @@ func (l *link) Leave(_ context.Context, id string) error {
 
 func (l *link) Instances(_ context.Context, now time.Time) (list []fleet.Instance, err error) {
 	err = l.do(func() {
+		l.asked = true
 		for _, id := range slices.Sorted(maps.Keys(l.instances)) {
 			if i := l.instances[id]; now.Sub(i.Seen) <= fleet.LiveFor {
 				list = append(list, i)
@@ -227,7 +245,14 @@ func (l *link) Note(_ context.Context, name string) (text string, err error) {
 }
 
 func (l *link) Clock(context.Context) (now time.Time, err error) {
-	err = l.do(func() { now = time.Now().Add(l.skew) })
+	err = l.do(func() {
+		if l.asked && l.freeze {
+			l.frozen, l.freeze = time.Now().Add(10*time.Minute), false
+		}
+		l.asked = false
+		now = time.Now().Add(l.skew)
+	})
+	l.thaw()
 	return now, err
 }
 
@@ -285,6 +310,7 @@ func run(t testing.TB, m *memory, s *state, change func(*keys.Options)) *instanc
 	if s != nil {
 		i.link = s.link()
 	}
+	i.src.link = i.link
 	ring, err := keyring.Load(t.Context(), i.src)
 	must(t, err)
 	i.ring = ring
@@ -320,4 +346,34 @@ func accepts(signs, meets *keyring.Ring) bool {
 func signed(ring *keyring.Ring) func(*keyring.Ring) bool {
 	id, tag := ring.Purpose("test").Sign([]byte("cookie"))
 	return func(meets *keyring.Ring) bool { return meets.Purpose("test").Verify(id, []byte("cookie"), tag[:]) }
+}
+
+func (i *instance) memory() *memory { return i.src.memory }
+
+// anybody is a fleet that lets everybody lead, as no database does.
+type anybody struct{ *link }
+
+func (anybody) Lead(_ context.Context, _, _ string, now time.Time, lease time.Duration) (time.Time, error) {
+	return now.Add(lease), nil
+}
+
+// freezes has the process stand still right before it acts.
+func (l *link) freezes() {
+	l.own.Lock()
+	defer l.own.Unlock()
+	l.freeze = true
+}
+
+// at returns until when the process stands still, or stood.
+func (l *link) at() time.Time {
+	l.own.Lock()
+	defer l.own.Unlock()
+	return l.frozen
+}
+
+// written returns how often the source was written to.
+func (m *memory) written() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.writes
 }
