@@ -142,7 +142,7 @@ func (s *Source) put(ctx context.Context, found *secret, text []byte) error {
 	a, err := s.link.call(ctx, s.token.text, s.path(), payload)
 	switch {
 	case err != nil:
-		if f := new(fault); errors.As(err, &f) && f.unsent {
+		if f := new(fault); errors.As(err, &f) && (f.unsent || f.status >= 300 && f.status < 500) {
 			return err
 		}
 		// It may have been written nevertheless.

@@ -248,7 +248,7 @@ func distrust(err error) *fault {
 		host      x509.HostnameError
 		invalid   x509.CertificateInvalidError
 		verify    *tls.CertificateVerificationError
-		alert     tls.AlertError
+		alert     *net.OpError
 		record    tls.RecordHeaderError
 	)
 	switch {
@@ -262,8 +262,9 @@ func distrust(err error) *fault {
 		f.text = "TLS: the server's certificate has expired or is not valid yet: renew it, or set the clock"
 	case errors.As(err, &invalid), errors.As(err, &verify):
 		f.text = "TLS: the server's certificate is not valid: see it with openssl s_client"
-	case errors.As(err, &alert):
-		f.text = "TLS: the server refuses (" + alert.Error() + "): it may want a client certificate, ?cert= and &key="
+	case errors.As(err, &alert) && alert.Op == "remote error":
+		// An alert, which is a number, and has words of ours.
+		f.text = "TLS: the server refuses (" + alert.Err.Error() + "): it may want a client certificate, ?cert= and &key="
 	default:
 		return nil
 	}

@@ -58,7 +58,7 @@ type lease struct {
 }
 
 // start starts a fake, over TLS where there is a certificate.
-func start(t *testing.T, cert *tls.Certificate) *fake {
+func start(t *testing.T, cert *tls.Certificate, configure ...func(*tls.Config)) *fake {
 	f := &fake{
 		t: t, clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), mount: "secret",
 		tokens: map[string]*lease{}, ttl: 3600, renewable: true, maxTTL: 1 << 40, role: "cloakroom-role",
@@ -71,6 +71,9 @@ func start(t *testing.T, cert *tls.Certificate) *fake {
 		f.http.Start()
 	} else {
 		f.http.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}}
+		for _, c := range configure {
+			c(f.http.TLS)
+		}
 		f.http.EnableHTTP2 = true
 		f.http.StartTLS()
 	}
@@ -320,4 +323,15 @@ func (c *ca) sign(t *testing.T, host string, valid time.Duration) *tls.Certifica
 		t.Fatal(err)
 	}
 	return &tls.Certificate{Certificate: slices.Insert([][]byte{c.cert.Raw}, 0, der), PrivateKey: key}
+}
+
+// certificateFiles writes a certificate and its key.
+func certificateFiles(t *testing.T, c *tls.Certificate) (cert, key string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert = file(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})))
+	return cert, file(t, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 }

@@ -131,9 +131,9 @@ func (f *fake) open(query string) *vault.Source {
 
 // ready is a fake that holds the keys and knows the login of each method, and the
 // queries of these.
-func ready(t *testing.T, cert *tls.Certificate) (f *fake, query map[string]string) {
+func ready(t *testing.T, cert *tls.Certificate, configure ...func(*tls.Config)) (f *fake, query map[string]string) {
 	t.Helper()
-	f = start(t, cert)
+	f = start(t, cert, configure...)
 	f.put(map[string]any{"keys": keys, "password": neighbour})
 	f.tokens[givenToken] = &lease{from: f.clock, until: f.clock.Add(time.Hour), renewable: true}
 	f.secretIDs[secretID], f.jwts[jwt] = true, true
