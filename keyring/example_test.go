@@ -1,10 +1,14 @@
 package keyring_test
 
 import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,6 +66,121 @@ func ExampleRead_faults() {
 	_, err := keyring.Read(strings.NewReader("# keys\nour dog is called Bello\n"))
 	fmt.Println(err)
 	// Output: keyring: read keys: line 2: neither a key line nor random bytes: words make no secret; make a key with cloakroom key new, or a secret with openssl rand -base64 32
+}
+
+// What openssl rand and the like print is taken as it is.
+func ExampleRead_bareSecret() {
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	ring, err := keyring.Read(strings.NewReader(hex.EncodeToString(secret) + "\n")) // openssl rand -hex 32
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(ring.Keys()), ring.Keys()[0].State, ring.Keys()[0].Created.IsZero())
+	// Output: 1 active true
+}
+
+// Keys that were deployed as a secret are loaded, and none is made in their place.
+func ExampleLoad() {
+	ctx := context.Background()
+	os.Setenv("APP_KEYS", keyring.Generate().Text()) // cloakroom key new
+	defer os.Unsetenv("APP_KEYS")
+
+	ring, err := keyring.Load(ctx, keyring.Env("APP_KEYS"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(ring.Keys()))
+
+	_, err = keyring.Load(ctx, keyring.Env("APP_KEYS_THAT_NOBODY_SET"))
+	fmt.Println(err)
+	// Output:
+	// 1
+	// keyring: environment variable APP_KEYS_THAT_NOBODY_SET is not set; put in what cloakroom key new prints
+}
+
+// A program that follows its source takes new keys without a restart.
+func ExampleRing_Follow() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "keys")
+	ring, err := keyring.OpenFile(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	taken := make(chan struct{}, 1)
+	go ring.Follow(ctx, keyring.File(path), &keyring.FollowOptions{
+		Interval: 10 * time.Millisecond,
+		Looked: func(changed bool, err error) {
+			if err != nil {
+				slog.Warn("keys cannot be read, those at hand go on", "err", err)
+			}
+			if changed {
+				taken <- struct{}{}
+			}
+		},
+	})
+
+	// Somebody else, such as cloakroom key rotate:
+	next := keyring.Generate()
+	_, err = keyring.Edit(ctx, keyring.File(path), func(keys []keyring.Key) ([]keyring.Key, error) {
+		return keyring.Announce(keys, next)
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-taken
+	fmt.Println(ring.Has(next.ID()), ring.Active() == next.ID())
+	// Output: true false
+}
+
+// A rotation goes in three steps. Between two of them every instance has to have
+// followed.
+func ExampleEdit() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	src := keyring.File(filepath.Join(dir, "keys"))
+	if _, err := keyring.OpenFile(filepath.Join(dir, "keys")); err != nil {
+		log.Fatal(err)
+	}
+
+	const lifetime = 24 * time.Hour
+	for _, step := range []func(keys []keyring.Key) ([]keyring.Key, error){
+		func(keys []keyring.Key) ([]keyring.Key, error) {
+			return keyring.Announce(keys, keyring.Generate())
+		},
+		func(keys []keyring.Key) ([]keyring.Key, error) {
+			return keyring.Activate(keys, time.Now().Add(lifetime))
+		},
+		// … and a lifetime later:
+		func(keys []keyring.Key) ([]keyring.Key, error) {
+			return keyring.Prune(keys, time.Now().Add(lifetime)), nil
+		},
+	} {
+		keys, err := keyring.Edit(ctx, src, step)
+		if err != nil {
+			log.Fatal(err)
+		}
+		var states []string
+		for _, k := range keys {
+			states = append(states, k.State().String())
+		}
+		fmt.Println(states)
+	}
+	// Output:
+	// [active next]
+	// [retiring active]
+	// [active]
 }
 
 func ExampleParseKey() {

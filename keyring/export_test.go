@@ -1,5 +1,7 @@
 package keyring
 
+import "strings"
+
 // NewUnjudged is New for the golden keys, which every ring refuses.
 func NewUnjudged(active Key, others ...Key) *Ring {
 	return newRing(&state{keys: append([]Key{active}, others...)})
@@ -26,3 +28,19 @@ var WriteTemp = writeTemp
 
 // SampleSecrets are secrets in hexadecimal that are known to the world.
 func SampleSecrets() []string { return sampleSecrets }
+
+// BareID is the ID of the key that a bare secret makes, as of golden ones, which
+// every reader refuses.
+func BareID(text string) (KeyID, error) {
+	var lines []bareLine
+	for i, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		if line != "" && line[0] != '#' {
+			lines = append(lines, bareLine{line, i})
+		}
+	}
+	b, err := decodeBare(unwrap(lines)[0].text)
+	if err != nil {
+		return KeyID{}, err
+	}
+	return newMaterial(condense(b)).id, nil
+}

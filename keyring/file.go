@@ -20,7 +20,8 @@ import (
 // that its group or others may read or write (ASVS 13.3.1); on other systems the
 // permissions of the directory have to see to that. It refuses whatever is no
 // regular file; a symbolic link is followed. The error for a file that does not
-// exist wraps fs.ErrNotExist.
+// exist wraps fs.ErrNotExist. For a file that something has mounted as a secret see
+// [MountedFile].
 func ReadFile(path string) (*Ring, error) {
 	text, err := readFile(path, checkMode)
 	if err != nil {

@@ -2,6 +2,7 @@ package keyring_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,51 @@ func FuzzKeyFile(f *testing.F) {
 					t.Fatal("the error shows a secret")
 				}
 			}
+		}
+	})
+}
+
+// FuzzBareSecret reads random bytes in any spelling, and among anything else. What is
+// read is the key of these bytes; what is refused is not shown.
+func FuzzBareSecret(f *testing.F) {
+	for i := range len(encodings) - 1 {
+		f.Add(sha256.New().Sum([]byte{byte(i)}), byte(i), "# comment\n", "\n")
+	}
+	f.Add([]byte("changeme"), byte(2), "\ufeff", "\r\n")
+	f.Add(random(64), byte(6), "", "\nAAAA")
+	f.Fuzz(func(t *testing.T, b []byte, form byte, before, after string) {
+		text := encodings[1+int(form)%(len(encodings)-1)](b)
+		ring, err := keyring.Read(strings.NewReader(before + text + after))
+		keys, keysErr := keyring.ReadKeys(strings.NewReader(before + text + after))
+		if err == nil && (keysErr != nil || len(keys) != len(ring.Keys()) || keys[0].ID() != ring.Active() && len(keys) == 1) {
+			t.Fatalf("Read has %v, ReadKeys %v and %v", ring.Keys(), keys, keysErr)
+		}
+		if err != nil {
+			for i := 0; i+12 <= min(len(text), 2000); i++ {
+				if strings.Contains(err.Error(), text[i:i+12]) && !strings.Contains(before+after, text[i:i+12]) {
+					t.Fatal("the error shows a part of the secret")
+				}
+			}
+			return
+		}
+		// What surrounds the secret may make it another one, or bring key lines.
+		if strings.Trim(before+after, " \t\r\n") != "" {
+			return
+		}
+		want := b
+		if len(b) > 32 {
+			sum := sha256.Sum256(append([]byte("cloakroom bare secret\x00"), b...))
+			want = sum[:]
+		}
+		if len(b) < 32 || ring.Active() != keyOf(t, [32]byte(want)).ID() || !ring.Keys()[0].Created.IsZero() {
+			t.Fatalf("%d bytes are read as %v", len(b), ring.Keys())
+		}
+		written, err := keyring.Text(keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := keyring.Read(bytes.NewReader(written)); err != nil || again.Active() != ring.Active() {
+			t.Fatalf("written as a key line: %v, %v", again, err)
 		}
 	})
 }

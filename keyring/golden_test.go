@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,11 +98,44 @@ func TestGoldenMessagesOfVersion1(t *testing.T) {
 	}
 }
 
+// A goldenBare is a bare secret and the key that it has always made.
+type goldenBare struct {
+	By   string `json:"by"`
+	Text string `json:"text"`
+	ID   string `json:"id"`
+}
+
+func goldenBares(t testing.TB) (bares []goldenBare) {
+	t.Helper()
+	data, err := os.ReadFile("testdata/bare.json")
+	if err == nil {
+		err = json.Unmarshal(data, &bares)
+	}
+	if err != nil || len(bares) != 6 {
+		t.Fatalf("golden bare secrets: %d, %v", len(bares), err)
+	}
+	return bares
+}
+
+// A bare secret makes the same key for ever, in every spelling.
+func TestGoldenBareSecrets(t *testing.T) {
+	for _, b := range goldenBares(t) {
+		if id, err := keyring.BareID(b.Text); err != nil || id.String() != b.ID {
+			t.Errorf("as of %s: key %v, %v, want %s", b.By, id, err, b.ID)
+		}
+	}
+}
+
 // The golden keys stand in a public repository. Nobody shall run with them.
 func TestAttack_A47_GoldenKeysAreRefused(t *testing.T) {
 	for _, k := range goldenKeys(t) {
 		if _, err := keyring.New(k.AsActive()); err == nil {
 			t.Errorf("%v is accepted", k)
+		}
+	}
+	for _, b := range goldenBares(t) {
+		if _, err := keyring.Read(strings.NewReader(b.Text)); err == nil {
+			t.Errorf("what stands for %s is accepted", b.By)
 		}
 	}
 }

@@ -139,7 +139,8 @@ func (k Key) ID() KeyID {
 	return k.id
 }
 
-// Created returns when the key was made, in UTC and whole seconds.
+// Created returns when the key was made, in UTC and whole seconds. It is the zero time
+// if nobody knows, as of a bare secret; a key line says 0001-01-01T00:00:00Z then.
 func (k Key) Created() time.Time { return k.created }
 
 // State returns what the key is used for.

@@ -1,26 +1,3 @@
-// Package keyring makes, reads and rotates the keys that sign cookies and seal
-// sessions.
-//
-// Most programs need two lines of it. [OpenFile] makes the key file at the
-// first start and reads it ever after:
-//
-//	keys, err := keyring.OpenFile("keys")
-//
-// and the ring goes to cloakroom.New. Where several instances share a store,
-// all of them need the same keys: write the file once, deploy it as a secret,
-// and read it with [ReadFile], or with [Read] from wherever secrets come from.
-// There is no default key, and none is made up in memory without being asked
-// for by name ([Generate]).
-//
-// A [Ring] holds one active key, which signs, and any number of others that are
-// accepted only: next keys, which will be active soon, and retiring keys, until
-// their time has passed. That is all it takes to rotate without signing anyone
-// out: give every instance the next key, then make it active and let the old
-// one retire for as long as a session may live.
-//
-// No key is used directly. [Ring.Purpose] derives keys of its own for every
-// purpose and context (ASVS 9.2.2, 9.2.3), so that what was made for one cannot
-// be passed off as another.
 package keyring
 
 import (
@@ -35,7 +12,7 @@ import (
 // MaxKeys is the largest number of keys in a ring. A rotation needs three.
 const MaxKeys = 64
 
-// A Ring is a set of keys of which one is active. It comes from [New], [Read],
+// A Ring is a set of keys of which one is active. It comes from [New], [Read], [Load],
 // [ReadFile] or [OpenFile]; the zero Ring has no keys, and using it panics. It
 // is safe for concurrent use, and must not be copied.
 type Ring struct {
@@ -50,7 +27,7 @@ type state struct {
 // KeyInfo is what may be shown of a key.
 type KeyInfo struct {
 	ID      KeyID
-	Created time.Time
+	Created time.Time // zero if nobody knows, as of a bare secret
 	State   State
 	Until   time.Time // when a retiring key stops being accepted, else zero
 }

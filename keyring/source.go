@@ -14,6 +14,7 @@ import (
 // A Source is where keys come from: a file, an environment variable, a secret
 // manager. Packages beside this one are Sources for age, dotenv files, Vault and
 // OpenBao, AWS and Google Cloud; a program that imports none of them pays for none.
+// If it has a String method, that names it in errors, and shows no secret.
 type Source interface {
 	// Read returns the text of the keys as it is now, in a form that [Read] takes.
 	// Its error says in one line what is wrong and what to do, and shows nothing of
