@@ -94,6 +94,36 @@ var keyFaults = []fault{
 	}, []string{"error key-shared"}},
 }
 
+// sourceFaults are those of keys that come from elsewhere than the key file.
+var sourceFaults = []fault{
+	{"healthy with keys in a variable", func(s *site) {
+		s.must(os.Remove(s.at("keys")))
+		s.flags["keys"], s.environ = "env:SECRET_KEYS", []string{"SECRET_KEYS=" + s.key.Text()}
+	}, nil},
+	{"healthy with keys in a .env file", func(s *site) { s.dotenv(0o600, "") }, nil},
+	{".env file is open", func(s *site) { s.dotenv(0o644, "") }, []string{"error key-mode"}},
+	{".env file has our key twice", func(s *site) { s.dotenv(0o600, "SECRET_KEY="+s.secretOf(s.key)+"\n") }, []string{"error key-shared"}},
+	{".env file is tracked", func(s *site) { s.dotenv(0o600, ""); s.git("add", "-f", ".env") }, []string{"error git-tracked"}},
+	{".env file lacks the variable", func(s *site) {
+		s.dotenv(0o600, "")
+		s.write(".env", "OTHER=1\n", 0o600)
+	}, []string{"error key-source"}},
+	{"Vault is away", func(s *site) { s.vault() }, []string{"error key-source"}},
+}
+
+// dotenv keeps the key in a .env file.
+func (s *site) dotenv(mode os.FileMode, more string) {
+	s.must(os.Remove(s.at("keys")))
+	s.flags["keys"] = "dotenv:" + s.write(".env", more+"KEYS=\""+s.key.Text()+"\"\n", mode) + "#KEYS"
+}
+
+// vault keeps the key where nobody answers.
+func (s *site) vault() {
+	s.must(os.Remove(s.at("keys")))
+	token := s.write("vault-token", "c4nary-of-a-token", 0o600)
+	s.flags["keys"] = "vault:http://127.0.0.1:1/secret/login?auth=token&token-file=" + token
+}
+
 // remember notes a key as the one used last.
 func (s *site) remember(k keyring.Key) {
 	s.sqlite(func(db sqlstore.DB) error {

@@ -30,6 +30,7 @@ type secretKind uint8
 
 const (
 	keyFile    secretKind = iota // what keys are in
+	credential                   // what keys are decrypted or fetched with
 	database                     // SQLite's
 	configFile                   // with a password in it, or made to hold one
 	tlsKey
@@ -47,7 +48,13 @@ func (e *examination) secrets() []secret {
 			list = append(list, secret{path, what, kind})
 		}
 	}
-	add(e.keyPath(), "the key file", keyFile)
+	for _, path := range e.keyFiles() {
+		if e.plainKeys() {
+			add(path, "the key file", keyFile)
+		} else {
+			add(path, "what opens the keys,", credential)
+		}
+	}
 	if !e.Settings.Bad["store"] {
 		add(e.cfg.Store.Path, "the database", database)
 	}
@@ -64,22 +71,29 @@ func (e *examination) secrets() []secret {
 	return list
 }
 
-// keyPath returns the path of the file that the keys are in, "" for none. What a
-// scheme says behind the path is not part of it.
+// keyPath returns the path of the file that the keys are in, as they are; "" for none.
 func (e *examination) keyPath() string {
-	if e.Settings.Bad["keys"] || e.Settings.Bad["keys-file"] {
-		return ""
-	}
-	if p := e.cfg.Keys.Path(); p != "" {
-		return p
-	}
-	scheme, rest, _ := strings.Cut(e.Settings.Given["keys"], ":")
-	if scheme == "dotenv" || scheme == "age" {
-		rest, _, _ = strings.Cut(rest, "#")
-		rest, _, _ = strings.Cut(rest, "?")
-		return rest
+	if files := e.keyFiles(); len(files) > 0 && e.plainKeys() {
+		return files[0]
 	}
 	return ""
+}
+
+// keyFiles are the files that the source of the keys reads secrets from.
+func (e *examination) keyFiles() []string {
+	if e.Settings.Bad["keys"] || e.Settings.Bad["keys-file"] {
+		return nil
+	}
+	return e.cfg.Keys.Files()
+}
+
+// plainKeys tells whether these files are the keys, and not what gives access to them.
+func (e *examination) plainKeys() bool {
+	switch e.cfg.Keys.Scheme {
+	case keysource.File, keysource.Mounted, keysource.Dotenv:
+		return true
+	}
+	return false
 }
 
 // holdsPassword tells whether there is a URL with a password in a text file.
@@ -180,10 +194,8 @@ func (e *examination) mode(l *notes, s secret, info fs.FileInfo) {
 	mode := info.Mode().Perm()
 	do := "chmod 600 " + quote(s.path)
 	switch s.kind {
-	case keyFile:
-		kind := e.World.Kind(s.path)
-		mounted := e.cfg.Keys.Scheme == keysource.Mounted && (kind == "tmpfs" || kind == "ramfs") && mode&0o022 == 0
-		if mode&0o077 != 0 && !mounted {
+	case keyFile, credential:
+		if e.openKeys(s.path, mode) {
 			l.find("key-mode", finding.Error, do, "%s %s is open to others (mode %04o)", s.what, s.path, mode)
 		}
 	case database:
@@ -201,6 +213,14 @@ func (e *examination) mode(l *notes, s secret, info fs.FileInfo) {
 			l.find("secret-mode", finding.Error, "chmod 640 "+quote(s.path)+" or stricter", "%s %s is open to others (mode %04o)", s.what, s.path, mode)
 		}
 	}
+}
+
+// openKeys tells whether a file with keys or what opens them is open to others. Secrets
+// that are mounted in memory are what the container or unit alone can see.
+func (e *examination) openKeys(path string, mode fs.FileMode) bool {
+	kind := e.World.Kind(path)
+	mounted := (e.cfg.Keys.Scheme == keysource.Mounted || !e.plainKeys()) && (kind == "tmpfs" || kind == "ramfs") && mode&0o022 == 0
+	return modes && mode&0o077 != 0 && !mounted
 }
 
 // beside lists a file and those in its directory whose names go on as it does.

@@ -52,6 +52,8 @@ func gitRemedy(s secret) string {
 	switch s.kind {
 	case keyFile:
 		return do + ", and take the keys out of use: cloakroom key retire --now"
+	case credential:
+		return do + ", and replace what it opens"
 	case tlsKey:
 		return do + ", and get a new certificate with a new key"
 	case configFile:

@@ -61,6 +61,10 @@ func (e *examination) keyring(ctx context.Context, l *notes) {
 	if err == nil {
 		ring, err = keyring.Read(strings.NewReader(text))
 	}
+	if err != nil && slices.ContainsFunc(e.keyFiles(), e.isOpen) {
+		l.skip("a file that is open to others is not read", keysChecks...)
+		return
+	}
 	if err != nil {
 		l.skip("the keys cannot be read", judged...)
 		for fault := range strings.SplitSeq(err.Error(), "\n") {
@@ -68,12 +72,20 @@ func (e *examination) keyring(ctx context.Context, l *notes) {
 			if !ok {
 				do = "restore the keys from where you keep a copy, or see \"cloakroom key --help\""
 			}
-			l.find("key-source", finding.Error, do, "%s: %s", e.cfg.Keys, strings.TrimPrefix(strings.TrimPrefix(what, "keyring: "), "read keys: "))
+			l.find("key-source", finding.Error, do, "%s: %s", e.cfg.Keys, bare(what))
 		}
 		return
 	}
 	e.keys.ring = ring
 	e.judgeKeys(l, ring.Keys())
+}
+
+// bare is a message of a source without the names of packages.
+func bare(text string) string {
+	for _, p := range []string{"keyring: ", "read keys: ", "dotenv: ", "agekeys: ", "vault: ", "awssecrets: ", "gcpsecrets: "} {
+		text = strings.TrimPrefix(text, p)
+	}
+	return text
 }
 
 // keyText returns the text of the keys. A file is read whatever its mode is: that is
@@ -92,6 +104,12 @@ func (e *examination) keyText(ctx context.Context) (string, error) {
 	}
 	text, err := src.Read(ctx)
 	return string(text), err
+}
+
+// isOpen tells whether a file is one that key-mode finds.
+func (e *examination) isOpen(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && e.openKeys(path, info.Mode().Perm())
 }
 
 // missing says that there is no key file.

@@ -98,8 +98,11 @@ func (t *target) away(l *notes, err error) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = errors.New("no answer")
 	}
-	if t.place.Path != "" {
-		do = "see what the path is, and whose"
+	switch {
+	case t.place.Path != "":
+		do = "see what the file is, and whose; restore a backup if it is damaged"
+	case strings.Contains(err.Error(), "password"):
+		do = "write the right user and password into the URL"
 	}
 	l.find("database-reachable", finding.Error, do, "%s: %s", t.name(), e1(err))
 }
@@ -171,7 +174,7 @@ func (e *examination) clock(ctx context.Context, l *notes, t *target, ask func(c
 	}
 	ahead := "behind"
 	if theirs.Before(before) {
-		ahead = "ahead"
+		ahead = "ahead of"
 	}
 	l.find("clock", level, "set both clocks by the network: timedatectl set-ntp true", "the clock of this machine is %v %s that of %s", off.Round(time.Second), ahead, t.name())
 }

@@ -46,6 +46,9 @@ var (
 	dates  = regexp.MustCompile(`\b20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?Z)?`)
 	ports  = regexp.MustCompile(`127\.0\.0\.1:\d{4,5}(/\w+)?`)
 	users  = regexp.MustCompile(`(user|this is) \d+`)
+	clocks = regexp.MustCompile(`machine is \S+ `)
+	names  = regexp.MustCompile(`database=\w+`)
+	memory = regexp.MustCompile(`uses \d+ MiB of \d+`)
 	times  = regexp.MustCompile(`takes [0-9.]+m?s`)
 )
 
@@ -60,7 +63,7 @@ func (g *golden) add(s *site, name string, r *doctor.Report) {
 	for _, re := range []struct {
 		re *regexp.Regexp
 		to string
-	}{{dates, "DATE"}, {keyIDs, "KEY"}, {ports, "SERVER"}, {times, "takes TIME"}, {users, "$1 UID"}} {
+	}{{dates, "DATE"}, {keyIDs, "KEY"}, {ports, "SERVER"}, {times, "takes TIME"}, {clocks, "machine is TIME "}, {names, "database=NAME"}, {memory, "uses N MiB of N"}, {users, "$1 UID"}} {
 		out = re.re.ReplaceAllString(out, re.to)
 	}
 	g.mu.Lock()
@@ -112,7 +115,7 @@ func differing(want, got string) string {
 
 // A healthy site has no findings, and whatever is planted is found, and nothing else.
 func TestDoctorFindsWhatIsPlanted(t *testing.T) {
-	faults := slices.Concat(settingFaults, fileFaults, keyFaults, databaseFaults, tlsFaults)
+	faults := slices.Concat(settingFaults, fileFaults, keyFaults, sourceFaults, databaseFaults, tlsFaults)
 	if len(faults) < 25 {
 		t.Fatalf("%d faults", len(faults))
 	}
@@ -133,7 +136,7 @@ func TestDoctorFindsWhatIsPlanted(t *testing.T) {
 				if len(f.want) == 0 && len(r.NotChecked) > 0 {
 					t.Errorf("not checked on a healthy site: %v", r.NotChecked)
 				}
-				s.noSecrets(r, "Pa55word1")
+				s.noSecrets(r, "Pa55word1", "c4nary-of-a-token")
 				g.add(s, f.name, r)
 			})
 		}
@@ -145,7 +148,7 @@ func TestDoctorFindsWhatIsPlanted(t *testing.T) {
 // the tests with servers.
 func TestEveryCheckHasAFault(t *testing.T) {
 	var all []string
-	for _, f := range slices.Concat(settingFaults, fileFaults, keyFaults, databaseFaults, tlsFaults) {
+	for _, f := range slices.Concat(settingFaults, fileFaults, keyFaults, sourceFaults, databaseFaults, tlsFaults) {
 		all = append(all, f.want...)
 	}
 	for _, f := range serverFaults {
