@@ -13,9 +13,10 @@ help: ## list what there is to do
 run: ## start the service on 127.0.0.1:8080
 	$(GO) run ./cmd/cloakroom serve
 
+# Without GORACE every program under the race detector sleeps for a second at its end.
 test: ## run every test under the race detector, beside real servers
 	@scripts/tools || : # the tests that need it say so themselves
-	@GO='$(GO)' scripts/services run $(GO) test -race -timeout 20m ./...
+	@GORACE=atexit_sleep_ms=0 GO='$(GO)' scripts/services run $(GO) test -race -timeout 20m ./...
 
 # Staticcheck and govulncheck are pinned in a module of their own, so that no
 # program that imports Cloakroom finds them in its module graph.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -16,6 +17,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+env.Getenv("PATH"))
 			return nil
 		},
@@ -34,6 +36,17 @@ func TestScripts(t *testing.T) {
 				defer db.Close()
 				_, err = db.Exec(args[1])
 				ts.Check(err)
+			},
+			// note NAME FILE writes a note of the instances, with the text of a file.
+			"note": func(ts *testscript.TestScript, _ bool, args []string) {
+				db, err := sql.Open("sqlite", ts.MkAbs("cloakroom-data/cloakroom.db"))
+				ts.Check(err)
+				defer db.Close()
+				res, err := db.Exec("UPDATE cloakroom_signals SET note = ? WHERE name = ?", []byte(strings.TrimSpace(ts.ReadFile(args[1]))), []byte("note/"+args[0]))
+				ts.Check(err)
+				if n, err := res.RowsAffected(); n != 1 || err != nil {
+					ts.Fatalf("%d notes written, %v", n, err)
+				}
 			},
 			// wrong CODE LINES ARGS... runs cloakroom, which must end with CODE and
 			// say why on so many lines, each of which begins as it should.
