@@ -38,6 +38,9 @@ const (
 	// LiveFor is how long an instance counts as running after it was last seen.
 	LiveFor = 30 * time.Second
 
+	// silentFor is how long an instance that was last seen may be running yet.
+	silentFor = time.Hour
+
 	// keep is how long an instance that has ended without a word can be found.
 	keep = 24 * time.Hour
 
@@ -136,12 +139,20 @@ func (f *Fleet) Leave(ctx context.Context, id string) error {
 
 // Instances returns those that are live at the time now, the longest running first.
 func (f *Fleet) Instances(ctx context.Context, now time.Time) ([]Instance, error) {
-	list, err := f.instances(ctx, now)
+	list, err := f.seen(ctx, now.Add(-LiveFor), now.Add(ahead))
 	return list, wrap("list instances", err)
 }
 
-func (f *Fleet) instances(ctx context.Context, now time.Time) ([]Instance, error) {
-	rows, err := f.db.Reader().QueryContext(ctx, f.sql.instances, now.Add(-LiveFor).UnixMilli(), now.Add(ahead).UnixMilli())
+// Silent returns those that were live within the last hour before now, are not any
+// more, and have not left. They have died; or they run, and cannot reach the database.
+func (f *Fleet) Silent(ctx context.Context, now time.Time) ([]Instance, error) {
+	list, err := f.seen(ctx, now.Add(-silentFor), now.Add(-LiveFor-time.Millisecond))
+	return list, wrap("list silent instances", err)
+}
+
+// seen returns the instances that were last seen within a time.
+func (f *Fleet) seen(ctx context.Context, from, to time.Time) ([]Instance, error) {
+	rows, err := f.db.Reader().QueryContext(ctx, f.sql.instances, from.UnixMilli(), to.UnixMilli())
 	if err != nil {
 		return nil, err
 	}

@@ -43,6 +43,9 @@ func TestInstancesComeAndGo(t *testing.T) {
 		if got := names(t, f, now); got != "one ahead two" {
 			t.Errorf("live: %q, want those seen within 30 s, and who is a little ahead", got)
 		}
+		if list, err := f.Silent(t.Context(), now); err != nil || len(list) != 1 || list[0].ID != "gone" {
+			t.Errorf("silent: %v, %v, want those that went without a word", list, err)
+		}
 		list, err := f.Instances(t.Context(), now)
 		if err != nil || list[0] != want {
 			t.Errorf("%+v, %v, want %+v", list[0], err, want)

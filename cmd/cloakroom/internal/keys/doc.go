@@ -17,9 +17,10 @@
 // again after 1, 2, 4, … seconds up to its interval.
 //
 // An instance that the database does not show, because it cannot reach it or is stopped
-// in its tracks, is waited for by nobody. The rotation that the service does by itself
-// makes a key active only after a minute, and two intervals, so that such an instance
-// has followed too unless it cannot reach the source either.
+// in its tracks, cannot be seen to follow. It is given time: where one has fallen silent
+// within the hour, a command makes a key active only two intervals later; and the
+// rotation that the service does by itself always waits for so long, and for a minute.
+// So such an instance has followed too, unless it cannot reach the source either.
 //
 // A key that leaked is retired in the same time; where it was the active one, its
 // successor is given up to 5 s more to become known.

@@ -20,6 +20,7 @@ type Fleet interface {
 	Report(ctx context.Context, i fleet.Instance) error
 	Leave(ctx context.Context, id string) error
 	Instances(ctx context.Context, now time.Time) ([]fleet.Instance, error)
+	Silent(ctx context.Context, now time.Time) ([]fleet.Instance, error)
 	Sweep(ctx context.Context, now time.Time) (int, error)
 	Generation(ctx context.Context) (int64, error)
 	Call(ctx context.Context) (int64, error)

@@ -32,7 +32,7 @@ func (c *chaos) starts(n int) {
 	i := run(c, c.m, c.s, func(o *keys.Options) {
 		o.Instance.ID = fmt.Sprintf("web-%d at %d", n, time.Now().UnixMilli())
 		o.Rotation, o.Lifetime = 20*time.Minute, 15*time.Minute
-		o.Interval = time.Duration(1+c.rand.IntN(30)) * time.Second
+		o.Interval = time.Duration(1+c.rand.IntN(60)) * time.Second
 	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,16 +46,16 @@ func (c *chaos) watch(end <-chan struct{}) {
 		select {
 		case <-end:
 			return
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(330 * time.Millisecond):
 		}
 		c.mu.Lock()
 		for _, a := range c.all {
 			for _, b := range c.all {
-				if a == nil || b == nil {
+				if a == nil || b == nil || a == b || c.retires {
 					continue
 				}
 				c.seen++
-				if !c.retires && !accepts(a.ring, b.ring) {
+				if id, tag := a.sign.Sign(nil); !b.sign.Verify(id, nil, tag[:]) {
 					c.Errorf("at %v: what %v signs is refused by one that has %v", time.Now().UTC(), a.ring.Keys()[0], b.ring.Keys())
 				}
 			}
@@ -73,7 +73,7 @@ func (c *chaos) watch(end <-chan struct{}) {
 // rotator returns that of a command.
 func (c *chaos) rotator() *keys.Rotator {
 	r := rotator(c.m, c.s)
-	r.Lifetime = 15 * time.Minute
+	r.Lifetime, r.Interval = 15*time.Minute, time.Minute
 	return r
 }
 
@@ -92,7 +92,7 @@ func (c *chaos) step() {
 		"back":    func() { c.rotator().Rollback(c.Context()) },
 		"prune":   func() { c.rotator().Prune(c.Context()) },
 		"retire":  c.retire,
-		"pass":    func() { time.Sleep(c.upTo(10 * time.Minute)) },
+		"pass":    func() { time.Sleep(c.upTo(5 * time.Minute)) },
 	}
 	names := []string{"restart", "crash", "source", "view", "fleet", "rotate", "rotate", "halfway", "back", "prune", "retire", "pass", "pass"}
 	name := names[c.rand.IntN(len(names))]
@@ -153,12 +153,11 @@ func (c *chaos) retire() {
 // what any other signs, and none a key that was ended.
 func TestAttack_A15_EveryInstanceAcceptsWhatOthersSign(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := &chaos{T: t, rand: rand.New(rand.NewPCG(seed, 0)), m: source(t, keyring.Generate()), s: database(),
 					ended: map[keyring.KeyID]bool{}, did: map[string]int{}}
-				first := c.m.in(t, keyring.Active)[0]
 				for n := range c.all {
 					c.starts(n)
 				}
@@ -173,7 +172,7 @@ func TestAttack_A15_EveryInstanceAcceptsWhatOthersSign(t *testing.T) {
 				close(end)
 				wg.Wait()
 				must(t, c.rotator().Await(t.Context()))
-				if c.seen < 10000 || c.m.in(t, keyring.Active)[0] == first {
+				if c.seen < 5000 || len(c.did) < 6 {
 					t.Errorf("looked %d times, %v: nothing was shown", c.seen, c.did)
 				}
 			})

@@ -40,6 +40,7 @@ type Rotator struct {
 	Actor    string        // who does it, for the log: "" means "console"
 	Log      *slog.Logger
 	Wait     time.Duration // how long the instances are waited for; zero means DefaultWait
+	Interval time.Duration // at which an instance looks at the source; zero means a minute
 
 	// Force lets Activate go on where instances have not followed: they sign out whom
 	// they meet with a cookie of the new key.

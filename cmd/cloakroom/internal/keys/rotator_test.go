@@ -91,7 +91,7 @@ func TestRotationWaitsForEveryInstance(t *testing.T) {
 		}
 		// One that dies without a word is waited for until it counts as gone.
 		b.die()
-		r.Wait = 40 * time.Second
+		r.Wait, r.Interval = 40*time.Second, time.Second
 		if _, err := r.Rotate(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -109,6 +109,41 @@ func TestRotationWaitsForEveryInstance(t *testing.T) {
 		r.Force = true
 		if err := r.Activate(t.Context(), next); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// An instance that cannot reach the database is not seen to follow: it is given the time
+// in which it does anyway.
+func TestRotationGivesTheSilentTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := source(t, keyring.Generate()), database()
+		a := run(t, m, s, nil)
+		b := run(t, m, s, func(o *keys.Options) { o.Interval = time.Minute })
+		b.link.set(errAway)
+		time.Sleep(time.Minute)
+		done := make(chan error)
+		r := rotator(m, s)
+		r.Interval = time.Minute
+		go func() {
+			_, err := r.Rotate(t.Context())
+			done <- err
+		}()
+		for end := time.After(3 * time.Minute); ; {
+			if !accepts(a.ring, b.ring) || !accepts(b.ring, a.ring) {
+				t.Fatal("it was passed by")
+			}
+			select {
+			case err := <-done:
+				must(t, err)
+			case <-time.After(time.Second):
+				continue
+			case <-end:
+			}
+			break
+		}
+		if a.ring.Active() != m.in(t, keyring.Active)[0] || len(m.keys(t)) != 2 {
+			t.Errorf("%v", m.keys(t))
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ func (r *Rotator) Rotate(ctx context.Context) (keyring.KeyID, error) {
 // the present one retire for as long as a session may live. That the key is active
 // already is no error. With Force it waits for nobody.
 func (r *Rotator) Activate(ctx context.Context, next keyring.KeyID) error {
+	begun := time.Now()
 	for range 3 {
 		followed := ""
 		if !r.Force {
@@ -38,10 +40,10 @@ func (r *Rotator) Activate(ctx context.Context, next keyring.KeyID) error {
 			if err != nil || k.State() == keyring.Active {
 				return err
 			}
-			if err := unseen(ctx, k); err != nil {
+			if followed, err = r.await(ctx, r.wait(), true); err != nil {
 				return err
 			}
-			if followed, err = r.await(ctx, r.wait(), true); err != nil {
+			if err := r.unseen(ctx, begun); err != nil {
 				return err
 			}
 		}
@@ -52,13 +54,24 @@ func (r *Rotator) Activate(ctx context.Context, next keyring.KeyID) error {
 	return errMoved
 }
 
-// unseen gives those instances time to look which cannot reach the database, so that it
-// does not show them: as long as any takes that looks at a file.
-func unseen(ctx context.Context, next keyring.Key) error {
+// unseen gives those instances time to look which the database does not show, because
+// they cannot reach it: as long as it takes with a file and, where one has fallen
+// silent lately, for two looks in turn.
+func (r *Rotator) unseen(ctx context.Context, begun time.Time) error {
+	wait := 2 * time.Second
+	if r.Fleet != nil {
+		silent, err := r.Fleet.Silent(ctx, time.Now())
+		if err != nil {
+			return err
+		}
+		if len(silent) > 0 {
+			wait = max(wait, 2*cmp.Or(r.Interval, time.Minute))
+		}
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(min(2*time.Second, time.Until(next.Created().Add(3*time.Second)))):
+	case <-time.After(time.Until(begun.Add(wait))):
 		return nil
 	}
 }

@@ -200,6 +200,17 @@ func (l *link) Instances(_ context.Context, now time.Time) (list []fleet.Instanc
 	return list, err
 }
 
+func (l *link) Silent(_ context.Context, now time.Time) (list []fleet.Instance, err error) {
+	err = l.do(func() {
+		for _, i := range l.instances {
+			if ago := now.Sub(i.Seen); ago > fleet.LiveFor && ago < time.Hour {
+				list = append(list, i)
+			}
+		}
+	})
+	return list, err
+}
+
 func (l *link) Sweep(context.Context, time.Time) (int, error) { return 0, l.do(func() {}) }
 
 func (l *link) Generation(context.Context) (gen int64, err error) {
@@ -295,6 +306,7 @@ func (j *journal) count(t testing.TB, name string, want int) {
 type instance struct {
 	*keys.Keeper
 	ring *keyring.Ring
+	sign *keyring.Purpose
 	src  *view
 	link *link
 	log  *journal
@@ -313,7 +325,7 @@ func run(t testing.TB, m *memory, s *state, change func(*keys.Options)) *instanc
 	i.src.link = i.link
 	ring, err := keyring.Load(t.Context(), i.src)
 	must(t, err)
-	i.ring = ring
+	i.ring, i.sign = ring, ring.Purpose("test")
 	opts := keys.Options{Ring: ring, Source: i.src, Lifetime: 12 * time.Hour, Log: i.log.logger()}
 	if s != nil {
 		opts.Fleet = i.link
