@@ -226,17 +226,20 @@ func (d *keyDesk) followed(ctx context.Context) error {
 	return nil
 }
 
-// rewrap brings encrypted hashes of passwords under the key that signs.
-func (d *keyDesk) rewrap(ctx context.Context) error {
+// rewrap brings encrypted hashes of passwords under the key that signs. Those that it
+// cannot open are no fault of this key.
+func (d *keyDesk) rewrap(ctx context.Context) {
 	if d.b == nil {
-		return nil
+		return
 	}
 	n, err := d.b.Rewrap(ctx, d.ring)
 	if n > 0 {
 		d.say("rewrapped: %d encrypted hashes of passwords are under %v now", n, d.ring.Active())
 		d.report(ctx, event.KeyRewrapped, d.ring.Active(), slog.Int("count", n))
 	}
-	return err
+	if err != nil {
+		d.note("hashes of passwords are left under other keys: %v", err)
+	}
 }
 
 // openStore opens the store of sessions, once.

@@ -122,7 +122,7 @@ func named(cmd *cobra.Command, list []keyring.Key, text string) (keyring.Key, er
 		case text == id:
 			return k, nil
 		case text != "" && strings.HasPrefix(id, strings.ToLower(text)):
-			return keyring.Key{}, wrong(cmd, "a key is named by its whole id, in lower case: %s?", id)
+			return keyring.Key{}, wrong(cmd, "a key is named by all of its id, in lower case: did you mean %s", id)
 		}
 	}
 	if _, err := keyring.ParseKeyID(text); err != nil {
@@ -136,57 +136,69 @@ func (r *retirement) run(ctx context.Context, ended bool) error {
 	if !ended {
 		r.prepare(ctx)
 	}
-	// From here on it is over, or nothing has happened.
-	lag := r.rotator.Retire(ctx, r.key.ID())
+	// All that can be waited for before has been: now it is over, or nothing has happened.
+	// Who has not followed is seen below.
+	quick := *r.rotator
+	quick.Wait = time.Millisecond
+	failed := quick.Retire(ctx, r.key.ID())
 	list, err := r.keys(ctx)
 	if err != nil {
-		return errors.Join(lag, err)
+		return errors.Join(failed, err)
 	}
-	if i := slices.IndexFunc(list, func(k keyring.Key) bool { return k.ID() == r.key.ID() }); i >= 0 && !over(list[i], time.Now()) {
-		return lag
+	if i := slices.IndexFunc(list, func(k keyring.Key) bool { return k.ID() == r.key.ID() }); i < 0 || !over(list[i], time.Now()) {
+		return failed
 	}
 	if err := r.follow(ctx, keyring.KeyID{}); err != nil {
-		return errors.Join(lag, err)
+		return err
 	}
 	r.next = r.ring.Active()
-	switch {
-	case r.next != r.active:
-		r.say("retired: %v is accepted no more; key:%v signs in its place", r.key, r.next)
-	default:
-		r.say("retired: %v is accepted no more; key:%v signs", r.key, r.next)
+	in := ""
+	if r.next != r.active {
+		in = " in its place"
 	}
-	if lag == nil && r.away == nil {
-		lag = r.followed(ctx)
-	}
-	if r.away != nil {
-		lag = errors.Join(lag, r.away, errors.New("keys: without the accounts' database nobody knows which instances have followed, and hashes of passwords "+
-			"that are encrypted under the key stay so: run this again when it is back"))
-	}
+	r.say("retired: %v is accepted no more; %v signs%s", r.key.ID(), r.next, in)
 	if r.b == nil {
-		return lag
+		return r.blind()
 	}
-	left := r.rewrap(ctx)
-	return errors.Join(lag, left, r.record(ctx, lag == nil, r.end(ctx)))
+	r.rewrap(ctx)
+	sessions := r.end(ctx)
+	lag := r.await(ctx, r.rotator)
+	r.rewrap(ctx) // what the last of them has done meanwhile
+	r.record(ctx, lag == nil, sessions)
+	return errors.Join(lag, r.stuck(ctx))
 }
 
-// hashesFirst is how long the key goes on, at most, because hashes of passwords are encrypted
-// under it: whose hash is brought under the next key before can sign in all the time.
-const hashesFirst = 5 * time.Second
+// blind says what is not known, and not done, where the accounts are away.
+func (r *retirement) blind() error {
+	if r.away == nil {
+		return nil // there never were any
+	}
+	return errors.Join(r.away, errors.New("keys: without the accounts' database nobody knows which instances have followed, and hashes of passwords "+
+		"that are encrypted under the key stay so: run this again when it is back"))
+}
 
-// prepare brings hashes of passwords under the key that will sign, once all instances accept
-// that, as far as this is quickly done. What fails here is done, or told of, afterwards.
-func (r *retirement) prepare(ctx context.Context) {
-	if r.b == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, hashesFirst)
-	defer cancel()
+// stuck returns an error if passwords depend on the key still: the time in which their users
+// cannot sign in is to be short.
+func (r *retirement) stuck(ctx context.Context) error {
 	hashes, err := r.b.HashesByKey(ctx)
-	if err != nil || hashes[r.key.ID()] == 0 {
-		return
+	if err == nil && hashes[r.key.ID()] > 0 {
+		err = fmt.Errorf("keys: %d hashes of passwords are encrypted under the key still, and their users cannot sign in: run this again", hashes[r.key.ID()])
 	}
+	return err
+}
+
+// beforehand is how long the key goes on, at most, so that the instances learn of the next
+// one, and hashes of passwords are brought under that: for whoever belongs to them there is
+// no moment in which they cannot sign in.
+const beforehand = 5 * time.Second
+
+// prepare does that. What fails here is done, or told of, afterwards.
+func (r *retirement) prepare(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, beforehand)
+	defer cancel()
 	next := r.ring.Active()
 	if r.key.State() == keyring.Active {
+		var err error
 		if next, err = r.rotator.Announce(ctx); err != nil {
 			return
 		}
@@ -194,8 +206,14 @@ func (r *retirement) prepare(ctx context.Context) {
 			return
 		}
 	}
+	if r.b == nil {
+		return
+	}
+	if hashes, err := r.b.HashesByKey(ctx); err != nil || hashes[r.key.ID()] == 0 {
+		return
+	}
 	if r.follow(ctx, next) == nil {
-		_ = r.rewrap(ctx)
+		r.rewrap(ctx)
 	}
 }
 
@@ -246,21 +264,20 @@ func (r *retirement) endRecords(ctx context.Context) (n int, err error) {
 
 // record writes it into the audit log, under the key that signs now. Once nobody signs with
 // the old one any more, it vouches for what that has signed.
-func (r *retirement) record(ctx context.Context, all bool, sessions int) error {
+func (r *retirement) record(ctx context.Context, all bool, sessions int) {
 	if r.audit == nil {
-		return nil
+		return
 	}
 	if r.next != r.active {
 		r.report(ctx, event.KeyActivated, r.next)
 	}
 	if !all {
 		r.retiredEvent(ctx, sessions)
-		return nil
+		return
 	}
 	if err := r.audit.Retired(ctx, auditlog.Retirement{Key: r.key.ID(), Actor: admin.Console.ID, Count: sessions}); err != nil {
 		r.note("the audit log cannot be vouched for: %v", err)
 	}
-	return nil
 }
 
 // retiredEvent writes that the key was taken away, where somebody may go on with it.

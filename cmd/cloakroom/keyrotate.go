@@ -90,14 +90,14 @@ func (d *keyDesk) rotate(cmd *cobra.Command, how rotation) error {
 	}
 	active, unfinished := d.unfinished(ctx)
 	if unfinished && !how.next {
-		d.say("active: key:%v signs already; this ends the rotation that broke off", active.ID)
+		d.say("active: %v signs already; this ends the rotation that broke off", active.ID)
 		return d.settle(ctx, r)
 	}
 	next, err := r.Announce(ctx)
 	if err != nil {
 		return err
 	}
-	d.say("next: key:%v is accepted, and signs nothing yet", next)
+	d.say("next: %v is accepted, and signs nothing yet", next)
 	if err := d.await(ctx, r); err != nil || how.next {
 		return err
 	}
@@ -118,12 +118,12 @@ func (d *keyDesk) activated(ctx context.Context, r *keys.Rotator) error {
 	}
 	for _, k := range list {
 		if k.State() == keyring.Active {
-			d.say("active: %v signs", k)
+			d.say("active: %v signs", k.ID())
 		}
 	}
 	for _, k := range list {
 		if k.State() == keyring.Retiring && !over(k, time.Now()) {
-			d.say("retiring: %v is accepted until %s", k, moment(k.Until()))
+			d.say("retiring: %v is accepted until %s", k.ID(), moment(k.Until()))
 		}
 	}
 	return d.settle(ctx, r)
@@ -138,9 +138,7 @@ func (d *keyDesk) settle(ctx context.Context, r *keys.Rotator) error {
 	if err := d.follow(ctx, keyring.KeyID{}); err != nil {
 		return err
 	}
-	if err := d.rewrap(ctx); err != nil {
-		return err
-	}
+	d.rewrap(ctx)
 	if err := d.begun(ctx, ""); err != nil {
 		return err
 	}
@@ -161,14 +159,15 @@ func (d *keyDesk) rollback(ctx context.Context, r *keys.Rotator) error {
 	if err != nil {
 		return err
 	}
-	d.say("active: key:%v signs again; the one that did is next", active)
+	d.say("active: %v signs again; the one that did is next", active)
 	if err := d.await(ctx, r); err != nil {
 		return err
 	}
 	if err := d.follow(ctx, keyring.KeyID{}); err != nil {
 		return err
 	}
-	return errors.Join(d.rewrap(ctx), d.begun(ctx, ""))
+	d.rewrap(ctx)
+	return d.begun(ctx, "")
 }
 
 // prune removes keys whose time has passed. That it cannot is no fault of the rotation.
@@ -186,7 +185,15 @@ func (d *keyDesk) prune(ctx context.Context, r *keys.Rotator) error {
 	}
 	gone, err := r.Prune(ctx)
 	for _, id := range gone {
-		d.say("pruned: key:%v, whose time had passed", id)
+		d.say("pruned: %v, whose time had passed", id)
+	}
+	for _, k := range list {
+		if !over(k, time.Now()) || slices.Contains(gone, k.ID()) || r.Needed == nil {
+			continue
+		}
+		if why, err := r.Needed(ctx, k.ID()); err == nil && why != "" {
+			d.say("kept: %v, whose time has passed: %s", k.ID(), why)
+		}
 	}
 	return err
 }
