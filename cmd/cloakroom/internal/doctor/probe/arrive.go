@@ -85,7 +85,9 @@ func (r *run) strange(a *answer) {
 			"see store_failed and users_failed in the service's log, and what else doctor says of the stores")
 	case a.StatusCode >= 500 && ours:
 		r.fail("url-internal", said+", from the service itself", whyNobody, "see the event panic in the service's log")
-	case a.StatusCode == 502, a.StatusCode == 503, a.StatusCode == 504, a.StatusCode >= 520 && a.StatusCode <= 527:
+	case a.StatusCode == http.StatusInternalServerError:
+		r.fail("url-gateway", said+": the proxy itself fails", whyNobody, "see the proxy's error log (nginx: mostly a directory for temporary files or a cache that it may not write)")
+	case a.StatusCode > 500:
 		r.fail("url-gateway", said+": the proxy has no answer from the service", whyNobody,
 			"see that the service runs where the proxy looks for it (setting listen; nginx: proxy_pass), that it is not slower than the proxy's patience, and the proxy's error log")
 	case a.StatusCode == 429 && !ours:

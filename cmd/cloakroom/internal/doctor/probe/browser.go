@@ -22,6 +22,8 @@ type network struct {
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	now    func() time.Time
 	roots  *x509.CertPool // nil for those of the system
+
+	seen map[string]bool // the ids of all answers of the run
 }
 
 // setDefaults fills in what is the real world's.
@@ -37,6 +39,17 @@ func (n *network) setDefaults() {
 	if n.now == nil {
 		n.now = time.Now
 	}
+	n.seen = map[string]bool{}
+}
+
+// again tells whether an answer has come before: the service gives each an id.
+func (n *network) again(a *answer) bool {
+	id := a.Header.Get("X-Request-Id")
+	twice := n.seen[id]
+	if id != "" {
+		n.seen[id] = true
+	}
+	return twice
 }
 
 // browser is a visitor with cookies of their own.
@@ -97,6 +110,7 @@ type answer struct {
 	refused []error  // why the browser did not take the cookie of the same index
 	sent    string   // the Cookie header of the request
 	local   net.Addr // our end of the connection
+	again   bool     // it came before, to another request
 }
 
 // send sends one request and follows nothing.
@@ -123,7 +137,7 @@ func (b *browser) send(ctx context.Context, q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.body = string(text)
+	a.body, a.again = string(text), b.net.again(a)
 	for _, line := range a.Header.Values("Set-Cookie") {
 		now := b.net.now()
 		s, err := readSetCookie(line, now)
@@ -271,11 +285,20 @@ func (a *answer) leads() (*url.URL, error) {
 		return nil, nil // it is shown as a page
 	}
 	to, err := a.url.Parse(location)
-	if err != nil || to.Host == "" || to.Scheme != "http" && to.Scheme != "https" {
+	if err != nil || !plain(to) {
 		return nil, errLocation
 	}
 	to.User = nil
 	return to, nil
+}
+
+// plain tells whether an address is one of a site, with a host that can be typed into
+// a shell as it stands: some findings say what to type.
+func plain(u *url.URL) bool {
+	odd := func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune(".-_:[]", c))
+	}
+	return u.Hostname() != "" && !strings.ContainsFunc(u.Host, odd) && (u.Scheme == "http" || u.Scheme == "https")
 }
 
 // redirected is the request that follows a redirect (Fetch, "HTTP-redirect fetch").

@@ -71,12 +71,17 @@ func (r *run) guess(ctx context.Context, b *browser, page *answer) bool {
 	ours := a.ours(r.Prefix)
 	to, _ := a.leads()
 	switch {
+	case a.cached() != "":
+		r.answerCached(a)
 	case a.StatusCode == http.StatusUnauthorized && ours && strings.Contains(a.body, errorMark):
 		return true
 	case to != nil:
 		r.sentAway(a, to)
 	case a.StatusCode == http.StatusForbidden && ours:
 		r.forbidden(ctx, b, page)
+	case a.StatusCode == http.StatusForbidden:
+		r.fail("url-blocked", "the form to sign in is answered "+quote(a.Status)+", and not by the service: a rule of the proxy or a firewall in front refuses it", "nobody can sign in",
+			"let POST to "+r.Prefix+" pass (nginx: limit_except; a web application firewall: an exception for this path), and see the log of what refused it")
 	case a.StatusCode == http.StatusTooManyRequests && ours:
 		r.throttled()
 	case a.StatusCode == http.StatusOK && ours && strings.Contains(a.body, errorMark):
@@ -113,6 +118,11 @@ func (r *run) bodyLost() {
 }
 
 func (r *run) bodyLimit(a *answer, size int) {
+	if a.StatusCode >= 500 {
+		r.warn("url-body-limit", "a form of "+kib(size)+" makes the proxy fail ("+quote(a.Status)+")", "longer bodies go through a temporary file there, and nobody sees the error but whoever sends one",
+			"see the proxy's error log (nginx: client_body_temp_path must be a directory that its workers may write)")
+		return
+	}
 	r.warn("url-body-limit", "a form of "+kib(size)+" is refused by the proxy ("+quote(a.Status)+")", "the service takes 64 KiB: long lists in the administration are refused, and what is refused is not said in its words",
 		"raise the limit for "+r.Prefix+" (nginx: client_max_body_size 64k)")
 }
@@ -237,6 +247,8 @@ func (r *run) programs(ctx context.Context, b *browser, page *answer) error {
 	to, _ := a.leads()
 	const what = "the question who is signed in is answered by 401, and "
 	switch {
+	case a.cached() != "":
+		r.answerCached(a)
 	case a.StatusCode == http.StatusUnauthorized && a.ours(r.Prefix) && strings.Contains(a.body, problem.NotAuthenticated):
 	case to != nil:
 		r.fail("url-status", what+"a redirect to "+name(to)+" arrives ("+quote(a.Status)+")", whyStatus, doStatus)

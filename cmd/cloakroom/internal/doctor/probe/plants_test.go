@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/doctor/probe"
 )
@@ -88,6 +89,7 @@ var redirectFaults = []fault{
 		return nil
 	}},
 	{name: "a malformed redirect", want: "url-redirect-malformed", around: on(always, leads(302, fixed("https://$host:port/auth/login?token=x")))},
+	{name: "a redirect that nobody should type", want: "url-redirect-malformed", around: on(always, leads(302, fixed("https://$(reboot).example.org/")))},
 	{name: "a redirect to another port", want: "url-refused", around: on(always, leads(302, fixed(public+":8443/auth/login")))},
 	{name: "https is sent to http", want: "url-plain-http", around: on(overHTTPS, leads(302, fixed("http://"+host+"/auth/login")))},
 	{name: "plain http", want: "url-plain-http", options: ask("http://" + host)},
@@ -106,6 +108,7 @@ var redirectFaults = []fault{
 		around: onAccount(leads(302, fixed("https://login.example.com/"+url.PathEscape(goodPassword)+"/"+url.QueryEscape(goodPassword)+"?p="+goodPassword)))},
 	{name: "a path in the URL", want: "url-path", options: ask(public + "/app")},
 	{name: "no URL", want: "url-address", options: ask("login.example.org")},
+	{name: "a URL that nobody should type", want: "url-address", options: ask("https://a;reboot")},
 	{name: "a password in the URL", want: "url-address", options: ask("https://ada:hunter2@login.example.org")},
 	{name: "no CA", want: "url-ca", options: func(o *probe.Options) { o.CA = "nothing.pem" }},
 }
@@ -155,6 +158,12 @@ var cookieFaults = []fault{
 	{name: "a cache says so", want: "url-cached", response: header(func(h http.Header) { h.Set("CF-Cache-Status", "HIT") })},
 	{name: "a cache tells the age", want: "url-cached", response: header(func(h http.Header) { h.Set("Age", "17") })},
 	{name: "a cache without cookies", want: "url-cookie-stripped url-cached", around: caches(func(*http.Request) string { return "" }), response: header(func(h http.Header) { h.Del("Set-Cookie") })},
+	{name: "a cache of refusals", want: "url-cached", around: caches(func(r *http.Request) string {
+		if r.URL.Path == "/auth/session" {
+			return "x"
+		}
+		return r.Header.Get("Cookie") + r.URL.Path + strconv.FormatInt(time.Now().UnixNano(), 10)
+	})},
 	{name: "a cache of who is signed in", want: "url-cached", around: caches(func(r *http.Request) string { return r.Header.Get("Cookie") + r.URL.Path })},
 	{name: "Cookie is stripped", want: "url-request-cookie", request: without("Cookie")},
 	{name: "Cookie is stripped at a POST", want: "url-request-cookie", request: func(r *httputil.ProxyRequest) {
@@ -228,6 +237,7 @@ var requestFaults = []fault{
 	}},
 	{name: "POST is refused", want: "url-method", around: on(posts, says(http.StatusMethodNotAllowed))},
 	{name: "a small limit for bodies", want: "url-body-limit", around: on(func(r *http.Request) bool { return r.ContentLength > 8<<10 }, says(http.StatusRequestEntityTooLarge))},
+	{name: "no room for bodies", want: "url-body-limit", around: on(func(r *http.Request) bool { return r.ContentLength > 16<<10 }, says(http.StatusInternalServerError))},
 	{name: "X-CSRF-Token is stripped", want: "url-csrf-header", request: without("X-CSRF-Token")},
 	{name: "X-Forwarded-For is believed", want: "url-forged-address", request: func(r *httputil.ProxyRequest) {
 		if from := r.In.Header.Get("X-Forwarded-For"); from != "" {
@@ -323,6 +333,7 @@ var answerFaults = []fault{
 		return nil
 	}},
 	{name: "no service behind", want: "url-gateway", around: on(always, says(http.StatusBadGateway))},
+	{name: "the proxy fails", want: "url-gateway", around: on(always, says(http.StatusInternalServerError))},
 	{name: "a slow service", want: "url-gateway", around: on(posts, says(http.StatusGatewayTimeout))},
 	{name: "the service without its store", want: "url-unavailable", around: on(always, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -337,6 +348,7 @@ var answerFaults = []fault{
 		w.Header().Set("WWW-Authenticate", `Basic realm="staging"`)
 		says(401)(w, r)
 	})},
+	{name: "a firewall around it", want: "url-blocked", around: on(always, says(http.StatusForbidden))},
 	{name: "a firewall", want: "url-blocked", around: on(posts, says(http.StatusForbidden))},
 	{name: "a rate limit", want: "url-rate-limit", around: on(posts, says(http.StatusTooManyRequests))},
 	{name: "another application", want: "url-other-application", around: on(always, says(http.StatusOK))},

@@ -35,7 +35,7 @@ func (r *run) begin() bool {
 	u, err := url.Parse(r.URL)
 	const form = "write scheme and host, as --url https://login.example.org"
 	switch {
-	case err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "" || u.Scheme != "http" && u.Scheme != "https":
+	case err != nil || !plain(u):
 		r.fail("url-address", "the URL is no address of a site", "nothing was looked at", form)
 		return false
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":

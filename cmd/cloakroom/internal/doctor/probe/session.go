@@ -128,6 +128,10 @@ func (r *run) look(ctx context.Context, b *browser, from *answer, to *url.URL) {
 	}
 	last := hops[len(hops)-1]
 	r.hideCookies(last)
+	if last.cached() != "" {
+		r.answerCached(last)
+		return
+	}
 	if last.url.Path == r.Prefix+"/login" {
 		r.sessionLost("the page behind it is the page to sign in again")
 		return
@@ -138,6 +142,8 @@ func (r *run) look(ctx context.Context, b *browser, from *answer, to *url.URL) {
 		return
 	}
 	switch {
+	case a.cached() != "":
+		r.answerCached(a)
 	case a.StatusCode == http.StatusForbidden && strings.Contains(a.body, problem.PasswordChange):
 		r.warn("url-must-change", "the account must change its password first", "the login works; what comes behind was not looked at", "sign in with it once in a browser, or use an account made with --keep-password")
 	case a.StatusCode != http.StatusOK:
@@ -145,6 +151,10 @@ func (r *run) look(ctx context.Context, b *browser, from *answer, to *url.URL) {
 	default:
 		r.address(ctx, b, from)
 	}
+}
+
+func (r *run) answerCached(a *answer) {
+	r.fail("url-cached", "what is at "+name(a.url)+" comes out of a cache"+a.cached(), "who is signed in is told that they are not, or that they are somebody else", "never cache "+r.Prefix+", and empty the cache now")
 }
 
 func (r *run) sessionLost(how string) {
