@@ -44,3 +44,6 @@ func BareID(text string) (KeyID, error) {
 	}
 	return newMaterial(condense(b)).id, nil
 }
+
+// ActiveKey is the key of a ring that signs, its secret included.
+func ActiveKey(r *Ring) Key { return r.load().keys[0] }

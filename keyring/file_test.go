@@ -35,6 +35,13 @@ func TestMain(m *testing.M) {
 			fmt.Println(err)
 			os.Exit(1)
 		}
+	case "read":
+		ring, err := keyring.ReadFile(filepath.Join(os.Getenv("KEYRING_TEST_DIR"), "keys"))
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println(ring.Active())
 	case "norandom":
 		// A source of random bytes that fails ends the process.
 		crand.Reader = iotest.ErrReader(errors.New("no random bytes"))
