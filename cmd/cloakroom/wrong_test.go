@@ -21,7 +21,7 @@ func wrong(ts *testscript.TestScript, neg bool, args []string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args[2:]...)
 	cmd.Dir = ts.Getenv("WORK")
-	for _, name := range []string{"PATH", "HOME", "CLOAKROOM_LISTEN", "CLOAKROOM_PUBLIC_ULR"} {
+	for _, name := range []string{"PATH", "HOME", "CLOAKROOM_LISTEN", "CLOAKROOM_PUBLIC_ULR", "CLOAKROOM_KEYS", "CLOAKROOM_SECRET", "SECRET_KEYS"} {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keysource"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 )
 
 // envPrefix is what the environment variables of the command begin with.
@@ -278,7 +279,7 @@ func valueText(name string, value any) (string, bool) {
 // readFile reads the TOML file. The decoder's own messages quote the lines
 // around a fault, secrets included, so only its positions are used.
 func readFile(path string, faults *Faults) map[string]string {
-	text, err := readBounded(path)
+	text, err := readBounded(path, nil)
 	if err != nil {
 		faults.add("--config: %v", err)
 		return nil
@@ -308,8 +309,15 @@ func readFile(path string, faults *Faults) map[string]string {
 	return f.texts(path, faults)
 }
 
-// readBounded reads a file of at most maxFile bytes.
-func readBounded(path string) (string, error) {
+// readSecret reads a file that holds a secret, which nobody else may read or change,
+// but where something has mounted it into memory.
+func readSecret(path string) (string, error) {
+	return readBounded(path, func(f *os.File) error { return secretfile.Check(f, secretfile.Mounted) })
+}
+
+// readBounded reads a file of at most maxFile bytes. If there is a judge, it is asked
+// first.
+func readBounded(path string, judge func(*os.File) error) (string, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("%s: no such file", path)
@@ -318,6 +326,11 @@ func readBounded(path string) (string, error) {
 		return "", fmt.Errorf("%s: cannot be opened: %w", path, bare(err))
 	}
 	defer f.Close()
+	if judge != nil {
+		if err := judge(f); err != nil {
+			return "", err
+		}
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return "", fmt.Errorf("%s: cannot be read: %w", path, bare(err))

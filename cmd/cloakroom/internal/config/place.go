@@ -105,7 +105,7 @@ func placeFile(p *Place, setting, path string, parse func(string) (Place, error)
 	case p.Scheme != "":
 		return fmt.Errorf("%s is set as well: remove one of them", setting)
 	}
-	text, err := readBounded(path)
+	text, err := readSecret(path)
 	if err != nil {
 		return err
 	}
