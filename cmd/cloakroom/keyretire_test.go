@@ -1,0 +1,176 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// keysOf returns the IDs of the keys in dir in this state.
+func keysOf(t *testing.T, dir, state string) (ids []string) {
+	t.Helper()
+	code, out := command(t, dir, "key", "list", "--json")
+	var list []struct{ ID, State string }
+	if err := json.Unmarshal([]byte(out), &list); code != 0 || err != nil {
+		t.Fatalf("exit code %d, %v: %s", code, err, out)
+	}
+	for _, k := range list {
+		if k.State == state {
+			ids = append(ids, k.ID)
+		}
+	}
+	return ids
+}
+
+// must runs a command that must end with 0, and returns what it printed.
+func must(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	code, out := command(t, dir, args...)
+	if code != 0 {
+		t.Fatalf("%v: exit code %d: %s", args, code, out)
+	}
+	return out
+}
+
+// TestPromise10_RetiringStrandsNobody: while people sign in at both instances, the key that
+// signs and encrypts their hashes is retired. Everybody's sessions end, and nobody's password
+// is wrong for a moment; and the audit log, which all write to, stays genuine.
+func TestPromise10_RetiringStrandsNobody(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	addUser(t, dir, "ada", "--pepper=true")
+	var callers [2]caller
+	var before [2]ticket
+	for i := range callers {
+		s := start(t, dir, "--pepper=true", "--trusted-proxies=127.0.0.1")
+		callers[i] = newCaller(s.URL)
+		var err error
+		if before[i], _, err = callers[i].signIn("ada"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var logins atomic.Int64
+	for i, c := range callers {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(20 * time.Millisecond):
+				}
+				a, err := c.ask("POST", "/auth/login", "", "", credentials("ada", goodPassword), "X-Forwarded-For", strangerNumber(i*1000+n))
+				if err != nil || a.status != http.StatusOK {
+					t.Errorf("login %d at instance %d: %d %s, %v", n, i, a.status, a.body, err)
+					return
+				}
+				logins.Add(1)
+			}
+		})
+	}
+	old := keysOf(t, dir, "active")[0]
+	out := must(t, dir, "key", "retire", "--now", old)
+	for i, c := range callers {
+		for _, k := range before {
+			if a, err := c.ask("GET", "/auth/session", k.cookie, "", ""); err != nil || a.status != http.StatusUnauthorized {
+				t.Errorf("instance %d takes what a retired key has signed: %d, %v", i, a.status, err)
+			}
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if !strings.Contains(out, "rewrapped: 1 ") || !strings.Contains(out, "followed: all 2 instances") || logins.Load() < 10 {
+		t.Errorf("%d logins, and it says %s", logins.Load(), out)
+	}
+	if out := must(t, dir, "audit", "verify"); !strings.Contains(out, "verified: ") {
+		t.Error(out)
+	}
+	if doc := must(t, dir, "audit", "list", "--kind", "key_retired"); !strings.Contains(doc, old) || !strings.Contains(doc, "vouched") {
+		t.Errorf("the audit log says %s", doc)
+	}
+}
+
+// TestPromise10_AnInstanceThatDoesNotFollowIsNamed: one hangs while the key is retired. The
+// command does not wait for it with what can be done at once, and says which it is; run
+// again, it ends what is left.
+func TestPromise10_AnInstanceThatDoesNotFollowIsNamed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	addUser(t, dir, "ada", "--pepper=true")
+	running, stuck := start(t, dir), start(t, dir)
+	callers := [2]caller{newCaller(running.URL), newCaller(stuck.URL)}
+	k, _, err := callers[0].signIn("ada")
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := keysOf(t, dir, "active")[0]
+	stuck.cmd.Process.Signal(syscall.SIGSTOP)
+	code, out := command(t, dir, "key", "retire", "--now", "--wait=2s", old)
+	addr := strings.TrimPrefix(stuck.URL, "http://")
+	if code != 1 || !strings.Contains(out, addr) || strings.Contains(out, strings.TrimPrefix(running.URL, "http://")) || !strings.Contains(out, "ended: 1 sessions") {
+		t.Errorf("exit code %d, want 1 and %s: %s", code, addr, out)
+	}
+	if a, err := callers[0].ask("GET", "/auth/session", k.cookie, "", ""); err != nil || a.status != http.StatusUnauthorized {
+		t.Errorf("the instance that runs takes what a retired key has signed: %d, %v", a.status, err)
+	}
+	if code, out := command(t, dir, "key", "list"); code != 0 || !strings.Contains(out, "1 of 2: ") || !strings.Contains(out, addr) {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	stuck.cmd.Process.Signal(syscall.SIGCONT)
+	must(t, dir, "key", "retire", "--now", old)
+	for i, c := range callers {
+		if a, err := c.ask("GET", "/auth/session", k.cookie, "", ""); err != nil || a.status != http.StatusUnauthorized {
+			t.Errorf("instance %d takes what a retired key has signed: %d, %v", i, a.status, err)
+		}
+		if _, a, err := c.signIn("ada"); err != nil || a.status != http.StatusOK {
+			t.Errorf("signing in again at instance %d: %d, %v", i, a.status, err)
+		}
+	}
+	must(t, dir, "audit", "verify")
+}
+
+// TestPromise10_AKilledRotationGoesOn: the command dies while it waits for an instance; the
+// next makes no other key.
+func TestPromise10_AKilledRotationGoesOn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	addUser(t, dir, "ada")
+	s := start(t, dir)
+	c := newCaller(s.URL)
+	k, _, err := c.signIn("ada")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Process.Signal(syscall.SIGSTOP)
+	var out buffer
+	cmd := exec.Command(binary, "key", "rotate")
+	cmd.Dir, cmd.Stdout = dir, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(out.String(), "next: ") && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	s.cmd.Process.Signal(syscall.SIGCONT)
+	next := keysOf(t, dir, "next")
+	if len(next) != 1 {
+		t.Fatalf("next are %v", next)
+	}
+	must(t, dir, "key", "rotate")
+	if active := keysOf(t, dir, "active"); fmt.Sprint(active) != fmt.Sprint(next) {
+		t.Errorf("%v signs, want %v", active, next)
+	}
+	if a, err := c.ask("GET", "/auth/session", k.cookie, "", ""); err != nil || a.status != http.StatusOK {
+		t.Errorf("signed out: %d, %v", a.status, err)
+	}
+	must(t, dir, "audit", "verify")
+}
