@@ -35,6 +35,11 @@
 // needs the old key to be retiring when the first entry under the new one is
 // written, as every exchange of keys that lets sessions live has it.
 //
+// A key that leaked is taken away from one moment to the next. [Log.Retired] then
+// verifies what was noted meanwhile, with the last ring that holds the key, and vouches for
+// all of before in an entry under the next key; what the leaked key signs behind that entry
+// is nobody's ([Report.Retired]). What it signed before is whoever's had it.
+//
 // Without keys entries have no tag; Verify counts them apart, and they are never taken for
 // genuine.
 //
