@@ -205,6 +205,7 @@ func TestASVS_11_5_1_RandomValues(t *testing.T) {
 func TestASVS_11_5_1_MathRandGuardsNothing(t *testing.T) {
 	may := map[string]string{
 		"commit.go":                "how long to wait after a conflict",
+		"keyring/rotate.go":        "how long to wait before keys are edited again",
 		"store/breaker/breaker.go": "when to ask a store again",
 		"throttle/lane.go":         "tells two states of a counter apart",
 
