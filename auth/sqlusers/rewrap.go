@@ -16,6 +16,14 @@ const (
 	unsealed = "$sealed%"
 )
 
+// rewrapping sets the statements of this file.
+func (s *statements) rewrapping(d *sqlstore.Dialect) {
+	const which = `password >= ? AND password < ?`
+	s.sealed = d.SQL(`SELECT id, password FROM cloakroom_user WHERE id > ? AND ` + which + ` ORDER BY id LIMIT ?`)
+	s.sealers = d.SQL(`SELECT substr(password, 1, 19), count(*) FROM cloakroom_user WHERE ` + which + ` GROUP BY substr(password, 1, 19)`)
+	s.rewrap = d.SQL(`UPDATE cloakroom_user SET password = ? WHERE id = ? AND password = ?`)
+}
+
 // rewrapPage is how many accounts are read at a time, and written in one transaction:
 // some 150 KiB in memory, and no login waits for more than some milliseconds.
 const rewrapPage = 250

@@ -57,7 +57,7 @@ type statements struct {
 	owner                     string
 	setPassword, setHash      string
 	changePassword, rehash    string
-	sealed, sealers, rewrap   string
+	sealed, sealers, rewrap   string // see rewrapping
 	requireChange             string
 	setDisabled, setRoles     string
 	raiseEpoch, raiseEpochAll string
@@ -81,9 +81,6 @@ func newStatements(d *sqlstore.Dialect) statements {
 		// an old session or an old link beside it.
 		anew = `epoch = epoch + 1, must_change = 0, link = NULL, updated = {clock}`
 	)
-
-	// The sign behind $ bounds what begins so.
-	const isSealed = `password >= ? AND password < ?`
 	s := statements{
 		byName:        user + ` FROM cloakroom_user WHERE canonical = ?`,
 		byID:          user + ` FROM cloakroom_user WHERE id = ?`,
@@ -102,9 +99,6 @@ func newStatements(d *sqlstore.Dialect) statements {
 		setHash:        `UPDATE cloakroom_user SET password = ?, updated = {clock} WHERE id = ?`,
 		changePassword: `UPDATE cloakroom_user SET password = ?, ` + anew + ` WHERE id = ? AND password = ?`,
 		rehash:         `UPDATE cloakroom_user SET password = ?, updated = {clock} WHERE id = ? AND password = ?`,
-		sealed:         `SELECT id, password FROM cloakroom_user WHERE id > ? AND ` + isSealed + ` ORDER BY id LIMIT ?`,
-		sealers:        `SELECT substr(password, 1, 19), count(*) FROM cloakroom_user WHERE ` + isSealed + ` GROUP BY substr(password, 1, 19)`,
-		rewrap:         `UPDATE cloakroom_user SET password = ? WHERE id = ? AND password = ?`,
 		requireChange:  `UPDATE cloakroom_user SET must_change = 1, epoch = epoch + 1, updated = {clock} WHERE id = ?`,
 		setDisabled:    `UPDATE cloakroom_user SET disabled = ?, epoch = epoch + ?, link = NULL, updated = {clock} WHERE id = ?`,
 		setRoles:       `UPDATE cloakroom_user SET roles = ?, admin = ?, updated = {clock} WHERE id = ?`,
@@ -123,11 +117,12 @@ func newStatements(d *sqlstore.Dialect) statements {
 	}
 	for _, p := range []*string{
 		&s.byName, &s.byID, &s.account, &s.state, &s.admins, &s.enabledAdmins, &s.create, &s.owner, &s.rename, &s.remove,
-		&s.setPassword, &s.setHash, &s.changePassword, &s.rehash, &s.sealed, &s.sealers, &s.rewrap, &s.requireChange, &s.setDisabled, &s.setRoles,
+		&s.setPassword, &s.setHash, &s.changePassword, &s.rehash, &s.requireChange, &s.setDisabled, &s.setRoles,
 		&s.raiseEpoch, &s.raiseEpochFrom, &s.raiseEpochAll, &s.setLink, &s.byLink, &s.takeLink,
 		&s.setup, &s.checkSetup, &s.claim,
 	} {
 		*p = d.SQL(*p)
 	}
+	s.rewrapping(d)
 	return s // but search, which Search makes whole
 }
