@@ -141,18 +141,18 @@ func (s *setCookie) allowed(u *url.URL) error {
 	switch {
 	case s.secure && !trustworthy(u):
 		return errors.New("it is Secure and the address is plain http")
+	case s.name == "" && (host || secure): // its value would be read as a name
+		return errors.New("it has no name")
 	case (host || secure) && !s.secure:
 		return errors.New("its name promises Secure, and it is not")
 	case host && s.domain != "":
 		return errors.New("it has a Domain, which a name with __Host- forbids")
 	case host && s.path != "/":
 		return errors.New("a name with __Host- demands Path=/")
-	case s.name == "" && (host || secure):
-		return errors.New("it has no name")
 	case s.sameSite == "None" && !s.secure:
-		return errors.New("SameSite=None demands Secure")
+		return errors.New("it is SameSite=None and not Secure")
 	case s.partitioned && !s.secure:
-		return errors.New("Partitioned demands Secure")
+		return errors.New("it is Partitioned and not Secure")
 	}
 	return nil
 }

@@ -147,7 +147,6 @@ func (s *service) proxy(f *fault) http.Handler {
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	file string
 }
 
 // theAuthority is one for all tests: making keys takes time.
