@@ -5,6 +5,7 @@ package fleet_test
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,6 +31,8 @@ func TestMain(m *testing.M) {
 		contend(kind, os.Getenv(envAddress))
 		os.Exit(1)
 	}
+	flag.Parse()
+	flag.Set("test.parallel", "8") // they wait rather than work
 	os.Exit(m.Run())
 }
 

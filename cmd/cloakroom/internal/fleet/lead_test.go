@@ -69,7 +69,7 @@ func TestEightContendersOneLeader(t *testing.T) {
 			acting, turns, leaders atomic.Int32
 			last                   atomic.Value
 			wg                     sync.WaitGroup
-			end                    = time.Now().Add(1500 * time.Millisecond)
+			end                    time.Time
 			start                  = make(chan struct{})
 		)
 		last.Store("")
@@ -107,6 +107,7 @@ func TestEightContendersOneLeader(t *testing.T) {
 				}
 			})
 		}
+		end = time.Now().Add(1200 * time.Millisecond)
 		close(start)
 		wg.Wait()
 		if turns.Load() < 3 || leaders.Load() < 2 {

@@ -220,7 +220,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	wg.Go(func() { k.activate(ctx) })
 	if k.Fleet != nil {
 		wg.Go(func() { k.talk(ctx) })
-		defer k.leave(context.WithoutCancel(ctx))
+		defer k.Leave(context.WithoutCancel(ctx))
 	}
 	if k.Rotation > 0 {
 		wg.Go(func() { k.lead(ctx) })

@@ -35,11 +35,19 @@ type leader struct {
 	next  keyring.KeyID // the next key, and since when this leader knows of it
 	since time.Time
 	said  reasons
+
+	pruned time.Time // when that was tried last
 }
+
+// Why it cannot rotate is said once, and once a day as long as it is so.
+const complainEvery = 24 * time.Hour
+
+// pruneEvery is how often keys are tried to be pruned that something needs.
+const pruneEvery = time.Hour
 
 // lead takes a turn every ten seconds.
 func (k *Keeper) lead(ctx context.Context) {
-	l := &leader{Keeper: k}
+	l := &leader{Keeper: k, said: reasons{again: complainEvery}}
 	w, _ := k.Source.(keyring.Writer) // New has seen to it
 	l.rotator = &Rotator{Source: w, Fleet: k.Fleet, Lifetime: k.Lifetime, Actor: task, Log: k.Log, Needed: k.Needed, guard: l.holds}
 	defer l.leads(false)
@@ -82,7 +90,7 @@ func (l *leader) turn(ctx context.Context) {
 		return err
 	})
 	if !l.leads(l.holds() == nil) {
-		l.next, l.said = keyring.KeyID{}, reasons{}
+		l.next, l.said = keyring.KeyID{}, reasons{again: complainEvery}
 		return
 	}
 	// The lease bounds what may take long, so that the next turn prolongs it.
@@ -90,7 +98,7 @@ func (l *leader) turn(ctx context.Context) {
 	defer cancel()
 	switch err := l.rotate(ctx); {
 	case err == nil:
-		l.said = reasons{}
+		l.said = reasons{again: complainEvery}
 	case errors.Is(err, errLeaseOver), errors.Is(err, errMoved), errors.Is(err, context.Canceled), errors.Is(err, errWaiting):
 	case l.said.news(reason(err), time.Now()):
 		event.Log(ctx, l.Log, slog.LevelError, event.RotationFailed, event.Err(err))
@@ -118,17 +126,24 @@ func (l *leader) rotate(ctx context.Context) error {
 	keys := l.Ring.Keys()
 	if slices.ContainsFunc(keys, func(k keyring.KeyInfo) bool {
 		return k.State == keyring.Retiring && !now.Before(k.Until.Add(slack))
-	}) {
+	}) && time.Since(l.pruned) >= pruneEvery {
+		l.pruned = time.Now()
 		if _, err := l.rotator.Prune(ctx); err != nil {
 			return err
 		}
 	}
 	// A key of which nobody knows when it was made is old.
-	if active := keys[0]; !active.Created.IsZero() && now.Sub(active.Created) < l.Rotation {
+	due := func(created time.Time) bool { return created.IsZero() || now.Sub(created) >= l.Rotation }
+	if !due(keys[0].Created) {
 		l.next = keyring.KeyID{}
 		return nil
 	}
-	next, err := l.rotator.Announce(ctx)
+	next, err := l.rotator.announce(ctx, func(active keyring.Key) error {
+		if !due(active.Created()) {
+			return errWaiting // who led before has rotated, and this one is to follow yet
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}

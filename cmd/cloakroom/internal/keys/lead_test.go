@@ -160,6 +160,31 @@ func TestLeaderDiesAfterEachStep(t *testing.T) {
 	}
 }
 
+// The leader dies when it has made a key active and told nobody, and those that are left
+// find it minutes later: they do not rotate once more.
+func TestLeaderDiesBeforeItTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := source(t, keyring.Generate()), database()
+		time.Sleep(rotation)
+		seldom := func(o *keys.Options) { rotates(o); o.Interval = 3 * time.Minute }
+		a := run(t, m, s, seldom)
+		time.Sleep(time.Minute)
+		b := run(t, m, s, seldom)
+		m.after = func() {
+			a.link.set(errAway)
+			m.after = nil
+		}
+		for m.written() < 2 {
+			time.Sleep(time.Second)
+		}
+		a.die()
+		time.Sleep(10 * time.Minute)
+		if !b.Status().Leads || m.written() != 2 || len(m.in(t, keyring.Next)) != 0 {
+			t.Errorf("%d writes, %v", m.written(), m.keys(t))
+		}
+	})
+}
+
 // A leader that is frozen right before it makes a key active, all having followed, does
 // not when it wakes up: another one leads by then, and waits for one that has started
 // meanwhile and reads other keys.

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -18,14 +19,15 @@ const (
 
 // reasons are what has been said, and when.
 type reasons struct {
-	at   map[string]time.Time
-	last time.Time
+	at    map[string]time.Time
+	last  time.Time
+	again time.Duration // after which the same is said again; zero means remindEvery
 }
 
 // news tells whether a reason is to be said now, and takes it as said.
 func (r *reasons) news(reason string, now time.Time) bool {
 	said, known := r.at[reason]
-	if known && now.Sub(said) < remindEvery {
+	if known && now.Sub(said) < cmp.Or(r.again, remindEvery) {
 		return false
 	}
 	// An address or a number in a text can make it another one each time.
@@ -59,39 +61,46 @@ func (f *failing) again(now time.Time, interval time.Duration) bool {
 
 // looked is told of each look at the source.
 func (k *Keeper) looked(changed bool, err error) {
-	ctx, now := context.Background(), time.Now()
+	up, say := k.note(time.Now(), changed, err)
+	// Whoever keeps the log may be slow, and is waited for by nobody else.
+	ctx := context.Background()
+	if say {
+		event.Log(ctx, k.Log, slog.LevelWarn, event.KeysFailed, event.Err(err))
+	}
+	if up {
+		event.Log(ctx, k.Log, slog.LevelInfo, event.KeysUp)
+	}
+	if changed {
+		event.Log(ctx, k.Log, slog.LevelInfo, event.KeysChanged,
+			slog.String("key", k.Ring.Active().String()), event.Text("reason", fleet.Describe(k.Ring.Keys())))
+	}
+}
+
+// note notes what became of a look. It returns whether the source is up again, and
+// whether its failure is news.
+func (k *Keeper) note(now time.Time, changed bool, err error) (up, say bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.status.Failing
 	k.status.LastLook, k.status.Failing = now, err
-	if (before == nil) != (err == nil) {
+	if changed || (before == nil) != (err == nil) {
 		poke(k.report)
+	}
+	if changed {
+		poke(k.activated)
 	}
 	if err != nil {
 		if k.failed.since.IsZero() {
-			k.failed.since, k.failed.wait, k.failed.next = now, time.Second, now.Add(time.Second)
+			k.failed = failing{since: now, wait: time.Second, next: now.Add(time.Second)}
 		}
-		if k.failed.said.news(err.Error(), now) {
-			event.Log(ctx, k.Log, slog.LevelWarn, event.KeysFailed, event.Err(err))
-		}
-		return
+		return false, k.failed.said.news(err.Error(), now)
 	}
-	k.status.LastGood = now
-	if before != nil {
-		k.failed = failing{}
-		event.Log(ctx, k.Log, slog.LevelInfo, event.KeysUp)
-	}
+	k.status.LastGood, k.failed = now, failing{}
 	if at := k.src.read.Load(); at != k.look {
 		k.look = at
 		poke(k.report)
 	}
-	if !changed {
-		return
-	}
-	poke(k.report)
-	poke(k.activated)
-	event.Log(ctx, k.Log, slog.LevelInfo, event.KeysChanged,
-		slog.String("key", k.Ring.Active().String()), event.Text("reason", fleet.Describe(k.Ring.Keys())))
+	return before != nil, false
 }
 
 // talk hears whether somebody calls, each second, and reports.
@@ -172,8 +181,12 @@ func (k *Keeper) fleetAnswered(ctx context.Context, err error) {
 	}
 }
 
-// leave takes the instance out, and gives back what it leads.
-func (k *Keeper) leave(ctx context.Context) {
+// Leave takes the instance out, so that nobody waits for it. Run does that in the end;
+// who has begun and does not run calls it.
+func (k *Keeper) Leave(ctx context.Context) {
+	if k.Fleet == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, min(k.Patience, 2*time.Second))
 	defer cancel()
 	if k.Rotation > 0 {

@@ -143,12 +143,22 @@ func (r *Rotator) call(ctx context.Context) {
 // Announce adds a key that every instance is to accept and none signs with. It returns
 // the next key's ID; if there is one already, that one's.
 func (r *Rotator) Announce(ctx context.Context) (keyring.KeyID, error) {
+	return r.announce(ctx, func(keyring.Key) error { return nil })
+}
+
+// announce is Announce if the active key lets it.
+func (r *Rotator) announce(ctx context.Context, judge func(active keyring.Key) error) (keyring.KeyID, error) {
 	var (
 		made = keyring.Generate()
 		next keyring.KeyID
 		none bool
 	)
 	_, err := r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
+		if i := slices.IndexFunc(keys, func(k keyring.Key) bool { return k.State() == keyring.Active }); i >= 0 {
+			if err := judge(keys[i]); err != nil {
+				return nil, err
+			}
+		}
 		if next, none = oldest(keys, keyring.Next); !none {
 			return keys, nil
 		}

@@ -35,6 +35,7 @@ type memory struct {
 	reads  int
 	writes int
 	before func() // called before a write compares
+	after  func() // called when it is done
 }
 
 func source(t testing.TB, list ...keyring.Key) *memory {
@@ -64,6 +65,9 @@ func (m *memory) Write(_ context.Context, old, text []byte) error {
 		return keyring.ErrChanged
 	}
 	m.text, m.writes = slices.Clone(text), m.writes+1
+	if m.after != nil {
+		m.after()
+	}
 	return nil
 }
 
