@@ -25,8 +25,8 @@ func (s *statements) rewrapping(d *sqlstore.Dialect) {
 }
 
 // rewrapPage is how many accounts are read at a time, and written in one transaction:
-// some 150 KiB in memory, and no login waits for more than some milliseconds.
-const rewrapPage = 250
+// some 60 KiB in memory, and no login waits for more than some milliseconds.
+const rewrapPage = 100
 
 // Rewrapped is what [Users.Rewrap] has done.
 type Rewrapped struct {

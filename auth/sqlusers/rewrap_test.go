@@ -98,7 +98,7 @@ func proveRewrap(t *testing.T, users *sqlusers.Users, _ database) {
 	old, key, lost := keyring.Generate(), keyring.Generate(), keyring.Generate()
 	before, after, gone := sealer(t, old), sealer(t, key), sealer(t, lost)
 	h := sealer(t, key, old.AsRetiring(time.Now().Add(time.Hour)))
-	ids := enroll(t, users, before, "sealed", 270) // more than a page
+	ids := enroll(t, users, before, "sealed", 120) // more than a page
 	enroll(t, users, after, "current", 3)
 	enroll(t, users, nil, "plain", 3)
 	strange := enroll(t, users, gone, "lost", 2)
@@ -108,15 +108,15 @@ func proveRewrap(t *testing.T, users *sqlusers.Users, _ database) {
 	is(t, users.RequireChange(ctx, ids[2]), nil)
 	_, err = users.NewLink(ctx, ids[3], sqlusers.LinkReset, time.Now(), time.Hour)
 	is(t, err, nil)
-	sealedWith(t, users, map[*password.Hasher]int{before: 270, after: 3, gone: 2})
+	sealedWith(t, users, map[*password.Hasher]int{before: 120, after: 3, gone: 2})
 	was := everyone(t, users)
 
 	got, err := users.Rewrap(ctx, h)
 	is(t, err, nil)
-	if (got != sqlusers.Rewrapped{Done: 270, Left: 2}) {
-		t.Errorf("got %+v, want 270 done and 2 left", got)
+	if (got != sqlusers.Rewrapped{Done: 120, Left: 2}) {
+		t.Errorf("got %+v, want 120 done and 2 left", got)
 	}
-	sealedWith(t, users, map[*password.Hasher]int{before: 0, after: 273, gone: 2})
+	sealedWith(t, users, map[*password.Hasher]int{before: 0, after: 123, gone: 2})
 	for id, a := range everyone(t, users) {
 		if fmt.Sprint(a) != fmt.Sprint(was[id]) {
 			t.Errorf("an account has become %+v, was %+v", a, was[id])
@@ -158,26 +158,26 @@ func TestASVS_13_3_4_RewrappingIsTakenUp(t *testing.T) { each(t, proveTakenUp) }
 func proveTakenUp(t *testing.T, users *sqlusers.Users, _ database) {
 	old, key := keyring.Generate(), keyring.Generate()
 	before, after := sealer(t, old), sealer(t, key)
-	enroll(t, users, before, "sealed", 260)
+	enroll(t, users, before, "sealed", 110)
 	both := purpose(t, key, old.AsRetiring(time.Now().Add(time.Hour)))
 	ctx, cancel := context.WithCancel(t.Context())
 	opened := 0
 	got, err := users.Rewrap(ctx, sealerOf(t, watched{both, func() {
-		if opened++; opened == 255 {
+		if opened++; opened == 105 {
 			cancel()
 		}
 	}}))
 	is(t, err, context.Canceled)
-	if got.Done != 250 {
+	if got.Done != 100 {
 		t.Errorf("got %+v, want the page that was written", got)
 	}
-	sealedWith(t, users, map[*password.Hasher]int{before: 10, after: 250})
+	sealedWith(t, users, map[*password.Hasher]int{before: 10, after: 100})
 	got, err = users.Rewrap(t.Context(), sealerOf(t, both))
 	is(t, err, nil)
 	if got.Done != 10 {
 		t.Errorf("got %+v, want the rest", got)
 	}
-	sealedWith(t, users, map[*password.Hasher]int{after: 260})
+	sealedWith(t, users, map[*password.Hasher]int{after: 110})
 }
 
 // TestASVS_13_3_4_RewrappingLosesNoChange: a password that is changed between reading and
@@ -219,7 +219,7 @@ func TestRewrapSideBySide(t *testing.T) { each(t, proveSideBySide) }
 
 func proveSideBySide(t *testing.T, users *sqlusers.Users, _ database) {
 	old, key := keyring.Generate(), keyring.Generate()
-	enroll(t, users, sealer(t, old), "sealed", 260)
+	enroll(t, users, sealer(t, old), "sealed", 110)
 	h := sealer(t, key, old.AsRetiring(time.Now().Add(time.Hour)))
 	var results [3]sqlusers.Rewrapped
 	var wg sync.WaitGroup
@@ -231,10 +231,10 @@ func proveSideBySide(t *testing.T, users *sqlusers.Users, _ database) {
 		})
 	}
 	wg.Wait()
-	if n := results[0].Done + results[1].Done + results[2].Done; n != 260 {
-		t.Errorf("%d were done, want 260: %+v", n, results)
+	if n := results[0].Done + results[1].Done + results[2].Done; n != 110 {
+		t.Errorf("%d were done, want 110: %+v", n, results)
 	}
-	sealedWith(t, users, map[*password.Hasher]int{sealer(t, key): 260})
+	sealedWith(t, users, map[*password.Hasher]int{sealer(t, key): 110})
 }
 
 // TestRewrapSealsOnly: without a pepper that is wanted, it opens nothing for good.

@@ -126,6 +126,12 @@ func proveForgesNothing(t *testing.T, db database) {
 	if r := l.red(t, "after another handover"); r.Strange != 2 || r.Retired != 3 {
 		t.Errorf("got %+v", r)
 	}
+	// Nor if who writes behind it has not heard, and takes it for genuine.
+	fill(t, db, l.before, 1)
+	fill(t, db, l.retirer, 1)
+	if r := l.red(t, "covered by who takes it"); r.Retired < 4 {
+		t.Errorf("got %+v", r)
+	}
 	// They vouch for themselves, with the key and with one that they made up.
 	mallory := ringOf(t, keyring.Generate(), l.old.AsRetiring(time.Now().Add(time.Hour)))
 	for _, by := range []*keyring.Ring{ringOf(t, l.old), mallory} {
@@ -210,6 +216,15 @@ func TestASVS_16_4_2_NobodyVouchesForStrangers(t *testing.T) {
 		t.Errorf("got %+v, want an entry that vouches for nothing", list)
 	}
 	l.red(t, "a stranger")
+	// What was found before, and is of neither key, is another matter, and stays.
+	o := newLeak(t, file(t))
+	fill(t, o.db, o.before, 1)
+	fill(t, o.db, ring(t), 1)
+	fill(t, o.db, o.before, 1) // and a note
+	must(t, o.retire(t))
+	if r := o.red(t, "a stranger of before"); r.Strange != 1 {
+		t.Errorf("got %+v, want a note about a stranger", r)
+	}
 	// The newest of all is looked at as well.
 	m := newLeak(t, file(t))
 	fill(t, m.db, m.before, 2)
