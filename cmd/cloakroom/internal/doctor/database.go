@@ -29,6 +29,10 @@ func (e *examination) database(ctx context.Context, l *notes, t *target) {
 		err = db.reader.QueryRowContext(ctx, "SELECT 1").Scan(new(int))
 		defer db.close()
 	}
+	if errors.Is(err, errLog) {
+		l.skip(t.name()+": "+err.Error(), t.checks...)
+		return
+	}
 	if err != nil {
 		t.away(l, err)
 		return

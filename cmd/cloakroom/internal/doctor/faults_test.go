@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -59,6 +60,17 @@ var fileFaults = []fault{
 	{"data in memory", func(s *site) { s.world.Kind = func(string) string { return "tmpfs" } }, []string{"warning data-place"}},
 	{"data in a folder that is emptied", func(s *site) { s.world.Emptied = []string{s.dir} }, []string{"warning data-place"}},
 	{"data on NFS", func(s *site) { s.world.Kind = func(string) string { return "nfs" } }, []string{"error data-network"}},
+	{"database elsewhere, in memory", func(s *site) {
+		path := s.write("elsewhere/app.db", "", 0o600)
+		s.must(os.Rename(s.at("cloakroom.db"), path))
+		s.flags["store"], s.flags["users"] = "sqlite:"+path, "sqlite:"+path
+		s.world.Kind = func(path string) string {
+			if strings.HasSuffix(path, "elsewhere") {
+				return "tmpfs"
+			}
+			return ""
+		}
+	}, []string{"warning data-place"}},
 	{"disk is full", func(s *site) {
 		s.world.Room = func(string) (uint64, uint64, bool) { return 1 << 20, 1 << 30, true }
 	}, []string{"error disk-space"}},

@@ -140,11 +140,18 @@ func (e *examination) files(_ context.Context, l *notes) {
 	}
 }
 
-// dataFolder judges the data directory and the disk behind it.
+// dataFolder judges the data directory and the disk behind it, and the folders of
+// databases that are elsewhere.
 func (e *examination) dataFolder(l *notes) {
 	c := e.cfg
+	for i, p := range []config.Place{c.Store, c.Users} {
+		dir := filepath.Dir(p.Path)
+		if p.Path != "" && !within(c.Data, resolve(p.Path)) && exists(dir) && (i == 0 || !samePlace(c.Store, c.Users)) {
+			e.place(l, dir)
+		}
+	}
 	if e.Settings.Bad["data"] || !c.UsesData() {
-		l.skip("", "data-mode", "data-place", "disk-space")
+		l.skip("", "data-mode", "disk-space")
 		return
 	}
 	info, err := os.Stat(c.Data)

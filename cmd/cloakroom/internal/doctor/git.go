@@ -51,7 +51,7 @@ func gitRemedy(s secret) string {
 	do := "git rm --cached " + quote(s.path) + ", add it to .gitignore"
 	switch s.kind {
 	case keyFile:
-		return do + ", and take the keys out of use: cloakroom key retire --now"
+		return do + ", and take the keys out of use: cloakroom key retire --now ID"
 	case credential:
 		return do + ", and replace what it opens"
 	case tlsKey:

@@ -134,13 +134,17 @@ func (e *examination) fresh() bool {
 // judgeKeys judges what may be shown of the keys, the active one first.
 func (e *examination) judgeKeys(l *notes, keys []keyring.KeyInfo) {
 	now, active := e.World.Now(), keys[0]
-	limit, do := oldKey, "cloakroom key rotate"
+	rotate := "cloakroom key rotate"
+	if !e.cfg.Keys.Writable() {
+		rotate += " --print, and put what it prints in the place of the keys"
+	}
+	limit, do := oldKey, rotate
 	if e.cfg.KeyRotation > 0 {
-		limit, do = e.cfg.KeyRotation+max(day, e.cfg.KeyRotation/10), "see the log for rotation_failed, and run: cloakroom key rotate"
+		limit, do = e.cfg.KeyRotation+max(day, e.cfg.KeyRotation/10), "see the log for rotation_failed, and run: " + rotate
 	}
 	switch age := now.Sub(active.Created); {
 	case active.Created.IsZero():
-		l.find("key-age-unknown", finding.OK, "cloakroom key rotate makes one with a date, where the source can be written to", "key %v does not say when it was made", active.ID)
+		l.find("key-age-unknown", finding.OK, "make one with a date: "+rotate, "key %v does not say when it was made", active.ID)
 	case age > limit:
 		l.find("key-age", finding.Warning, do, "key %v has been there for %d days", active.ID, age/day)
 	}
@@ -150,7 +154,7 @@ func (e *examination) judgeKeys(l *notes, keys []keyring.KeyInfo) {
 		}
 		switch {
 		case k.State == keyring.Next && !k.Created.IsZero() && now.Sub(k.Created) > staleKey:
-			l.find("key-next", finding.Warning, "finish it: cloakroom key rotate", "key %v has been next since %s", k.ID, date(k.Created))
+			l.find("key-next", finding.Warning, "finish it: "+rotate, "key %v has been next since %s", k.ID, date(k.Created))
 		case k.State == keyring.Retiring:
 			e.judgeRetiring(l, k, active)
 		}
@@ -167,7 +171,7 @@ func (e *examination) judgeRetiring(l *notes, k, active keyring.KeyInfo) {
 	now, life := e.World.Now(), e.cfg.Lifetime
 	switch {
 	case now.Sub(k.Until) > doneKey:
-		l.find("key-retired", finding.Warning, "take its line out of the keys; \"cloakroom key list\" shows them", "key %v retired on %s", k.ID, date(k.Until))
+		l.find("key-retired", finding.Warning, "take its line out of the keys, or let the next rotation do it: cloakroom key list", "key %v retired on %s", k.ID, date(k.Until))
 	case !now.Before(k.Until):
 	case !active.Created.IsZero() && k.Until.Before(active.Created.Add(life)):
 		l.find("key-retires-early", finding.Warning, "put a later time into its line: "+active.Created.Add(life+spare).UTC().Format(time.RFC3339),

@@ -19,6 +19,9 @@ import (
 // errReadOnly says that something was to be changed: tables that are missing, or old.
 var errReadOnly = errors.New("doctor: nothing is changed here")
 
+// errLog says that a database cannot be read without making the index of its log.
+var errLog = errors.New("a log lies beside it, and nobody has it open: start the service once")
+
 // looking is a database of which nothing changes. What opens tables makes or alters
 // those that are not as they should be; here it finds that it may not. The connection
 // itself refuses to write as well.
@@ -72,6 +75,9 @@ func (e *examination) look(ctx context.Context, p config.Place) (*looking, error
 		}
 		return &looking{db.Dialect(), db.Reader(), db.Close}, nil
 	}
+	if size(p.Path+"-wal") > 0 && !exists(p.Path+"-shm") {
+		return nil, errLog
+	}
 	db, err := sql.Open("sqlite", sqliteDSN(p.Path))
 	if err != nil {
 		return nil, err
@@ -94,7 +100,7 @@ func sqliteDSN(path string) string {
 		abs = path
 	}
 	v := url.Values{"mode": {"ro"}, "_pragma": {"query_only(1)", "trusted_schema(0)", "busy_timeout(2000)"}}
-	if exists(abs + "-wal") {
+	if size(abs+"-wal") > 0 {
 		v.Set("readonly_shm", "1")
 	} else {
 		v.Set("immutable", "1")

@@ -52,6 +52,14 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// size is that of a file, 0 for none.
+func size(path string) int64 {
+	if info, err := os.Stat(path); err == nil {
+		return info.Size()
+	}
+	return 0
+}
+
 // webFolders are the names of folders from which web servers serve.
 var webFolders = []string{"public_html", "htdocs", "wwwroot", "webroot", "www", "public", "static", "html", "dist"}
 

@@ -106,7 +106,7 @@ func TestChromiumAgrees(t *testing.T) {
 		{"Cookie is stripped at a POST", public, false},
 	} {
 		f := pick(c.name)
-		handler.set(s.proxy(f))
+		handler.set(visiting(s.proxy(f)))
 		if _, err := chromedp.Call(ctx, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
 			t.Fatal(err)
 		}

@@ -33,7 +33,7 @@ func (r *run) begin() bool {
 		r.Prefix = "/auth"
 	}
 	u, err := url.Parse(r.URL)
-	const form = "write scheme and host, as --url https://login.example.org"
+	const form = "write scheme and host, as --url https://login.example.org; a name in another script as xn--…"
 	switch {
 	case err != nil || !plain(u):
 		r.fail("url-address", "the URL is no address of a site", "nothing was looked at", form)

@@ -63,11 +63,23 @@ type settings struct {
 	keys    *keyring.Ring
 }
 
-// The proxies are at one address, and visitors at another.
-var (
-	proxies  = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
-	visitors = &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
-)
+// The proxies are at one address, and visitors come from another.
+var proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+
+const visitors = "198.51.100.50"
+
+// visiting makes requests come from where visitors are.
+func visiting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.RemoteAddr = visitors + ":40000"
+		next.ServeHTTP(w, r)
+	})
+}
+
+// visitor is a connection that does.
+type visitor struct{ net.Conn }
+
+func (visitor) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(visitors), Port: 40000} }
 
 func newService(t *testing.T, s settings) *service {
 	t.Helper()
@@ -249,7 +261,8 @@ func newFront(t *testing.T, h http.Handler, f *fault) *front {
 			if to == nil {
 				return nil, &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 			}
-			return visitors.DialContext(ctx, "tcp", to.Listener.Addr().String())
+			c, err := (&net.Dialer{}).DialContext(ctx, "tcp", to.Listener.Addr().String())
+			return visitor{c}, err
 		},
 	}
 	return v
@@ -258,7 +271,7 @@ func newFront(t *testing.T, h http.Handler, f *fault) *front {
 // look replays a login through a fault.
 func look(t *testing.T, s *service, f *fault) []finding.Finding {
 	t.Helper()
-	v := newFront(t, watch(t, s.proxy(f)), f)
+	v := newFront(t, watch(t, visiting(s.proxy(f))), f)
 	o := probe.Options{
 		URL: public, CA: theAuthority().pem(t), User: "ada", Password: goodPassword,
 		Service: probe.Service{PublicURL: public, TrustedProxies: proxies},
