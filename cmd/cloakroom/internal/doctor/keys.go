@@ -140,7 +140,7 @@ func (e *examination) judgeKeys(l *notes, keys []keyring.KeyInfo) {
 	}
 	limit, do := oldKey, rotate
 	if e.cfg.KeyRotation > 0 {
-		limit, do = e.cfg.KeyRotation+max(day, e.cfg.KeyRotation/10), "see the log for rotation_failed, and run: " + rotate
+		limit, do = e.cfg.KeyRotation+max(day, e.cfg.KeyRotation/10), "see the log for rotation_failed, and run: "+rotate
 	}
 	switch age := now.Sub(active.Created); {
 	case active.Created.IsZero():
