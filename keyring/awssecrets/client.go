@@ -9,7 +9,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -115,9 +114,6 @@ func (s *Source) configure(o *config.LoadOptions) error {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts = attempts
 			o.MaxBackoff = maxBackoff
-			// Looks are far apart: a budget over all of them would be used up in a
-			// long outage, and tell of itself in place of what is wrong.
-			o.RateLimiter = ratelimit.None
 		})
 	}
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {

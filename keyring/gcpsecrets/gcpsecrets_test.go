@@ -311,7 +311,7 @@ func TestNothingRunsOn(t *testing.T) {
 	if err := src.Write(t.Context(), []byte("x"), []byte("y")); err != nil {
 		t.Fatal(err)
 	}
-	s.CloseClientConnections() // the server's own goroutines
+	// The server's goroutines end with the connections.
 	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			buf := make([]byte, 1<<16)
