@@ -201,7 +201,8 @@ func (s *source) secret() ([]byte, error) {
 	}
 	text, err := secretfile.Read(path, secretfile.Mounted, limit)
 	if err != nil {
-		return nil, fmt.Errorf("agekeys: %s: %w", what, err)
+		// Not wrapped: a file that is missing here does not mean that there are no keys.
+		return nil, fmt.Errorf("agekeys: %s: %v", what, err)
 	}
 	return text, nil
 }

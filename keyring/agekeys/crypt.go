@@ -361,7 +361,7 @@ func (s *source) recipients(ids []age.Identity, others int) ([]age.Recipient, er
 func readRecipients(path string) ([]age.Recipient, error) {
 	text, err := secretfile.Read(path, secretfile.Sealed, maxIdentities)
 	if err != nil {
-		return nil, fmt.Errorf("agekeys: recipients file: %w", err)
+		return nil, fmt.Errorf("agekeys: recipients file: %v", err)
 	}
 	var to []age.Recipient
 	n := 0

@@ -3,6 +3,8 @@ package agekeys_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -151,6 +153,13 @@ func TestASVS_13_3_1_FilesAreNobodyElses(t *testing.T) {
 		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "run: chmod go-w") {
 			t.Errorf("keys of mode %04o: %v", mode, err)
 		}
+	}
+	// Only where the keys are missing is there nothing.
+	if _, err := open(t, keys+"x?identity-file="+identity).Read(t.Context()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v is not fs.ErrNotExist", err)
+	}
+	if _, err := open(t, keys+"?identity-file="+identity+"x").Read(t.Context()); errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v is fs.ErrNotExist", err)
 	}
 	for place, want := range map[string]string{
 		keys + "x?identity-file=" + identity:       "make them with: cloakroom key new | age",

@@ -28,7 +28,7 @@ func (b *Backend) Keys(ctx context.Context, create bool) (*keyring.Ring, error) 
 	if len(known) > 0 && (missing || err == nil && !has(ring, known[0].ID)) {
 		return nil, b.lacks(known[0], missing)
 	}
-	if missing && create && b.shared() {
+	if missing && create && b.shared() && b.cfg.Keys.Path() != "" {
 		return nil, &ConfigError{fmt.Errorf("keys: there is no %s: instances that share a store need the same keys: make them once with \"cloakroom key new >%[1]s\", mode 0600, and give the file to each", b.cfg.Keys.Path())}
 	}
 	if err != nil {
