@@ -17,7 +17,7 @@ import (
 func TestHealthyWithItsOwnTLS(t *testing.T) {
 	t.Parallel()
 	s := newService(t, settings{})
-	v := newFront(t, s.handler, &fault{})
+	v := newFront(t, visiting(s.handler), &fault{})
 	o := probe.Options{URL: public, CA: theAuthority().pem(t), User: "ada", Password: goodPassword, Service: probe.Service{TLS: true}}
 	if list := probe.Run(t.Context(), o.In(v.world)); len(list) > 0 {
 		t.Errorf("found:\n%s", text(list))
