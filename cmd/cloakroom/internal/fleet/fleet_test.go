@@ -148,7 +148,7 @@ func TestCallRaisesTheGeneration(t *testing.T) {
 	})
 }
 
-func TestNotes(t *testing.T) {
+func TestNotesAndClock(t *testing.T) {
 	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
 		f, _ := open()
 		g, _ := open()
@@ -160,19 +160,13 @@ func TestNotes(t *testing.T) {
 		if s, err := f.Note(t.Context(), "look"); s != "there" || err != nil {
 			t.Errorf("%q, %v", s, err)
 		}
-		// It is in nobody's way.
-		if n, err := f.Generation(t.Context()); n != 0 || err != nil {
-			t.Errorf("%d, %v", n, err)
-		}
-	})
-}
-
-func TestClock(t *testing.T) {
-	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
-		f, _ := open()
 		at, err := f.Clock(t.Context())
 		if off := time.Since(at).Abs(); err != nil || off > 10*time.Second {
-			t.Errorf("%v off, %v", off, err)
+			t.Errorf("the clock is %v off, %v", off, err)
+		}
+		// A note is in nobody's way.
+		if n, err := f.Generation(t.Context()); n != 0 || err != nil {
+			t.Errorf("%d, %v", n, err)
 		}
 	})
 }

@@ -148,6 +148,31 @@ func TestRotationGivesTheSilentTime(t *testing.T) {
 	})
 }
 
+// What an instance said of itself before is no proof of what it does now, even where it
+// is what is wanted.
+func TestAwaitBelievesNoOldReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := source(t, keyring.Generate()), database()
+		i := run(t, m, s, nil)
+		time.Sleep(2 * time.Second)
+		i.link.set(errAway) // it has said that it has one key
+		next, err := rotator(m, s).Announce(t.Context())
+		must(t, err)
+		time.Sleep(2 * time.Second)
+		i.src.set(errAway) // it has two
+		_, err = keyring.Edit(t.Context(), m, func(list []keyring.Key) ([]keyring.Key, error) { return list[:1], nil })
+		must(t, err)
+		if !i.ring.Has(next) {
+			t.Fatal("nothing is shown")
+		}
+		r := rotator(m, s)
+		r.Wait = 5 * time.Second
+		if err := r.Await(t.Context()); err == nil {
+			t.Error("an old report was believed")
+		}
+	})
+}
+
 // An instance that is about to start has read its keys before the new one was there:
 // it is waited for, or finds it.
 func TestRotationWaitsForWhoStarts(t *testing.T) {
