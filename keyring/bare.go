@@ -106,6 +106,9 @@ func decodeBare(text string) ([]byte, error) {
 		}
 		return b, nil
 	}
+	if q := text[0]; (q == '"' || q == '\'') && text[len(text)-1] == q {
+		return nil, errors.New("what stands in quotes is no secret; if it is one, remove them")
+	}
 	raw := strings.TrimRight(text, "=")
 	enc := base64.RawStdEncoding
 	if strings.ContainsAny(raw, "-_") {

@@ -81,3 +81,44 @@ func TestBareSecretIsOneActiveKey(t *testing.T) {
 		}
 	}
 }
+
+// What is no bare secret, or not only one, is refused with what is wrong and what to do.
+func TestBareSecretsThatAreRefused(t *testing.T) {
+	const advice = "; make a key with cloakroom key new, or a secret with openssl rand -base64 32"
+	b, key := random(48), keyring.Generate().Text()
+	std, short := base64.StdEncoding.EncodeToString(b), base64.StdEncoding.EncodeToString(b[:31])
+	// Both alphabets in one: a "-" in the place of a "+".
+	mixed := base64.StdEncoding.EncodeToString(append([]byte{0xfb, 0xef, 0xbe}, b...))
+	mixed = strings.Replace(mixed, "+", "-", 1)
+	for _, test := range []struct{ text, want string }{
+		{hex.EncodeToString(b[:31]), "line 1: secret is too short: 31 bytes, 32 at least are needed" + advice},
+		{"\n# short\n" + short, "line 3: secret is too short: 31 bytes, 32 at least are needed" + advice},
+		{hex.EncodeToString(random(1025)), "line 1: secret is too long: more than 1024 bytes" + advice},
+		{hex.EncodeToString(b)[1:], "line 1: secret has an odd number of hexadecimal digits; it was cut or changed, copy it again" + advice},
+		{std[:len(std)-3], "line 1: neither a key line nor 32 random bytes or more in hexadecimal or base64" + advice},
+		{std + "=", "line 1: neither a key line nor 32 random bytes"},
+		{mixed, "line 1: neither a key line nor 32 random bytes"},
+		{"0x" + hex.EncodeToString(b), "line 1: "},
+		{`"` + std + `"`, "line 1: what stands in quotes is no secret; if it is one, remove them" + advice},
+		{"'", "line 1: what stands in quotes"},
+		{"several words of ours", "line 1: neither a key line nor random bytes: words make no secret" + advice},
+		{"Schlüsselbegriff", "line 1: neither a key line nor random bytes: words make no secret" + advice},
+		{std + "\n\n" + std, "line 3: a second bare secret: nobody could tell which one signs; keep one, and exchange it with cloakroom key rotate (if it is one secret, put it on one line)"},
+		{std + "\n" + hex.EncodeToString(b), "line 2: a second bare secret"},
+		{wrap(base64.StdEncoding.EncodeToString(random(96)), 64), "line 2: a second bare secret"}, // each could be one
+		{std + "\n" + std[:20] + "\n" + std[:20], "line 2: "},
+		{std + "\n# but here\n" + std[:20], "line 3: "},
+		{key + "\n" + std, "line 2: a bare secret cannot stand beside key lines; remove it or them"},
+		{std + "\n" + key, "line 1: a bare secret cannot stand beside key lines"},
+		{key + "\n" + short, "line 2: no key line: it has to begin with cloakroom-key-v1"},
+		{strings.Replace(key, "active", "aktiv", 1) + "\n" + std, "line 2: a bare secret cannot stand beside key lines"},
+	} {
+		ring, err := keyring.Read(strings.NewReader(test.text))
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%q: %v, %v, want %s", test.text, ring, err, test.want)
+		}
+		if keys, keysErr := keyring.ReadKeys(strings.NewReader(test.text)); keysErr == nil {
+			t.Errorf("%q: ReadKeys takes %v", test.text, keys)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,6 +162,39 @@ func TestWriteFileWaitsForAWriter(t *testing.T) {
 	if ring, err := keyring.ReadFile(path); err != nil || ring.Active() != k.ID() {
 		t.Errorf("%v, %v", ring, err)
 	}
+}
+
+// Whoever has the lock has it alone, although the file that it lies on is replaced by
+// each: a lock on one that is gone is none.
+func TestLockIsThatOfTheFileThatIsThere(t *testing.T) {
+	t.Parallel()
+	path := writeKeys(t, "")
+	var inside atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			tmp := fmt.Sprintf("%s.%d", path, i)
+			for range 150 {
+				unlock, err := keyring.LockFile(t.Context(), path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if inside.Add(1) != 1 {
+					t.Error("two have the lock at once")
+				}
+				err = os.WriteFile(tmp, nil, 0o600)
+				inside.Add(-1) // with the file, the lock is gone
+				err = errors.Join(err, os.Rename(tmp, path))
+				unlock()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // What a crash has left is gone with the next write: there are keys in it. Other files

@@ -44,7 +44,7 @@ func (e entry) where() string {
 //	openssl rand -base64 32
 //	python3 -c 'import secrets; print(secrets.token_urlsafe(32))'
 //
-// 32 bytes are the secret of the key; more are hashed to 32. Base64 has either
+// 32 bytes are the secret of the key; more, up to 1024, are hashed to 32. Base64 has either
 // alphabet, with padding or without, and may go on over lines of 64 or 76
 // characters. Both forms may be surrounded by empty lines and by lines that begin
 // with #, which say nothing. Read refuses what [New] refuses, two bare secrets, one
