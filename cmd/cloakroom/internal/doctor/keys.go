@@ -61,7 +61,7 @@ func (e *examination) keyring(ctx context.Context, l *notes) {
 	if err == nil {
 		ring, err = keyring.Read(strings.NewReader(text))
 	}
-	if err != nil && slices.ContainsFunc(e.keyFiles(), e.isOpen) {
+	if err != nil && e.cfg.Keys.Path() == "" && slices.ContainsFunc(e.keyFiles(), e.isOpen) {
 		l.skip("a file that is open to others is not read", keysChecks...)
 		return
 	}
