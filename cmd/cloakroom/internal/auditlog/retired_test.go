@@ -2,6 +2,7 @@ package auditlog_test
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -133,13 +134,37 @@ func proveForgesNothing(t *testing.T, db database) {
 		t.Errorf("got %+v", r)
 	}
 	// They vouch for themselves, with the key and with one that they made up.
-	mallory := ringOf(t, keyring.Generate(), l.old.AsRetiring(time.Now().Add(time.Hour)))
-	for _, by := range []*keyring.Ring{ringOf(t, l.old), mallory} {
-		log, _ := open(t, db, by)
-		_ = log.Retired(t.Context(), auditlog.Retirement{Key: l.old.ID(), Actor: "console"})
+	was := l.red(t, "before they vouch")
+	for _, by := range []*keyring.Ring{l.before, ring(t)} {
+		vouch(t, db, by, l.old)
 		l.red(t, "vouched for by themselves")
 		fill(t, db, l.after, 1)
-		l.red(t, "vouched for by themselves, covered")
+		if r := l.red(t, "vouched for by themselves, covered"); r.Strange < was.Strange {
+			t.Errorf("got %+v, of %d strangers", r, was.Strange)
+		}
+	}
+}
+
+// vouch writes an entry that looks like one that hands over.
+func vouch(t *testing.T, db database, by *keyring.Ring, of keyring.Key) {
+	t.Helper()
+	l, log := open(t, db, by)
+	event.Log(t.Context(), log, slog.LevelInfo, event.KeyRetired, slog.String("key", of.ID().String()), slog.String("vouched", "1"))
+	must(t, l.Close())
+}
+
+// TestASVS_16_4_2_ALeakedKeySpoilsNoHandover: who has the key vouches for it before others do.
+func TestASVS_16_4_2_ALeakedKeySpoilsNoHandover(t *testing.T) {
+	l := newLeak(t, file(t))
+	fill(t, l.db, l.before, 1)
+	vouch(t, l.db, l.before, l.old)
+	fill(t, l.db, l.before, 1)
+	must(t, l.retire(t))
+	fill(t, l.db, l.after, 1)
+	l.green(t, 5)
+	fill(t, l.db, l.before, 1)
+	if r := l.red(t, "behind the handover"); r.RetiredAt != 6 {
+		t.Errorf("got %+v, want entry 6 to be the first of nobody", r)
 	}
 }
 

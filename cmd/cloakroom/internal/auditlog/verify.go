@@ -204,7 +204,7 @@ func (v *verifier) handover(r *row, what verdict) {
 		}
 	}
 	id, ok := v.log.chain.handsOver(r)
-	if !ok || v.retired[id] {
+	if !ok {
 		return
 	}
 	v.retired[id] = true
