@@ -41,9 +41,9 @@
 //
 //	vault secrets enable -version=2 -path=secret kv
 //	cloakroom key new | vault kv put -mount=secret cloakroom keys=-
-//	vault policy write cloakroom - <<.
+//	vault policy write cloakroom - <<EOF
 //	path "secret/data/cloakroom" { capabilities = ["read"] }
-//	.
+//	EOF
 //
 // That is all that an instance needs. Who rotates, be it somebody with cloakroom key
 // rotate or the service by itself, needs

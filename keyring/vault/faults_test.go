@@ -306,7 +306,7 @@ func TestConnection(t *testing.T) {
 				return
 			}
 			c.Read(make([]byte, 4096))
-			io.WriteString(c, keys+" "+givenToken+"\r\n\r\n")
+			io.WriteString(c, givenToken+"\r\n\r\n")
 			c.Close()
 		}
 	}()
