@@ -188,7 +188,7 @@ func TestASVS_12_3_4_OnlyTheNamedCAIsTrusted(t *testing.T) {
 
 // A server may ask for a certificate. (Under TLS 1.3 its refusal comes behind the
 // handshake, and may be lost as the connection ends.)
-func TestASVS_12_1_3_ClientCertificate(t *testing.T) {
+func TestClientCertificate(t *testing.T) {
 	t.Parallel()
 	f, query := ready(t, other.sign(t, "127.0.0.1", time.Hour), func(c *tls.Config) { c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12 })
 	cert, key := certificateFiles(t, other.sign(t, "client", time.Hour))
