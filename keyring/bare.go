@@ -106,7 +106,7 @@ func decodeBare(text string) ([]byte, error) {
 		}
 		return b, nil
 	}
-	if q := text[0]; (q == '"' || q == '\'') && text[len(text)-1] == q {
+	if len(strings.Trim(text, `"'`)) < len(text) {
 		return nil, errors.New("what stands in quotes is no secret; if it is one, remove them")
 	}
 	raw := strings.TrimRight(text, "=")

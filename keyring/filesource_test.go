@@ -174,7 +174,7 @@ func TestLockIsThatOfTheFileThatIsThere(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			tmp := fmt.Sprintf("%s.%d", path, i)
-			for range 150 {
+			for range 100 {
 				unlock, err := keyring.LockFile(t.Context(), path)
 				if err != nil {
 					t.Error(err)
