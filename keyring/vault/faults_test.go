@@ -40,7 +40,7 @@ func TestPromise11_FaultsOfRead(t *testing.T) {
 	t.Parallel()
 	f, query := ready(t, other.sign(t, "127.0.0.1", time.Hour))
 	errs := `{"errors": ["%s: ALL"]}`
-	for _, c := range []struct {
+	for i, c := range []struct {
 		status int
 		body   string
 		words  string
@@ -89,10 +89,8 @@ func TestPromise11_FaultsOfRead(t *testing.T) {
 		{200, `{"data": {"data": {"keys": " \n"}, "metadata": {"version": 1}}}`, `field "keys" is empty`},
 	} {
 		f.says("/data/cloakroom", c.status, c.body)
-		for _, method := range []string{"token", "approle"} {
-			_, err := f.open(query[method] + "&ca=" + other.file).Read(t.Context())
-			told(t, err, "read secret/cloakroom: ", c.words)
-		}
+		_, err := f.open(query[[]string{"token", "approle"}[i%2]] + "&ca=" + other.file).Read(t.Context())
+		told(t, err, "read secret/cloakroom: ", c.words)
 	}
 }
 
@@ -342,18 +340,20 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	f.do(func() { f.hook = nil })
-	before := idle(t, f)
+	before := idle()
+	overTLS, query := ready(t, other.sign(t, "127.0.0.1", time.Hour))
+	before++ // its listener
 	for range 3 {
 		reads(t, s, keys)
+		reads(t, overTLS.open(query["approle"]+"&ca="+other.file), keys)
 	}
-	if after := idle(t, f); after > before {
+	if after := idle(); after > before {
 		t.Errorf("%d goroutines before, %d after", before, after)
 	}
 }
 
-// idle returns how many goroutines there are once the fake has closed what is idle.
-func idle(t *testing.T, f *fake) int {
-	t.Helper()
+// idle returns how many goroutines there are once those that end have ended.
+func idle() int {
 	n := runtime.NumGoroutine()
 	for range 50 {
 		time.Sleep(time.Millisecond)
