@@ -304,6 +304,45 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
+// TestMetadataHasNoTLS: the instance's and the container's own services are spoken
+// with in clear, as they have nothing else, and what they say is used.
+func TestMetadataHasNoTLS(t *testing.T) {
+	s := serve(t, "x")
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "")
+	for variable, url := range map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://192.0.2.1", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/"} {
+		t.Setenv(variable, url)
+		src, err := awssecrets.Open(name, &awssecrets.Options{Timeout: 50 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = src.Read(t.Context())
+		check(t, url, err, "credentials")
+		if strings.Contains(err.Error(), "https") {
+			t.Errorf("%s: %v", url, err)
+		}
+		t.Setenv(variable, "")
+	}
+	container := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != canary {
+			w.WriteHeader(http.StatusForbidden)
+			io.WriteString(w, `{"code":"`+canary+`","message":"`+canary+`"}`)
+			return
+		}
+		json.NewEncoder(w).Encode(map[string]string{"AccessKeyId": s.key, "SecretAccessKey": s.secret, "Token": "session", "Expiration": "2099-01-01T00:00:00Z"})
+	}))
+	defer container.Close()
+	s.session = "session"
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", container.URL)
+	_, err := open(t, name).Read(t.Context())
+	check(t, "container refuses", err, "credentials")
+	t.Setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", canary)
+	if _, err := open(t, name).Read(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // hole returns the address of a server that takes connections and says nothing.
 func hole(t *testing.T) string {
 	t.Helper()

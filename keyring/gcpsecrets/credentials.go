@@ -45,9 +45,10 @@ type linkTo struct {
 	// the context that a source of tokens was made with, which outlives calls.
 	ctx context.Context
 
-	// failed is why that call's last request got no answer, or not all of it. The
-	// package makes a string of it in places.
+	// failed is why that call's last request got no answer, or not all of it, and
+	// status what the answer had. The package makes strings of them in places.
 	failed error
+	status int
 }
 
 func newLink(plaintext bool) *linkTo {
@@ -65,6 +66,7 @@ func newLink(plaintext bool) *linkTo {
 			l.failed = err
 			return nil, err
 		}
+		l.status = resp.StatusCode
 		resp.Body = &noting{resp.Body, l}
 		return resp, nil
 	})
@@ -97,7 +99,7 @@ func (s *Source) token(ctx context.Context, watch *remote.Watch) (string, error)
 	case <-ctx.Done():
 		return "", s.errorf("%w", remote.Link(ctx, ctx.Err()))
 	}
-	s.link.ctx, s.link.failed = ctx, nil
+	s.link.ctx, s.link.failed, s.link.status = ctx, nil, 0
 	if s.tokens == nil || s.refused.Swap(false) {
 		tokens, err := s.link.credentials()
 		if err != nil {

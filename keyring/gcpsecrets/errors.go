@@ -148,7 +148,9 @@ func (s *Source) tokenError(ctx context.Context, watch *remote.Watch, err error)
 		}
 		return s.errorf("the metadata server refuses with HTTP status %d; see the machine's service account and, on GKE, workload identity", int(meta))
 	case errors.As(err, &answer) && answer.Response != nil:
-		return s.errorf("%s", tokenWords(answer, watch))
+		return s.errorf("%s", tokenWords(answer.Response.StatusCode, answer.Body, watch))
+	case s.link.status >= 300:
+		return s.errorf("%s", tokenWords(s.link.status, nil, watch))
 	}
 	if link := remote.Link(ctx, err); link != nil {
 		return s.errorf("while getting a token: %w", link)
@@ -160,15 +162,14 @@ func (s *Source) tokenError(ctx context.Context, watch *remote.Watch, err error)
 }
 
 // tokenWords puts the answer of a token endpoint into words (RFC 6749 §5.2).
-func tokenWords(r *oauth2.RetrieveError, watch *remote.Watch) string {
+func tokenWords(status int, body []byte, watch *remote.Watch) string {
 	var answer struct {
 		Error       any
 		Description string `json:"error_description"`
 	}
-	_ = json.Unmarshal(r.Body, &answer)
+	_ = json.Unmarshal(body, &answer)
 	code, _ := answer.Error.(string)
 	description := strings.ToLower(answer.Description)
-	status := r.Response.StatusCode
 	switch {
 	case code == "invalid_grant" && (watch.Clock() != "" || strings.Contains(description, "iat") || strings.Contains(description, "timeframe")):
 		if off := watch.Clock(); off != "" {
@@ -178,7 +179,7 @@ func tokenWords(r *oauth2.RetrieveError, watch *remote.Watch) string {
 	case code == "invalid_grant":
 		return "the credentials are refused: the service account or its key was deleted or disabled, or the login has expired; make a new key, or run gcloud auth application-default login"
 	case code == "invalid_client" || code == "unauthorized_client" || code == "access_denied" || code == "invalid_scope" || status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return "the credentials are refused: they are not of a kind that is allowed here; see the service account and the file of credentials"
+		return "the credentials are refused: they are not of a kind that is allowed here; see the service account and the file of credentials and, where one account impersonates another, grant roles/iam.serviceAccountTokenCreator"
 	case status == http.StatusTooManyRequests:
 		return "throttled: too many tokens are asked for; see what else uses these credentials"
 	case status >= 500:

@@ -324,6 +324,46 @@ func TestExternalAccount(t *testing.T) {
 	}
 }
 
+// TestImpersonation: one account gets the token of another; a redirect of that, which
+// would carry the first one's token along, is not followed.
+func TestImpersonation(t *testing.T) {
+	s := serve(t, "x")
+	source, err := os.ReadFile(s.credentials(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	strays, redirect := 0, false
+	iam := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/stray":
+			strays++
+		case redirect:
+			http.Redirect(w, r, "/stray", http.StatusFound)
+		case r.Header.Get("Authorization") != "Bearer "+bearer:
+			w.WriteHeader(http.StatusForbidden)
+			io.WriteString(w, canary)
+		default:
+			json.NewEncoder(w).Encode(map[string]string{"accessToken": bearer, "expireTime": time.Now().Add(time.Hour).Format(time.RFC3339)})
+		}
+	}))
+	defer iam.Close()
+	s.credentials(map[string]any{"type": "impersonated_service_account", "service_account_impersonation_url": iam.URL + "/generate", "source_credentials": json.RawMessage(source)})
+	if _, err := s.open("").Read(t.Context()); err != nil {
+		t.Error(err)
+	}
+	redirect = true
+	_, err = s.open("").Read(t.Context())
+	check(t, "redirect", err, "HTTP status 302")
+	s.mu.Lock()
+	redirect, s.token = false, "another"
+	s.mu.Unlock()
+	_, err = s.open("").Read(t.Context())
+	check(t, "not allowed", err, "serviceAccountTokenCreator")
+	if strays > 0 {
+		t.Error("the redirect was followed")
+	}
+}
+
 // TestPromise11_ErrorsOfKeys: what is no ring is refused by the ring, without a byte.
 func TestPromise11_ErrorsOfKeys(t *testing.T) {
 	s := serve(t, "v1 "+canary+" nonsense\n"+canary)
