@@ -108,12 +108,13 @@ const second, tenth = time.Second, time.Second / 10
 func TestFollowTakesWhatIsNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := keyring.Generate(), keyring.Generate()
+		old := keyring.Generate().AsRetiring(time.Now().Add(time.Hour))
 		f := follow(t, keyring.FollowOptions{}, a)
 		time.Sleep(second)
 		if got := f.told(); !slices.Equal(got, []string{"false <nil>"}) || f.src.count() != 1 {
 			t.Errorf("nothing new: told %q after %d readings", got, f.src.count())
 		}
-		f.src.says(a, b.AsNext())
+		f.src.says(a, b.AsNext(), old)
 		time.Sleep(second - 1)
 		if f.told(); f.Has(b.ID()) {
 			t.Error("it looked before its interval")
@@ -123,7 +124,7 @@ func TestFollowTakesWhatIsNew(t *testing.T) {
 			t.Errorf("a new key: told %q, ring has it: %v", got, f.Has(b.ID()))
 		}
 		// The same keys in another order and with other comments are the same.
-		f.src.saysText("# other words\n" + b.AsNext().Text() + "\n\n" + a.Text())
+		f.src.saysText("# other words\n" + old.Text() + "\n" + b.AsNext().Text() + "\n\n" + a.Text())
 		time.Sleep(10 * second)
 		if got := f.told(); len(got) != 10 || slices.Contains(got, "true <nil>") {
 			t.Errorf("another order: told %q", got)
@@ -135,6 +136,21 @@ func TestFollowTakesWhatIsNew(t *testing.T) {
 		time.Sleep(second + tenth)
 		if f.told(); f.Active() != a.ID() {
 			t.Error("the ring does not say what the source says")
+		}
+	})
+}
+
+// Another key is another key, though all that is shown of it be the same.
+func TestFollowTakesAnotherKeyOfOneID(t *testing.T) {
+	first, other := twoOfOneID()
+	synctest.Test(t, func(t *testing.T) {
+		one, two := keyOf(t, first), keyOf(t, other)
+		f := follow(t, keyring.FollowOptions{}, one)
+		id, tag := mustNew(t, two).Purpose("test").Sign(nil)
+		f.src.says(two)
+		time.Sleep(2 * second)
+		if got := f.told(); !slices.Contains(got, "true <nil>") || !f.Purpose("test").Verify(id, nil, tag[:]) {
+			t.Errorf("told %q, and it goes on with the old one", got)
 		}
 	})
 }

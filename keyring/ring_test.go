@@ -139,19 +139,23 @@ func TestNewTellsEveryFault(t *testing.T) {
 	}
 }
 
-// Two different secrets whose IDs are the same four bytes: found by searching,
-// as an attacker could who may choose a key.
-func TestTwoKeysOfOneIDAreRefused(t *testing.T) {
+// twoOfOneID returns two different secrets whose IDs are the same four bytes: found by
+// searching, as an attacker could who may choose a key.
+var twoOfOneID = sync.OnceValues(func() (one, two [32]byte) {
 	byID := make(map[[4]byte]uint64)
-	var one, two keyring.Key
-	for i := uint64(0); two == (keyring.Key{}); i++ {
+	for i := uint64(0); ; i++ {
 		secret := sha256.Sum256(fmt.Appendf(nil, "collision %d", i))
 		id := sha256.Sum256(append([]byte("cloakroom key id\x00"), secret[:]...))
 		if first, ok := byID[[4]byte(id[:4])]; ok {
-			one, two = keyOf(t, sha256.Sum256(fmt.Appendf(nil, "collision %d", first))), keyOf(t, secret)
+			return sha256.Sum256(fmt.Appendf(nil, "collision %d", first)), secret
 		}
 		byID[[4]byte(id[:4])] = i
 	}
+})
+
+func TestTwoKeysOfOneIDAreRefused(t *testing.T) {
+	first, second := twoOfOneID()
+	one, two := keyOf(t, first), keyOf(t, second)
 	if one.ID() != two.ID() || one.Text() == two.Text() {
 		t.Fatal("found no two keys of one id")
 	}
