@@ -66,6 +66,7 @@ func TestFaults(t *testing.T) {
 		"sealed":    newService(t, settings{public: public, trusted: proxies, sealed: true}),
 		"local":     newService(t, settings{public: "http://localhost"}),
 		"elsewhere": newService(t, settings{public: "https://www.example.org"}),
+		"beside":    newService(t, settings{public: public, trusted: beside}),
 		"untrusted": newService(t, settings{public: public}),
 	}
 	var golden bytes.Buffer
@@ -119,6 +120,7 @@ var healthy = []fault{
 	{name: "healthy, with an account"},
 	{name: "healthy, without an account", options: anonymous},
 	{name: "healthy, asked for by http", options: func(o *probe.Options) { o.URL = "http://" + host; anonymous(o) }, around: toHTTPS},
+	{name: "healthy, looked at from a proxy's machine", service: "beside", options: func(o *probe.Options) { o.Service.TrustedProxies = beside }},
 	{name: "healthy, sealed sessions", service: "sealed"},
 	{name: "healthy, http://localhost", service: "no url", options: func(o *probe.Options) { o.URL, o.Service = "http://localhost", probe.Service{} }},
 	{name: "healthy, http://localhost without Secure", service: "local", options: func(o *probe.Options) {

@@ -90,6 +90,7 @@ func readSetCookie(line string, now time.Time) (c setCookie, err error) {
 type cookie struct {
 	setCookie
 	host     string // the domain it is for
+	scheme   string // of the page that it came with
 	hostOnly bool
 }
 
@@ -103,7 +104,7 @@ func (j *jar) set(u *url.URL, line string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	c := &cookie{setCookie: s, host: strings.ToLower(u.Hostname()), hostOnly: true}
+	c := &cookie{setCookie: s, host: strings.ToLower(u.Hostname()), scheme: u.Scheme, hostOnly: true}
 	if s.domain != "" && s.domain != c.host {
 		if err := covers(s.domain, c.host); err != nil {
 			return err
@@ -168,6 +169,7 @@ func (j *jar) header(u *url.URL, sameSite, follows bool, now time.Time) string {
 		switch {
 		case c.hostOnly && c.host != host, !c.hostOnly && c.host != host && covers(c.host, host) != nil:
 		case !pathMatches(c.path, u.EscapedPath()), c.secure && !trustworthy(u):
+		case c.partitioned && c.scheme != u.Scheme: // each site has its own, and the scheme is part of one
 		case c.lasting && !c.expires.After(now):
 		case !sameSite && c.sameSite == "Strict", !sameSite && !follows && c.sameSite != "None":
 		default:

@@ -68,6 +68,9 @@ var proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 
 const visitors = "198.51.100.50"
 
+// beside are the proxies where the visitors' address is one of them.
+var beside = append([]netip.Prefix{netip.MustParsePrefix(visitors + "/32")}, proxies...)
+
 // visiting makes requests come from where visitors are.
 func visiting(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
