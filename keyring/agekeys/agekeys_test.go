@@ -137,6 +137,25 @@ func TestReadsWhatAgeWrites(t *testing.T) {
 	}
 }
 
+// Nothing prints a source that holds keys, whether it can be written to or not.
+func TestPromise11_PrintingShowsNothing(t *testing.T) {
+	id := x25519(t)
+	text := keyring.Generate().Text()
+	src, err := agekeys.New(&memory{encrypt(t, []byte(text), false, id.Recipient())},
+		agekeys.Options{IdentityFile: save(t, "identity", []byte(id.String()))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := src.Read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		if got := fmt.Sprintf(verb, src); len(got) > 10 {
+			t.Errorf("%s prints %s", verb, got)
+		}
+	}
+}
+
 // TestGolden: what was encrypted once can be read for ever.
 func TestGolden(t *testing.T) {
 	dir := t.TempDir()

@@ -135,7 +135,7 @@ func (o *opener) unwrapPassphrase(st *age.Stanza) ([]byte, error) {
 	}
 	cost, err := strconv.Atoi(st.Args[1])
 	switch {
-	case errors.Is(err, strconv.ErrRange) || cost > o.limit:
+	case cost > o.limit: // as what is too large for a number is, too
 		return nil, fault(fmt.Sprintf("the passphrase would cost too much: its work factor is over %d; encrypt the keys anew with age -p, or to an identity", o.limit))
 	case err != nil || cost < 1:
 		return nil, errDamaged
