@@ -67,8 +67,6 @@ func weakBytes(b []byte) error {
 func weakText(text string) error {
 	hexadecimal := isHex(text)
 	switch {
-	case periodic([]byte(text)):
-		return errors.New("secret repeats itself")
 	case !hexadecimal && (strings.ToLower(text) == text || strings.ToUpper(text) == text):
 		return errors.New("secret is text, not random bytes")
 	case typed(text, hexadecimal):
