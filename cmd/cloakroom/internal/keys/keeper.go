@@ -209,7 +209,11 @@ func (k *Keeper) Run(ctx context.Context) {
 	begun := k.begun
 	k.mu.Unlock()
 	if !begun {
-		k.Begin(ctx) // what failed has been said, and is tried again
+		begin, cancel := context.WithTimeout(ctx, 2*k.Patience)
+		if k.Begin(begin) != nil {
+			poke(k.now) // the fleet is asked again anyway
+		}
+		cancel()
 	}
 	poke(k.activated)
 	var wg sync.WaitGroup

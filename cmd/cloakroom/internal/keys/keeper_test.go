@@ -277,3 +277,36 @@ func TestOptions(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Run begins where nobody has, and goes on where that fails.
+func TestRunBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, away := range []error{nil, errAway} {
+			m, s := source(t, keyring.Generate()), database()
+			ring, err := keyring.Load(t.Context(), m)
+			must(t, err)
+			l := s.link()
+			k, err := keys.New(keys.Options{Ring: ring, Source: m, Fleet: l, Interval: time.Hour, Log: (&journal{}).logger()})
+			must(t, err)
+			if _, err := rotator(m, s).Rotate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			l.set(away)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				k.Run(ctx)
+			}()
+			time.Sleep(time.Second)
+			if ring.Active() != m.in(t, keyring.Active)[0] {
+				t.Errorf("%v signs", ring.Active())
+			}
+			l.set(nil)
+			time.Sleep(2 * time.Second)
+			must(t, rotator(m, s).Await(t.Context()))
+			cancel()
+			<-done
+		}
+	})
+}

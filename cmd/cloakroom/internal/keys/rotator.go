@@ -40,7 +40,7 @@ type Rotator struct {
 	Actor    string        // who does it, for the log: "" means "console"
 	Log      *slog.Logger
 	Wait     time.Duration // how long the instances are waited for; zero means DefaultWait
-	Interval time.Duration // at which an instance looks at the source; zero means a minute
+	Interval time.Duration // at which an instance looks at the source; zero means a second for a file, else a minute
 
 	// Force lets Activate go on where instances have not followed: they sign out whom
 	// they meet with a cookie of the new key.
@@ -194,6 +194,18 @@ func oldest(keys []keyring.Key, s keyring.State) (id keyring.KeyID, none bool) {
 func (r *Rotator) Await(ctx context.Context) error {
 	_, err := r.await(ctx, r.wait(), true)
 	return err
+}
+
+// interval returns how often an instance looks by itself.
+func (r *Rotator) interval() time.Duration {
+	_, file := r.Source.(*keyring.FileSource)
+	switch {
+	case r.Interval > 0:
+		return r.Interval
+	case file:
+		return keyring.DefaultInterval
+	}
+	return time.Minute
 }
 
 func (r *Rotator) wait() time.Duration {

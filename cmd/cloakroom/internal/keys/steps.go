@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +64,7 @@ func (r *Rotator) unseen(ctx context.Context, begun time.Time) error {
 			return err
 		}
 		if len(silent) > 0 {
-			wait = max(wait, 2*cmp.Or(r.Interval, time.Minute))
+			wait = max(wait, 2*r.interval())
 		}
 	}
 	select {
