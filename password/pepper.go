@@ -20,6 +20,14 @@ import (
 // former key stays until all are sealed anew: at login, see [Hasher.Renew], and
 // those of people who do not come by a program, see [Hasher.Rewrap]. The same holds
 // for a pepper that is not wanted any more: see Options.Unsealed.
+//
+// A Pepper may have a method
+//
+//	Fresh(sealed []byte) bool
+//
+// which tells of what another key sealed that it need not be sealed anew: as that key is
+// the one of tomorrow. Else of programs that learn of it one after the other those that
+// have not would undo what the others do.
 type Pepper interface {
 	Seal(msg, ad []byte) []byte
 	Open(sealed, ad []byte) ([]byte, error)
@@ -122,8 +130,12 @@ func (h *Hasher) sealedNow(stored string) bool {
 	if !h.seals {
 		return !strings.HasPrefix(stored, sealedPrefix)
 	}
-	if _, err := unwrap(stored); err != nil {
+	sealed, err := unwrap(stored)
+	if err != nil {
 		return false
+	}
+	if p, ok := h.pepper.(interface{ Fresh(sealed []byte) bool }); ok && p.Fresh(sealed) {
+		return true
 	}
 	by, ok := SealedWith(stored)
 	now, seals := h.PepperKey()

@@ -294,3 +294,28 @@ func TestSealedWith(t *testing.T) {
 		t.Errorf("hashes that are not sealed are sealed with %x", got)
 	}
 }
+
+// fresh is a pepper that takes whatever it can open for sealed well.
+type fresh struct{ password.Pepper }
+
+func (fresh) Fresh([]byte) bool { return true }
+
+// What is sealed with the key of tomorrow stays, where the pepper says so.
+func TestAKeyOfTomorrowIsFresh(t *testing.T) {
+	today, tomorrow := keyring.Generate(), keyring.Generate()
+	stored, err := peppered(t, newRing(t, tomorrow)).Rewrap("$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := newRing(t, today, tomorrow.AsNext())
+	if !peppered(t, both).NeedsRehash(stored) {
+		t.Error("a hash under another key stays")
+	}
+	h := newHasher(t, &password.Options{Pepper: fresh{both.Purpose("password")}})
+	if h.NeedsRehash(stored) {
+		t.Error("a hash under the key of tomorrow goes")
+	}
+	if got, err := h.Rewrap(stored); got != stored || err != nil {
+		t.Errorf("it has become %q, %v", got, err)
+	}
+}

@@ -21,6 +21,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store"
 )
 
 // keyDesk is what the commands on keys work with: the source of the keys, and, as far as
@@ -126,11 +127,28 @@ func (d *keyDesk) writer(cmd *cobra.Command, use string) (keyring.Writer, error)
 
 // rotator returns what takes the steps of a rotation, and writes them into the audit log.
 func (d *keyDesk) rotator(w keyring.Writer) *keys.Rotator {
-	r := &keys.Rotator{Source: w, Lifetime: d.cfg.Lifetime, Wait: d.wait, Log: d.log()}
+	r := &keys.Rotator{Source: w, Wait: d.wait, Log: d.log()}
 	if d.fleet != nil {
 		r.Fleet = d.fleet
 	}
 	return r
+}
+
+// lifetime is how long a session may live: what the settings say, or longer where sessions do
+// that have begun. The service may have been given another lifetime than this command.
+func (d *keyDesk) lifetime(ctx context.Context) time.Duration {
+	longest := d.cfg.Lifetime
+	if d.b == nil {
+		return longest
+	}
+	able, err := d.walks(ctx)
+	if able && err == nil {
+		_, err = d.walk(ctx, func(rec store.Record) { longest = max(longest, time.Until(rec.Deadline)) })
+	}
+	if err != nil {
+		d.note("sessions are taken to live for %v, as their store cannot be asked: %v", longest, err)
+	}
+	return longest
 }
 
 // opened returns a ring of these keys in which nothing is over: it signs with the key of

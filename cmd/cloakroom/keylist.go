@@ -164,29 +164,46 @@ const maxCounted = 200_000
 // sessions counts the live sessions whose data each key has sealed, as far as the store can
 // be walked from here.
 func (d *keyDesk) sessions(ctx context.Context) (counts map[keyring.KeyID]int, more bool, err error) {
-	if !d.b.Lists() {
-		return nil, false, nil
-	}
-	if err := d.openStore(ctx); err != nil {
+	able, err := d.walks(ctx)
+	if !able || err != nil {
 		return nil, false, err
 	}
-	if _, ok := d.b.Store.(store.Scanner); !ok {
-		return nil, false, nil
-	}
 	counts = make(map[keyring.KeyID]int)
+	more, err = d.walk(ctx, func(rec store.Record) {
+		if id, ok := keyring.SealedBy(rec.Data); ok {
+			counts[id]++
+		}
+	})
+	return counts, more, err
+}
+
+// walks opens the store, and tells whether its sessions can be walked from here.
+func (d *keyDesk) walks(ctx context.Context) (bool, error) {
+	if !d.b.Lists() {
+		return false, nil
+	}
+	if err := d.openStore(ctx); err != nil {
+		return false, err
+	}
+	_, ok := d.b.Store.(store.Scanner)
+	return ok, nil
+}
+
+// walk goes through live sessions, and tells whether there are more.
+func (d *keyDesk) walk(ctx context.Context, f func(store.Record)) (more bool, err error) {
 	now, seen := time.Now(), 0
 	for rec, err := range d.b.Records(false).All(ctx) {
 		if err != nil {
-			return nil, false, err
+			return false, err
 		}
 		if seen++; seen > maxCounted {
-			return counts, true, nil
+			return true, nil
 		}
-		if id, ok := keyring.SealedBy(rec.Data); ok && now.Before(rec.Expires) && now.Before(rec.Deadline) {
-			counts[id]++
+		if now.Before(rec.Expires) && now.Before(rec.Deadline) {
+			f(rec)
 		}
 	}
-	return counts, false, nil
+	return false, nil
 }
 
 // printKeys prints the table.

@@ -34,7 +34,7 @@ func (d *keyDesk) printStep(ctx context.Context, how rotation) error {
 	if err := d.acceptedByAll(ctx, next.ID()); err != nil {
 		return err
 	}
-	after, err := keyring.Activate(list, time.Now().Add(d.cfg.Lifetime+keys.Grace))
+	after, err := keyring.Activate(list, time.Now().Add(d.lifetime(ctx)+keys.Grace))
 	return d.printText(after, err, fmt.Sprintf("step 2 of 2: %v signs, and the key before is accepted for a lifetime", next))
 }
 

@@ -220,16 +220,10 @@ func (r *retirement) prepare(ctx context.Context) {
 // end ends the records of sessions that the key has sealed, and returns how many; below
 // zero where nobody knows. Nobody lets them in, so what is left is no fault.
 func (r *retirement) end(ctx context.Context) int {
-	if !r.b.Lists() {
+	able, err := r.walks(ctx)
+	if err == nil && !able {
 		r.say("ended: the sessions under it; how many cannot be known from here")
 		return -1
-	}
-	err := r.openStore(ctx)
-	if err == nil {
-		if _, ok := r.b.Store.(store.Scanner); !ok {
-			r.say("ended: the sessions under it; how many the store cannot tell")
-			return -1
-		}
 	}
 	n := 0
 	if err == nil {

@@ -87,7 +87,8 @@ func TestPromise10_RetiringStrandsNobody(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	if !strings.Contains(out, "rewrapped: 1 ") || !strings.Contains(out, "followed: all 2 instances") || logins.Load() < 10 {
+	first, then := strings.Index(out, "rewrapped: 1 "), strings.Index(out, "retired: ")
+	if first < 0 || then < first || !strings.Contains(out, "followed: all 2 instances") || logins.Load() < 10 {
 		t.Errorf("%d logins, and it says %s", logins.Load(), out)
 	}
 	if out := must(t, dir, "audit", "verify"); !strings.Contains(out, "verified: ") {
@@ -143,7 +144,7 @@ func TestPromise10_AKilledRotationGoesOn(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "ada")
-	s := start(t, dir)
+	s := start(t, dir, "--lifetime=72h")
 	c := newCaller(s.URL)
 	k, _, err := c.signIn("ada")
 	if err != nil {
@@ -168,6 +169,10 @@ func TestPromise10_AKilledRotationGoesOn(t *testing.T) {
 	must(t, dir, "key", "rotate")
 	if active := keysOf(t, dir, "active"); fmt.Sprint(active) != fmt.Sprint(next) {
 		t.Errorf("%v signs, want %v", active, next)
+	}
+	// The sessions say how long they live, where the command was not told.
+	if out := must(t, dir, "key", "list"); !strings.Contains(out, time.Now().Add(72*time.Hour).UTC().Format(time.DateOnly)) {
+		t.Errorf("the key before goes before its sessions do: %s", out)
 	}
 	if a, err := c.ask("GET", "/auth/session", k.cookie, "", ""); err != nil || a.status != http.StatusOK {
 		t.Errorf("signed out: %d, %v", a.status, err)

@@ -104,6 +104,7 @@ func (d *keyDesk) rotate(cmd *cobra.Command, how rotation) error {
 	if err := d.begun(ctx, next.String()); err != nil {
 		return err
 	}
+	r.Lifetime = d.lifetime(ctx)
 	if err := r.Activate(ctx, next); err != nil {
 		return err
 	}
