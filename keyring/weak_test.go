@@ -114,6 +114,10 @@ func TestAttack_A47_SamplesAreNamedAsSuch(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "line 1: secret is published as a sample, everybody knows it; make a key with cloakroom key new") {
 			t.Errorf("%s: %v", text, err)
 		}
+		// Who changes keys does not make a key line of it either.
+		if _, err := keyring.ReadKeys(strings.NewReader(text)); err == nil {
+			t.Errorf("%s: ReadKeys takes it", text)
+		}
 	}
 }
 
