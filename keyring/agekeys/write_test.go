@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"filippo.io/age"
@@ -160,6 +161,29 @@ func TestWriteIsCompareAndSet(t *testing.T) {
 	}
 	if text, err := y.Read(t.Context()); err != nil || string(text) != "two" {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// Of many who edit the file at once, all get through.
+func TestManyEditAtOnce(t *testing.T) {
+	id := x25519(t)
+	path := save(t, "keys.age", encrypt(t, []byte(keyring.Generate().Text()), true, id.Recipient()))
+	place := path + "?identity-file=" + save(t, "identity", []byte(id.String()))
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			_, err := keyring.Edit(t.Context(), open(t, place), func(keys []keyring.Key) ([]keyring.Key, error) {
+				return append(keys, keyring.Generate().AsNext()), nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	ring, err := keyring.Load(t.Context(), open(t, place))
+	if err != nil || len(ring.Keys()) != 7 {
+		t.Errorf("%v, %v", ring, err)
 	}
 }
 
