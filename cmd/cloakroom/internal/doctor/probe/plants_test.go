@@ -166,6 +166,11 @@ var cookieFaults = []fault{
 	})},
 	{name: "a cache of who is signed in", want: "url-cached", around: caches(func(r *http.Request) string { return r.Header.Get("Cookie") + r.URL.Path })},
 	{name: "Cookie is stripped", want: "url-request-cookie", request: without("Cookie")},
+	{name: "Cookie is stripped at a GET", want: "url-request-cookie", request: func(r *httputil.ProxyRequest) {
+		if r.In.Method == http.MethodGet {
+			r.Out.Header.Del("Cookie")
+		}
+	}},
 	{name: "Cookie is stripped at a POST", want: "url-request-cookie", request: func(r *httputil.ProxyRequest) {
 		if r.In.Method == http.MethodPost {
 			r.Out.Header.Del("Cookie")
