@@ -127,7 +127,11 @@ func (w *rotating) check(p *keyring.Purpose, name string) {
 func TestAttack_A15_RandomRotationsSignNobodyOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		done := make(map[string]int)
-		for walk := range uint64(40) {
+		walks := uint64(40)
+		if raceEnabled {
+			walks = 20 // there are no races here, and the detector is slow
+		}
+		for walk := range walks {
 			w := &rotating{t: t, rng: rand.New(rand.NewPCG(walk, 1)), keys: []keyring.Key{keyring.Generate()}, leaked: make(map[keyring.KeyID]bool)}
 			behind := w.ring()
 			theirs := behind.Purpose("test")
@@ -156,7 +160,7 @@ func TestAttack_A15_RandomRotationsSignNobodyOut(t *testing.T) {
 			}
 		}
 		for _, name := range []string{"announce", "activate", "rollback", "prune", "retire"} {
-			if done[name] < 50 {
+			if done[name] < 25 {
 				t.Errorf("%s was gone %d times only", name, done[name])
 			}
 		}
