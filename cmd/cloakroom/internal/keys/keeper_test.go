@@ -116,6 +116,9 @@ func TestSourceAway(t *testing.T) {
 		m.set(errAway)
 		time.Sleep(30 * time.Minute)
 		i.log.count(t, event.KeysFailed, 1)
+		if n := m.asked(); n > 45 {
+			t.Errorf("asked %d times in half an hour", n)
+		}
 		if st := i.Status(); !errors.Is(st.Failing, errAway) || time.Since(st.LastGood) < 28*time.Minute || time.Since(st.LastLook) > time.Minute {
 			t.Errorf("%+v", st)
 		}

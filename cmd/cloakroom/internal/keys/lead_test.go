@@ -124,6 +124,29 @@ func TestScheduleWaitsForEveryInstance(t *testing.T) {
 	})
 }
 
+// An instance that cannot reach the database looks at the source all the same, and the
+// key becomes active when it has.
+func TestScheduleGivesTheSilentTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := source(t, keyring.Generate()), database()
+		time.Sleep(rotation - 5*time.Minute)
+		seldom := func(o *keys.Options) { rotates(o); o.Interval = 3 * time.Minute }
+		b := run(t, m, s, seldom)
+		time.Sleep(time.Second)
+		b.link.set(errAway)
+		time.Sleep(30 * time.Second) // its turns come later than the other's
+		a := run(t, m, s, seldom)
+		for first := a.ring.Active(); a.ring.Active() == first; time.Sleep(time.Second) {
+			if !accepts(b.ring, a.ring) {
+				t.Fatal("who cannot be seen is passed by")
+			}
+		}
+		if !accepts(a.ring, b.ring) {
+			t.Error("who cannot be seen is passed by")
+		}
+	})
+}
+
 // The leader dies after each step: another one goes on where it was. Nothing is done
 // twice.
 func TestLeaderDiesAfterEachStep(t *testing.T) {

@@ -206,6 +206,37 @@ func TestRotationWaitsForWhoStarts(t *testing.T) {
 	})
 }
 
+// between is a source at which something happens once it has answered.
+type between struct {
+	*memory
+	then func()
+}
+
+func (b *between) Read(ctx context.Context) ([]byte, error) {
+	text, err := b.memory.Read(ctx)
+	b.then()
+	return text, err
+}
+
+// An instance that has just read its keys has reported before: nobody passes it by.
+func TestRotationSeesWhoHasJustRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := source(t, keyring.Generate()), database()
+		ring, err := keyring.Load(t.Context(), m)
+		must(t, err)
+		src := &between{m, func() {
+			r := rotator(m, s)
+			r.Wait = 3 * time.Second
+			if _, err := r.Rotate(t.Context()); err == nil {
+				t.Error("nobody waited for the one that has read")
+			}
+		}}
+		k, err := keys.New(keys.Options{Ring: ring, Source: src, Fleet: s.link(), Log: (&journal{}).logger()})
+		must(t, err)
+		must(t, k.Begin(t.Context()))
+	})
+}
+
 // After a rollback the key before signs, what either signed goes on, and nobody is
 // waited for. The same again goes no further back.
 func TestRollback(t *testing.T) {

@@ -393,3 +393,10 @@ func (m *memory) written() int {
 	defer m.mu.Unlock()
 	return m.writes
 }
+
+// asked returns how often the source was read.
+func (m *memory) asked() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reads
+}
