@@ -43,7 +43,7 @@ func makeKeys(sealed, identity string) {
 	if err := os.WriteFile(identity, []byte(id.String()), 0o600); err != nil {
 		log.Fatal(err)
 	}
-	f, err := os.Create(sealed)
+	f, err := os.OpenFile(sealed, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		log.Fatal(err)
 	}
