@@ -10,9 +10,9 @@
 // all of them need the same keys, so none may make its own: make one, deploy it as
 // a secret, and [Load] it from the [Source] that it comes from:
 //
-//	keys, err := keyring.Load(ctx, keyring.Env("APP_KEYS"))                 // an environment variable
+//	keys, err := keyring.Load(ctx, keyring.Env("APP_KEYS"))                  // an environment variable
 //	keys, err := keyring.Load(ctx, keyring.MountedFile("/run/secrets/keys")) // Docker, Kubernetes, systemd
-//	keys, err := keyring.Load(ctx, keyring.File("/etc/app/keys"))           // a file of its own
+//	keys, err := keyring.Load(ctx, keyring.File("/etc/app/keys"))            // a file of its own
 //
 // Packages beside this one are sources for HashiCorp Vault and OpenBao, the secret
 // managers of AWS and Google, .env files, and files encrypted with age. Whatever has a
