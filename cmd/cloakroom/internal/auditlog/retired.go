@@ -84,14 +84,8 @@ func (l *Log) Retired(ctx context.Context, r Retirement) error {
 // doubts looks at what was noted about entries of a key: each has to be of it. done says
 // that somebody has vouched for the key before; what was noted since stays.
 func (l *Log) doubts(ctx context.Context, tx sqlstore.Queryer, key keyring.KeyID) (done bool, doubt, err error) {
-	retired, err := l.ofKind(ctx, tx, event.KeyRetired)
-	if err != nil {
-		return false, nil, err
-	}
-	for i := range retired {
-		if id, ok := l.chain.handsOver(&retired[i]); ok && id == key {
-			return true, nil, nil
-		}
+	if done, err = l.handedOver(ctx, tx, key); done || err != nil {
+		return done, nil, err
 	}
 	notes, err := l.ofKind(ctx, tx, event.AuditFailed)
 	if err != nil {
@@ -126,6 +120,17 @@ func (l *Log) doubts(ctx context.Context, tx sqlstore.Queryer, key keyring.KeyID
 		}
 	}
 	return false, nil, nil
+}
+
+// handedOver tells whether somebody has vouched for a key.
+func (l *Log) handedOver(ctx context.Context, tx sqlstore.Queryer, key keyring.KeyID) (bool, error) {
+	retired, err := l.ofKind(ctx, tx, event.KeyRetired)
+	for i := range retired {
+		if id, ok := l.chain.handsOver(&retired[i]); ok && id == key {
+			return true, nil
+		}
+	}
+	return false, err
 }
 
 // ofKind returns all entries of a kind of which there are few.
@@ -211,9 +216,16 @@ func (c chain) hurried(key []byte) bool {
 }
 
 // strange makes the entry that tells of a newest entry of no key at hand.
-func (c chain) strange(at Head, key []byte) *Entry {
-	return &Entry{Time: stamp(time.Now()), Kind: event.AuditFailed, Reason: strangeReason, Count: 1, Suspicious: !c.hurried(key),
+func (l *Log) strange(ctx context.Context, tx sqlstore.Queryer, at Head, key []byte) (*Entry, error) {
+	e := &Entry{Time: stamp(time.Now()), Kind: event.AuditFailed, Reason: strangeReason, Count: 1, Suspicious: true,
 		Details: map[string]string{"found": at.String(), "key": hex.EncodeToString(key[:min(len(key), 8)])}}
+	if !l.chain.hurried(key) {
+		return e, nil
+	}
+	// Behind the handover nobody signs with it by mistake.
+	done, err := l.handedOver(ctx, tx, keyring.KeyID(key))
+	e.Suspicious = done
+	return e, err
 }
 
 // CountByKey returns how many entries each key has signed.

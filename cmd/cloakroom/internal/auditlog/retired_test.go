@@ -121,6 +121,9 @@ func proveForgesNothing(t *testing.T, db database) {
 	if r := l.red(t, "covered"); r.Strange != 2 || r.Retired != 3 || r.Uncovered != 0 {
 		t.Errorf("got %+v", r)
 	}
+	if list := find(t, openLog(t, db), auditlog.Query{Kind: event.AuditFailed, Suspicious: true}); len(list) != 2 || list[0].Details["key"] != l.old.ID().String() {
+		t.Errorf("no alarm: %+v", list)
+	}
 	if err := l.retire(t); err != nil { // again: it has been
 		t.Error(err)
 	}

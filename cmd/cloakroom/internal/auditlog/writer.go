@@ -221,7 +221,7 @@ func (l *Log) stranger(ctx context.Context, tx sqlstore.Queryer, at Head) (*Entr
 	if v := l.chain.judge(&r); v == genuine || v == unsigned {
 		return nil, nil
 	}
-	return l.chain.strange(at, r.key), nil
+	return l.strange(ctx, tx, at, r.key)
 }
 
 // insert appends entries behind at, and returns the new head.
