@@ -46,7 +46,7 @@ func readBare(lines []bareLine, keyLines bool) (entries []entry, faults []error)
 			faults = append(faults, fmt.Errorf("line %d: %w", l.n, err))
 			continue
 		}
-		entries = append(entries, entry{Key{material: newMaterial(secret), state: Active}, l.n})
+		entries = append(entries, entry{Key{material: newMaterial(&secret), state: Active}, l.n})
 	}
 	return entries, faults
 }
@@ -86,7 +86,7 @@ func parseBare(text string) (secret [secretSize]byte, err error) {
 		if err = weakText(strings.TrimRight(text, "=")); err == nil {
 			err = weakBytes(b)
 		}
-		if secret = condense(b); err == nil && isSample(secret) {
+		if secret = condense(b); err == nil && isSample(&secret) {
 			err = errors.New("secret is published as a sample, everybody knows it")
 		}
 	}

@@ -42,7 +42,8 @@ func BareID(text string) (KeyID, error) {
 	if err != nil {
 		return KeyID{}, err
 	}
-	return newMaterial(condense(b)).id, nil
+	secret := condense(b)
+	return newMaterial(&secret).id, nil
 }
 
 // ActiveKey is the key of a ring that signs, its secret included.

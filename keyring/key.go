@@ -104,11 +104,14 @@ type material struct {
 	id     KeyID
 }
 
-func newMaterial(secret [secretSize]byte) *material {
+// newMaterial keeps the secret it is given. It takes a pointer, as does whatever else is
+// handed a secret: the stack that a crash prints shows the bytes of an array among the
+// arguments of a function, and of a pointer the address.
+func newMaterial(secret *[secretSize]byte) *material {
 	h := sha256.New()
 	h.Write([]byte("cloakroom key id\x00"))
 	h.Write(secret[:])
-	return &material{&secret, KeyID(h.Sum(nil)[:len(KeyID{})])}
+	return &material{secret, KeyID(h.Sum(nil)[:len(KeyID{})])}
 }
 
 // Generate makes a new key from crypto/rand: active, created now. There is no
@@ -119,7 +122,7 @@ func Generate() Key {
 	for range 3 {
 		var secret [secretSize]byte
 		rand.Read(secret[:])
-		k := Key{material: newMaterial(secret), created: wholeSecond(time.Now()), state: Active}
+		k := Key{material: newMaterial(&secret), created: wholeSecond(time.Now()), state: Active}
 		if judge(k) == nil {
 			return k
 		}
@@ -237,7 +240,7 @@ func parseKey(line string) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	k.material = newMaterial(secret)
+	k.material = newMaterial(&secret)
 	// The ID stands there for people, and finds a line that was copied badly.
 	if k.id.String() != f[1] {
 		return Key{}, errors.New("id and secret do not belong together; the line was changed or cut, copy it again")

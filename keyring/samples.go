@@ -43,7 +43,7 @@ var sampleSecrets = []string{
 }
 
 // isSample tells whether a secret is known to the world.
-func isSample(secret [secretSize]byte) bool {
+func isSample(secret *[secretSize]byte) bool {
 	_, found := slices.BinarySearch(samples(), binary.BigEndian.Uint64(secret[:]))
 	return found
 }

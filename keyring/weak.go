@@ -22,7 +22,7 @@ func judge(k Key) error {
 		// Such a time could not be written down and read again.
 		return errors.New("time has to lie between the years 0 and 9999")
 	}
-	return weak(*k.secret)
+	return weak(k.secret)
 }
 
 // advice ends what is said of a secret that is refused.
@@ -32,7 +32,7 @@ const advice = "; make a key with cloakroom key new"
 // nil. Randomness cannot be proven from 32 bytes, but what people put in its
 // place shows: text, counters, repetitions, examples. A random secret is refused
 // about once in a billion; [Generate] then draws again.
-func weak(secret [secretSize]byte) error {
+func weak(secret *[secretSize]byte) error {
 	err := weakBytes(secret[:])
 	if err == nil {
 		// Who has to fill 43 characters types them: look at the text as well.

@@ -19,7 +19,7 @@ import (
 func product(t *testing.T, f func(name string, file *ast.File)) {
 	t.Helper()
 	top := root(t)
-	apart := []string{"bench", "examples", "tools", "internal/services", "internal/faultproxy", "store/storetest",
+	apart := []string{"bench", "examples", "tools", "internal/services", "internal/faultproxy", "internal/canary", "store/storetest",
 		"throttle/throttletest", "store/sqlstore/internal/wiretest", ".git"}
 	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
