@@ -23,6 +23,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 type fault struct {
 	name     string
 	want     string                          // the checks that tell, with spaces; "" for none
+	account  bool                            // it takes somebody to sign in
 	request  func(*httputil.ProxyRequest)    // changes what goes to the service
 	response func(*http.Response) error      // changes what comes from there
 	around   func(http.Handler) http.Handler // stands in front of the proxy
@@ -31,9 +32,6 @@ type fault struct {
 	options  func(*probe.Options)            // changes what is asked for
 	service  string                          // which of the services stands behind it; "" for the usual one
 }
-
-// anonymous is an option of faults that need nobody to sign in.
-func anonymous(o *probe.Options) { o.User, o.Password = "", "" }
 
 // header changes the headers of all answers.
 func header(f func(http.Header)) func(*http.Response) error {
@@ -117,16 +115,16 @@ func text(list []finding.Finding) string {
 }
 
 var healthy = []fault{
-	{name: "healthy, with an account"},
-	{name: "healthy, without an account", options: anonymous},
-	{name: "healthy, asked for by http", options: func(o *probe.Options) { o.URL = "http://" + host; anonymous(o) }, around: toHTTPS},
-	{name: "healthy, looked at from a proxy's machine", service: "beside", options: func(o *probe.Options) { o.Service.TrustedProxies = beside }},
-	{name: "healthy, sealed sessions", service: "sealed"},
-	{name: "healthy, http://localhost", service: "no url", options: func(o *probe.Options) { o.URL, o.Service = "http://localhost", probe.Service{} }},
-	{name: "healthy, http://localhost without Secure", service: "local", options: func(o *probe.Options) {
+	{name: "healthy, with an account", account: true},
+	{name: "healthy, without an account"},
+	{name: "healthy, asked for by http", options: func(o *probe.Options) { o.URL = "http://" + host }, around: toHTTPS},
+	{name: "healthy, looked at from a proxy's machine", account: true, service: "beside", options: func(o *probe.Options) { o.Service.TrustedProxies = beside }},
+	{name: "healthy, sealed sessions", account: true, service: "sealed"},
+	{name: "healthy, http://localhost", account: true, service: "no url", options: func(o *probe.Options) { o.URL, o.Service = "http://localhost", probe.Service{} }},
+	{name: "healthy, http://localhost without Secure", account: true, service: "local", options: func(o *probe.Options) {
 		o.URL, o.Service = "http://localhost", probe.Service{PublicURL: "http://localhost"}
 	}},
-	{name: "healthy, asked for by the page", options: func(o *probe.Options) { o.URL = public + "/auth/login"; anonymous(o) }},
+	{name: "healthy, asked for by the page", options: func(o *probe.Options) { o.URL = public + "/auth/login" }},
 }
 
 // toHTTPS redirects plain http, as it should be.

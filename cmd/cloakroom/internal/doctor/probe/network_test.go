@@ -120,6 +120,7 @@ var networkFaults = []fault{
 		w.Dial = func(context.Context, string, string) (net.Conn, error) {
 			ours, theirs := net.Pipe()
 			go func() {
+				theirs.Read(make([]byte, 1<<16)) // or the request fails before the answer is looked at
 				theirs.Write([]byte("SSH-2.0-OpenSSH_9.2\r\n"))
 				theirs.Close()
 			}()

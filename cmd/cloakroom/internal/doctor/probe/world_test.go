@@ -122,7 +122,9 @@ func newService(t *testing.T, s settings) *service {
 			}
 			return cloakroom.New(sessions, s.keys, o)
 		},
-		Session: cloakroom.Options{IdleTimeout: time.Hour, Lifetime: 24 * time.Hour, ClientAddr: audit.ClientAddr},
+		// Patient, as everything else runs beside it.
+		UsersTimeout: 10 * time.Second,
+		Session:      cloakroom.Options{IdleTimeout: time.Hour, Lifetime: 24 * time.Hour, StoreTimeout: 10 * time.Second, ClientAddr: audit.ClientAddr},
 	}
 	if s.public != "" && !opts.HTTPS {
 		opts.Session.CookieName, opts.Session.Insecure = "session", true
@@ -276,8 +278,11 @@ func look(t *testing.T, s *service, f *fault) []finding.Finding {
 	t.Helper()
 	v := newFront(t, watch(t, visiting(s.proxy(f))), f)
 	o := probe.Options{
-		URL: public, CA: theAuthority().pem(t), User: "ada", Password: goodPassword,
+		URL: public, CA: theAuthority().pem(t),
 		Service: probe.Service{PublicURL: public, TrustedProxies: proxies},
+	}
+	if f.account {
+		o.User, o.Password = "ada", goodPassword
 	}
 	if f.world != nil {
 		f.world(&v.world)
