@@ -147,6 +147,22 @@ func TestScheduleGivesTheSilentTime(t *testing.T) {
 	})
 }
 
+// Who stops gives back the lease: the next one need not wait for its end.
+func TestLeaderStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := source(t, keyring.Generate()), database()
+		a := run(t, m, s, rotates)
+		time.Sleep(time.Second)
+		b := run(t, m, s, rotates)
+		time.Sleep(time.Second)
+		a.stop()
+		time.Sleep(11 * time.Second)
+		if a.Status().Leads || !b.Status().Leads {
+			t.Error("nobody leads")
+		}
+	})
+}
+
 // The leader dies after each step: another one goes on where it was. Nothing is done
 // twice.
 func TestLeaderDiesAfterEachStep(t *testing.T) {

@@ -142,8 +142,8 @@ func TestRotationGivesTheSilentTime(t *testing.T) {
 			}
 			break
 		}
-		if a.ring.Active() != m.in(t, keyring.Active)[0] || len(m.keys(t)) != 2 {
-			t.Errorf("%v", m.keys(t))
+		if a.ring.Active() != m.in(t, keyring.Active)[0] || !accepts(a.ring, b.ring) {
+			t.Error("it was passed by")
 		}
 	})
 }
