@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,11 @@ func Activate(keys []Key, until time.Time) ([]Key, error) {
 func Rollback(keys []Key, now time.Time) ([]Key, error) {
 	last := -1
 	for i, k := range keys {
-		if k.state == Retiring && now.Before(k.until) && (last < 0 || k.created.After(keys[last].created)) {
+		if k.state != Retiring || !now.Before(k.until) {
+			continue
+		}
+		// Of two that were made in the same second the later one retires for longer.
+		if last < 0 || cmp.Or(k.created.Compare(keys[last].created), k.until.Compare(keys[last].until)) > 0 {
 			last = i
 		}
 	}

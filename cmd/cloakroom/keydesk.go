@@ -127,7 +127,7 @@ func (d *keyDesk) writer(cmd *cobra.Command, use string) (keyring.Writer, error)
 
 // rotator returns what takes the steps of a rotation, and writes them into the audit log.
 func (d *keyDesk) rotator(w keyring.Writer) *keys.Rotator {
-	r := &keys.Rotator{Source: w, Wait: d.wait, Log: d.log()}
+	r := &keys.Rotator{Source: w, Wait: d.wait, Interval: d.cfg.KeysInterval, Log: d.log()}
 	if d.fleet != nil {
 		r.Fleet = d.fleet
 	}
@@ -250,10 +250,13 @@ func (d *keyDesk) rewrap(ctx context.Context) {
 	if d.b == nil {
 		return
 	}
-	n, err := d.b.Rewrap(ctx, d.ring)
-	if n > 0 {
-		d.say("rewrapped: %d encrypted hashes of passwords are under %v now", n, d.ring.Active())
-		d.report(ctx, event.KeyRewrapped, d.ring.Active(), slog.Int("count", n))
+	hashes, err := d.b.Rewrap(ctx, d.ring)
+	if hashes.Done > 0 {
+		d.say("rewrapped: %d encrypted hashes of passwords are under %v now", hashes.Done, d.ring.Active())
+		d.report(ctx, event.KeyRewrapped, d.ring.Active(), slog.Int("count", hashes.Done))
+	}
+	if hashes.Left > 0 {
+		d.note("%d hashes of passwords are encrypted under a key that is not here: their users need a reset link", hashes.Left)
 	}
 	if err != nil {
 		d.note("hashes of passwords are left under other keys: %v", err)

@@ -58,6 +58,9 @@ func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slo
 	}
 	defer func() {
 		if err != nil {
+			if s.keeper != nil {
+				s.keeper.Leave(ctx)
+			}
 			err = errors.Join(err, s.audit.Close())
 		}
 	}()
@@ -95,9 +98,9 @@ func (s *running) newKeeper(ctx context.Context, b *backend.Backend, ring *keyri
 			if err := b.RememberKeys(ctx, ring); err != nil {
 				return err
 			}
-			n, err := b.Rewrap(ctx, ring)
-			if n > 0 {
-				event.Log(ctx, s.log, slog.LevelInfo, event.KeyRewrapped, slog.String("key", ring.Active().String()), slog.Int("count", n))
+			hashes, err := b.Rewrap(ctx, ring)
+			if hashes.Done > 0 {
+				event.Log(ctx, s.log, slog.LevelInfo, event.KeyRewrapped, slog.String("key", ring.Active().String()), slog.Int("count", hashes.Done))
 			}
 			return err
 		},

@@ -68,4 +68,7 @@
 //
 //	GRANT SELECT, INSERT, DELETE ON cloakroom.cloakroom_audit TO app;
 //	GRANT SELECT, UPDATE ON cloakroom.cloakroom_audit_head TO app;
+//
+// Its instances tell each other, of keys above all, in cloakroom_instances,
+// cloakroom_leases and cloakroom_signals: the rights of cloakroom_session there, too.
 package mariadb

@@ -58,4 +58,6 @@
 //	-- for the service, its audit log; without DELETE it is kept for ever:
 //	GRANT SELECT, INSERT, DELETE ON cloakroom_audit TO app;
 //	GRANT SELECT, UPDATE ON cloakroom_audit_head TO app;
+//	-- and what its instances tell each other, of keys above all:
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON cloakroom_instances, cloakroom_leases, cloakroom_signals TO app;
 package postgres

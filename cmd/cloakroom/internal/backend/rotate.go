@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/password"
@@ -57,17 +58,13 @@ func (b *Backend) HashesByKey(ctx context.Context) (map[keyring.KeyID]int, error
 }
 
 // Rewrap brings hashes of passwords that are encrypted under another key under the
-// active one, and returns how many.
-func (b *Backend) Rewrap(ctx context.Context, keys *keyring.Ring) (int, error) {
+// active one. Those whose key is not here stay as they are: doctor names them.
+func (b *Backend) Rewrap(ctx context.Context, keys *keyring.Ring) (sqlusers.Rewrapped, error) {
 	// Also where new hashes are not encrypted any more: those that still are, are until
 	// their users sign in.
 	h, err := password.New(&password.Options{Pepper: Pepper(keys)})
 	if err != nil {
-		return 0, err
+		return sqlusers.Rewrapped{}, err
 	}
-	done, err := b.Users.Rewrap(ctx, h)
-	if err == nil && done.Left > 0 {
-		err = fmt.Errorf("%d hashes of passwords are encrypted under a key that is not here: their users need a reset link", done.Left)
-	}
-	return done.Done, err
+	return b.Users.Rewrap(ctx, h)
 }

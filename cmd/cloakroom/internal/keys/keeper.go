@@ -178,6 +178,11 @@ func (k *Keeper) Begin(ctx context.Context) error {
 			return err
 		}
 		k.src.known.Store(generation)
+		if k.Lifetime > 0 {
+			if err := k.Fleet.SetNote(ctx, lasting, k.Lifetime.String()); err != nil {
+				return err
+			}
+		}
 	}
 	changed, err := k.load(ctx)
 	k.looked(changed, err)

@@ -13,6 +13,25 @@ import (
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
+// A command that was told of shorter sessions than the service has goes by the service:
+// it would sign people out.
+func TestASVS_13_3_4_TheServiceSaysHowLongSessionsLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := source(t, keyring.Generate()), database()
+		run(t, m, s, rarely)
+		r := rotator(m, s)
+		r.Lifetime = time.Hour
+		if _, err := r.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range m.keys(t) {
+			if k.State() == keyring.Retiring && time.Until(k.Until()) < lifetime {
+				t.Errorf("the old key is accepted for %v, and sessions live for %v", time.Until(k.Until()), lifetime)
+			}
+		}
+	})
+}
+
 // All steps of a rotation, in a few seconds: what was signed before is accepted until
 // its last session is over.
 func TestASVS_13_3_4_Rotate(t *testing.T) {
@@ -23,7 +42,7 @@ func TestASVS_13_3_4_Rotate(t *testing.T) {
 		old := signed(a.ring)
 		log := &journal{}
 		r := rotator(m, s)
-		r.Log, r.Actor, r.Lifetime = log.logger(), "console", time.Hour
+		r.Log, r.Actor, r.Lifetime = log.logger(), "console", 13*time.Hour
 		time.Sleep(time.Minute)
 		begun := time.Now()
 		id, err := r.Rotate(t.Context())

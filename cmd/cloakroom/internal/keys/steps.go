@@ -95,6 +95,10 @@ func (r *Rotator) activate(ctx context.Context, next keyring.KeyID, followed str
 	if err != nil {
 		return err
 	}
+	lifetime, err := r.lifetime(ctx)
+	if err != nil {
+		return err
+	}
 	done := false
 	_, err = r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
 		done = false
@@ -108,7 +112,7 @@ func (r *Rotator) activate(ctx context.Context, next keyring.KeyID, followed str
 			return nil, errMoved
 		}
 		done = true
-		return keyring.Activate(keys, now.Add(r.Lifetime+Grace))
+		return keyring.Activate(keys, now.Add(lifetime+Grace))
 	})
 	if err == nil && done {
 		r.log(ctx, event.KeyActivated, next)
@@ -116,6 +120,30 @@ func (r *Rotator) activate(ctx context.Context, next keyring.KeyID, followed str
 	}
 	return err
 }
+
+// lasting is the name of the note on how long sessions live.
+const lasting = "lifetime"
+
+// lifetime is the longest that a session lives: as this rotator was told, or as the
+// instance that started last was. A command may have been given other settings than the
+// service, and a key that goes too early signs people out.
+func (r *Rotator) lifetime(ctx context.Context) (time.Duration, error) {
+	if r.Fleet == nil {
+		return r.Lifetime, nil
+	}
+	text, err := r.Fleet.Note(ctx, lasting)
+	if err != nil {
+		return 0, err
+	}
+	// What is no duration, or an absurd one, is nobody's.
+	if d, err := time.ParseDuration(text); err == nil && d > r.Lifetime && d <= maxLifetime {
+		return d, nil
+	}
+	return r.Lifetime, nil
+}
+
+// maxLifetime is more than any session lives.
+const maxLifetime = 2 * 366 * 24 * time.Hour
 
 // describe is fleet.Describe of keys that have their secrets.
 func describe(keys []keyring.Key) string {

@@ -17,6 +17,9 @@ import (
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
+// lifetime is that of sessions at every instance.
+const lifetime = 12 * time.Hour
+
 // must ends the test if something went wrong.
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -330,7 +333,7 @@ func run(t testing.TB, m *memory, s *state, change func(*keys.Options)) *instanc
 	ring, err := keyring.Load(t.Context(), i.src)
 	must(t, err)
 	i.ring, i.sign = ring, ring.Purpose("test")
-	opts := keys.Options{Ring: ring, Source: i.src, Lifetime: 12 * time.Hour, Log: i.log.logger()}
+	opts := keys.Options{Ring: ring, Source: i.src, Lifetime: lifetime, Log: i.log.logger()}
 	if s != nil {
 		opts.Fleet = i.link
 	}
