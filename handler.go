@@ -142,7 +142,7 @@ func (m *Manager) load(s *Session, lines []string) error {
 	s.brought = p.seen > 0
 	if p.valid != 1 {
 		s.refused, s.crowded = p.ends, p.seen > maxCandidates
-		m.refuse(s, p)
+		m.refuse(s, &p)
 		return nil
 	}
 	a := &state{token: p.token, key: p.key, loaded: time.Now()}
@@ -192,7 +192,7 @@ func lately(why store.Ended, now time.Time) bool {
 }
 
 // refuse logs a cookie that was no session's.
-func (m *Manager) refuse(s *Session, p presented) {
+func (m *Manager) refuse(s *Session, p *presented) {
 	switch {
 	case p.valid > 1:
 		m.event(s.r.Context(), slog.LevelWarn, event.TwoCookies, event.Addr(m.ClientAddr(s.r)))

@@ -92,8 +92,12 @@ type source struct {
 	// lock holds one value while somebody reads what follows: unlike a mutex, it can
 	// be waited for no longer than a context allows.
 	lock   chan struct{}
-	opened opened  // what could be decrypted last
+	opened *opened // what could be decrypted last, nil before
 	failed failure // what could not
+
+	// opened is a pointer, as fmt walks the unexported fields of other people's structs
+	// without asking for methods. With a verb that does not suit it shows what a pointer
+	// there leads to, and of one behind that the address.
 }
 
 // opened is a text and what it was decrypted from.
@@ -171,8 +175,8 @@ func (s *source) read(ctx context.Context) (sealed []byte, o opened, err error) 
 	}
 	defer func() { <-s.lock }()
 	from := sha256.Sum256(sealed)
-	if s.opened.text != nil && s.opened.from == from {
-		return sealed, s.opened, nil
+	if s.opened != nil && s.opened.text != nil && s.opened.from == from {
+		return sealed, *s.opened, nil
 	}
 	secret, err := s.secret()
 	if err != nil {
@@ -189,7 +193,7 @@ func (s *source) read(ctx context.Context) (sealed []byte, o opened, err error) 
 		return nil, opened{}, err
 	}
 	o.from = from
-	s.opened, s.failed = o, failure{}
+	s.opened, s.failed = &o, failure{}
 	return sealed, o, nil
 }
 
