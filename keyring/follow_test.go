@@ -44,10 +44,6 @@ func (s *fakeSource) saysText(text string) {
 	s.do(func(context.Context, int) ([]byte, error) { return []byte(text), nil })
 }
 
-func (s *fakeSource) fails(err error) {
-	s.do(func(context.Context, int) ([]byte, error) { return nil, err })
-}
-
 func (s *fakeSource) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

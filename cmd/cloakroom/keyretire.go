@@ -39,7 +39,7 @@ func newKeyRetire(env *environment) *cobra.Command {
 	now := cmd.Flags().Bool("now", false, "say that it is meant: who is signed in under the key is signed out")
 	text := cmd.Flags().Bool("print", false, "change nothing, and print the keys as they are to be; for keys that cannot be written from here")
 	wait := cmd.Flags().Duration("wait", keys.DefaultWait, "wait for the instances that run for this `time`")
-	settings(cmd, append(slices.Clone(everywhere), "lifetime")...)
+	settings(cmd, append(slices.Clone(everywhere), "lifetime", "keys-interval")...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !*now {
 			return wrong(cmd, "this ends all that the key has signed, and whoever is signed in under it has to sign in again: say --now; "+

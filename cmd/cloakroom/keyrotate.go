@@ -42,7 +42,7 @@ func newKeyRotate(env *environment) *cobra.Command {
 	cmd.Flags().BoolVar(&how.rollback, "rollback", false, "go back to the key before, and keep the one of now as next")
 	cmd.Flags().BoolVar(&how.print, "print", false, "change nothing, and print the keys as they are to be after the next step")
 	wait := cmd.Flags().Duration("wait", keys.DefaultWait, "wait for the instances that run for this `time`")
-	settings(cmd, append(slices.Clone(everywhere), "lifetime")...)
+	settings(cmd, append(slices.Clone(everywhere), "lifetime", "keys-interval")...)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if how.next && how.rollback {
 			return wrong(cmd, "--next and --rollback contradict each other")

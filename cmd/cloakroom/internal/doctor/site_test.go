@@ -216,7 +216,6 @@ type certificate struct {
 	from, until time.Duration // from now
 	key         any           // nil: ECDSA P-256
 	issuerURL   string        // where its issuer is said to be; it is then issued by nobody's
-	signer      *signer
 }
 
 type signer struct {

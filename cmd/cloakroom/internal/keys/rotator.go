@@ -40,11 +40,7 @@ type Rotator struct {
 	Actor    string        // who does it, for the log: "" means "console"
 	Log      *slog.Logger
 	Wait     time.Duration // how long the instances are waited for; zero means DefaultWait
-	Interval time.Duration // at which an instance looks at the source; zero means a second for a file, else a minute
-
-	// Force lets Activate go on where instances have not followed: they sign out whom
-	// they meet with a cookie of the new key.
-	Force bool
+	Interval time.Duration // at which an instance looks at the source; zero means a minute
 
 	// Needed, if set, is asked before a key is pruned, and says why it has to stay: it
 	// is the one that the sessions' store knows as used last, or a hash of a password
@@ -198,12 +194,8 @@ func (r *Rotator) Await(ctx context.Context) error {
 
 // interval returns how often an instance looks by itself.
 func (r *Rotator) interval() time.Duration {
-	_, file := r.Source.(*keyring.FileSource)
-	switch {
-	case r.Interval > 0:
+	if r.Interval > 0 {
 		return r.Interval
-	case file:
-		return keyring.DefaultInterval
 	}
 	return time.Minute
 }

@@ -120,15 +120,6 @@ func TestRotationWaitsForEveryInstance(t *testing.T) {
 		if _, err := r.Rotate(t.Context()); err != nil || time.Since(begun) > 3*time.Second {
 			t.Errorf("%v after %v", err, time.Since(begun))
 		}
-		// Where it is forced, nobody is waited for.
-		b = run(t, m, s, nil)
-		b.src.set(errAway)
-		next, err = r.Announce(t.Context())
-		must(t, err)
-		r.Force = true
-		if err := r.Activate(t.Context(), next); err != nil {
-			t.Error(err)
-		}
 	})
 }
 

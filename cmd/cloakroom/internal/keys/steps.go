@@ -13,38 +13,22 @@ import (
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
-// Rotate takes all steps: it announces a key, waits, makes it active, and waits. It
-// returns the ID of the key that signs. Where a key is next already, as after a
-// rotation that was broken off, it goes on with that.
-func (r *Rotator) Rotate(ctx context.Context) (keyring.KeyID, error) {
-	next, err := r.Announce(ctx)
-	if err != nil {
-		return keyring.KeyID{}, err
-	}
-	if err := r.Activate(ctx, next); err != nil {
-		return keyring.KeyID{}, err
-	}
-	return next, r.Await(ctx)
-}
-
 // Activate makes the next key active, once every live instance accepts it, and lets
 // the present one retire for as long as a session may live. That the key is active
-// already is no error. With Force it waits for nobody.
+// already is no error.
 func (r *Rotator) Activate(ctx context.Context, next keyring.KeyID) error {
 	begun := time.Now()
 	for range 3 {
-		followed := ""
-		if !r.Force {
-			k, err := r.state(ctx, next)
-			if err != nil || k.State() == keyring.Active {
-				return err
-			}
-			if followed, err = r.await(ctx, r.wait(), true); err != nil {
-				return err
-			}
-			if err := r.unseen(ctx, begun); err != nil {
-				return err
-			}
+		k, err := r.state(ctx, next)
+		if err != nil || k.State() == keyring.Active {
+			return err
+		}
+		followed, err := r.await(ctx, r.wait(), true)
+		if err != nil {
+			return err
+		}
+		if err := r.unseen(ctx, begun); err != nil {
+			return err
 		}
 		if err := r.activate(ctx, next, followed); !errors.Is(err, errMoved) {
 			return err
@@ -88,8 +72,7 @@ func (r *Rotator) state(ctx context.Context, id keyring.KeyID) (keyring.Key, err
 	return found, err
 }
 
-// activate makes the key active if the source is as all have followed it; "" says that
-// this does not matter.
+// activate makes the key active if the source is as all have followed it.
 func (r *Rotator) activate(ctx context.Context, next keyring.KeyID, followed string) error {
 	now, err := r.now(ctx)
 	if err != nil {
@@ -108,7 +91,7 @@ func (r *Rotator) activate(ctx context.Context, next keyring.KeyID, followed str
 		if first, none := oldest(keys, keyring.Next); none || first != next {
 			return nil, fmt.Errorf("keys: %v is not the next key any more: somebody else has changed the keys; see cloakroom key list", next)
 		}
-		if followed != "" && describe(keys) != followed {
+		if describe(keys) != followed {
 			return nil, errMoved
 		}
 		done = true
