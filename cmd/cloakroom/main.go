@@ -25,6 +25,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keysource"
 )
 
 // Exit codes.
@@ -116,6 +117,9 @@ func group(cmd *cobra.Command) {
 // unknown answers a group that was asked for something it has not.
 func unknown(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
+		if keysource.IsKey(args[0]) {
+			return wrong(cmd, "unknown command, which looks like a key")
+		}
 		return wrong(cmd, "unknown command %.40q", args[0])
 	}
 	var names []string
@@ -133,6 +137,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	var noValue *pflag.ValueRequiredError
 	var bad *pflag.InvalidValueError
 	switch {
+	case errors.As(err, &unknown) && keysource.IsKey(unknown.GetSpecifiedName()):
+		return wrong(cmd, "unknown flag, which looks like a key")
 	case errors.As(err, &unknown):
 		return wrong(cmd, "unknown flag %s", dashed(unknown.GetSpecifiedName()))
 	case errors.As(err, &noValue):

@@ -170,6 +170,10 @@ func (s *strangers) except(keys string) {
 
 func (s strangers) faults() (faults Faults) {
 	for _, name := range s {
+		if keysource.IsKey(strings.TrimPrefix(name, envPrefix)) {
+			faults.add("environment: unknown variable whose name looks like a key: unset it")
+			continue
+		}
 		faults.add("environment: unknown variable %q: unset it, or see \"cloakroom serve --help\" for the names", name)
 	}
 	return faults
@@ -279,6 +283,10 @@ func valueText(name string, value any) (string, bool) {
 // readFile reads the TOML file. The decoder's own messages quote the lines
 // around a fault, secrets included, so only its positions are used.
 func readFile(path string, faults *Faults) map[string]string {
+	if keysource.IsKey(path) {
+		faults.add("--config: a key, where the path of a file belongs: others may have seen it, make another with \"cloakroom key new\"")
+		return nil
+	}
 	text, err := readBounded(path, nil)
 	if err != nil {
 		faults.add("--config: %v", err)
@@ -292,11 +300,15 @@ func readFile(path string, faults *Faults) map[string]string {
 	case errors.As(err, &strict):
 		for _, e := range strict.Errors {
 			line, _ := e.Position()
+			if slices.ContainsFunc(e.Key(), keysource.IsKey) {
+				faults.add("%s:%d: unknown key, which looks like a secret one: remove it", path, line)
+				continue
+			}
 			faults.add("%s:%d: unknown key %q: remove it, or see \"cloakroom serve --help\" for the names", path, line, strings.Join(e.Key(), "."))
 		}
 	case errors.As(err, &decode):
 		line, column := decode.Position()
-		if key := decode.Key(); len(key) > 0 {
+		if key := decode.Key(); len(key) > 0 && !slices.ContainsFunc(key, keysource.IsKey) {
 			faults.add("%s:%d: %s: given twice: remove one of them", path, line, strings.Join(key, "."))
 		} else {
 			faults.add("%s:%d: not TOML at column %d: mend the line", path, line, column)

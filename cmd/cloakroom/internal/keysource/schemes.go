@@ -52,6 +52,10 @@ func isKey(text string) bool {
 		return true
 	}
 	text = strings.TrimRight(strings.TrimSpace(text), "=")
+	if len(text) == 43 && !strings.HasPrefix(text, "/") {
+		// With a slash in it, it may be a path: but one that is 32 bytes of base64 is none.
+		text = strings.ReplaceAll(text, "/", "+")
+	}
 	var digit, upper, lower, other bool
 	for _, b := range []byte(text) {
 		switch {
@@ -96,6 +100,10 @@ func opened[S keyring.Source](src S, err error) (keyring.Source, error) {
 	}
 	return nil, errors.Join(faults...)
 }
+
+// IsKey tells whether a text holds what has the looks of a key. What was given in the
+// place of something else, and is about to be repeated in a message, may be one.
+func IsKey(text string) bool { return hasKey(text) }
 
 // hasKey tells whether what stands between the signs of a place is a key.
 func hasKey(text string) bool {
