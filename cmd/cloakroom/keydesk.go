@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -277,17 +275,4 @@ func (d *keyDesk) openStore(ctx context.Context) error {
 // over tells whether a key is accepted no more.
 func over(k keyring.Key, now time.Time) bool {
 	return k.State() == keyring.Retiring && !now.Before(k.Until())
-}
-
-// accepts tells whether an instance accepts what the key signs.
-func accepts(i fleet.Instance, id keyring.KeyID, now time.Time) bool {
-	return slices.ContainsFunc(strings.Split(i.Keys, ", "), func(text string) bool {
-		name, state, _ := strings.Cut(text, " ")
-		if name != id.String() {
-			return false
-		}
-		until, retiring := strings.CutPrefix(state, "retiring until ")
-		end, err := time.Parse(time.RFC3339, until)
-		return !retiring || err != nil || now.Before(end)
-	})
 }

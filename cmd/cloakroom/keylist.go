@@ -87,7 +87,7 @@ func (d *keyDesk) list(ctx context.Context) ([]keyDoc, error) {
 		if p.known {
 			names := []string{}
 			for _, i := range p.instances {
-				if accepts(i, k.ID(), now) {
+				if i.Accepts(k.ID(), now) {
 					names = append(names, i.Name())
 				}
 			}

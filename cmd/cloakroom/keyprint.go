@@ -69,7 +69,7 @@ func (d *keyDesk) acceptedByAll(ctx context.Context, id keyring.KeyID) error {
 	if err != nil {
 		return err
 	}
-	behind := slices.DeleteFunc(list, func(i fleet.Instance) bool { return accepts(i, id, time.Now()) })
+	behind := slices.DeleteFunc(list, func(i fleet.Instance) bool { return i.Accepts(id, time.Now()) })
 	if len(behind) > 0 {
 		return &keys.LagError{Want: "key:" + id.String() + " accepted everywhere", Behind: behind}
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keysource"
 )
 
@@ -33,8 +34,8 @@ func setKeysFile(c *Config, path string) (err error) {
 	return err
 }
 
-// Bounds of keys-interval and key-rotation. Three looks fit into the time between
-// two steps of a rotation, and an hour is as long as a key that has leaked should
+// Bounds of keys-interval and key-rotation. A rotation by itself
+// waits for two looks between its steps, and an hour is as long as a key that has leaked should
 // be accepted anywhere.
 const (
 	minKeysInterval = time.Second
@@ -45,9 +46,6 @@ const (
 	// maxRetiring is the most keys that retire at once: of those that fit into a
 	// ring the rest are for hands.
 	maxRetiring = 30
-
-	// retiring is how much longer than a session a key is accepted.
-	retiring = 10 * time.Minute
 )
 
 func setKeysInterval(c *Config, text string) error {
@@ -90,7 +88,7 @@ func (c *Config) checkKeys(faults *Faults) {
 	if !c.Keys.Writable() {
 		faults.add("key-rotation: new keys cannot be written to %s: leave it out and rotate by hand, or keep the keys in a file or a manager of secrets", c.Keys)
 	}
-	if (c.Lifetime+retiring)/maxRetiring > c.KeyRotation {
+	if (c.Lifetime+keys.Grace)/maxRetiring > c.KeyRotation {
 		faults.add("key-rotation: keys are needed for a lifetime after their own, and there would be over %d of them: lengthen it, or shorten lifetime", maxRetiring)
 	}
 }

@@ -118,6 +118,20 @@ func Describe(keys []keyring.KeyInfo) string {
 	return strings.Join(texts, ", ")
 }
 
+// Accepts tells whether the instance accepts a key at the time now, as its Keys say:
+// whatever Describe writes, it reads.
+func (i Instance) Accepts(id keyring.KeyID, now time.Time) bool {
+	return slices.ContainsFunc(strings.Split(i.Keys, ", "), func(text string) bool {
+		name, state, _ := strings.Cut(text, " ")
+		if name != id.String() {
+			return false
+		}
+		until, retiring := strings.CutPrefix(state, "retiring until ")
+		end, err := time.Parse(time.RFC3339, until)
+		return !retiring || err != nil || now.Before(end)
+	})
+}
+
 // Report says that the instance runs, and how it stands.
 func (f *Fleet) Report(ctx context.Context, i Instance) error {
 	if i.ID == "" || len(i.ID) > maxID {

@@ -211,3 +211,34 @@ func TestDescribe(t *testing.T) {
 		t.Error("no keys have a description")
 	}
 }
+
+// What an instance says of its keys is read as it was meant.
+func TestAccepts(t *testing.T) {
+	now := time.Now()
+	active, next, retiring, over := keyring.Generate(), keyring.Generate(), keyring.Generate(), keyring.Generate()
+	ring, err := keyring.New(active, next.AsNext(), retiring.AsRetiring(now.Add(time.Hour)), over.AsRetiring(now.Add(-time.Hour)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := fleet.Instance{Keys: fleet.Describe(ring.Keys())}
+	for _, c := range []struct {
+		what string
+		key  keyring.Key
+		at   time.Duration
+		want bool
+	}{
+		{"the active key", active, 0, true},
+		{"the next key", next, 0, true},
+		{"a retiring key", retiring, 0, true},
+		{"a retiring key at its end", retiring, time.Hour, false},
+		{"a key whose time has passed", over, 0, false},
+		{"another key", keyring.Generate(), 0, false},
+	} {
+		if got := i.Accepts(c.key.ID(), now.Add(c.at)); got != c.want {
+			t.Errorf("%s: %t", c.what, got)
+		}
+	}
+	if (fleet.Instance{}).Accepts(active.ID(), now) {
+		t.Error("an instance without keys accepts one")
+	}
+}
