@@ -100,19 +100,9 @@ var sourceFaults = []fault{
 		s.must(os.Remove(s.at("keys")))
 		s.flags["keys"], s.environ = "env:SECRET_KEYS", []string{"SECRET_KEYS=" + s.key.Text()}
 	}, nil},
-	{"healthy with a mounted secret", func(s *site) {
+	{"mounted secret that others may change", func(s *site) {
 		s.must(os.Remove(s.at("keys")))
-		s.flags["keys-file"] = s.write("run/secret", s.key.Text(), 0o444)
-		s.world.Kind = func(path string) string {
-			if strings.HasSuffix(path, "secret") {
-				return "tmpfs"
-			}
-			return ""
-		}
-	}, nil},
-	{"mounted secret on a disk", func(s *site) {
-		s.must(os.Remove(s.at("keys")))
-		s.flags["keys-file"] = s.write("run/secret", s.key.Text(), 0o444)
+		s.flags["keys-file"] = s.write("run/secret", s.key.Text(), 0o446)
 	}, []string{"error key-mode"}},
 	{"healthy with keys in a .env file", func(s *site) { s.dotenv(0o600, "") }, nil},
 	{".env file is open", func(s *site) { s.dotenv(0o644, "") }, []string{"error key-mode"}},

@@ -100,6 +100,12 @@ var fileFaults = []fault{
 	{"configuration with a password is open", func(s *site) {
 		s.flags["config"] = s.write("cloakroom.toml", "# users = \"postgres://app:Pa55word1@db/app\"\n", 0o644)
 	}, []string{"error secret-mode"}},
+	{"configuration with a password for a group", func(s *site) {
+		s.flags["config"] = s.write("cloakroom.toml", "# users = \"postgres://app:Pa55word1@db/app\"\n", 0o640)
+	}, nil},
+	{"file of a place that others may change", func(s *site) {
+		s.flags["users-file"] = s.write("users", "sqlite:"+s.at("cloakroom.db"), 0o646)
+	}, []string{"error config", "error secret-mode"}},
 	{"key file in a web server's folder", func(s *site) {
 		s.write("public_html/index.html", "<p>hello</p>", 0o644)
 		s.moveKeys("public_html/private/keys")

@@ -12,6 +12,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keysource"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 )
 
 var filesChecks = []string{
@@ -32,7 +33,8 @@ const (
 	keyFile    secretKind = iota // what keys are in
 	credential                   // what keys are decrypted or fetched with
 	database                     // SQLite's
-	configFile                   // with a password in it, or made to hold one
+	configFile                   // TOML, with a password in it
+	placeFile                    // of store-file or users-file
 	tlsKey
 )
 
@@ -62,7 +64,7 @@ func (e *examination) secrets() []secret {
 		add(e.cfg.Users.Path, "the database", database)
 	}
 	for _, name := range []string{"store-file", "users-file"} {
-		add(e.Settings.Given[name], "the file of "+name, configFile)
+		add(e.Settings.Given[name], "the file of "+name, placeFile)
 	}
 	if e.Settings.File != "" && holdsPassword(e.Settings.File) {
 		add(e.Settings.File, "the configuration, which holds a password,", configFile)
@@ -198,13 +200,11 @@ func (e *examination) place(l *notes, path string) {
 
 // mode judges who may read a file.
 func (e *examination) mode(l *notes, s secret, info fs.FileInfo) {
-	mode := info.Mode().Perm()
-	do := "chmod 600 " + quote(s.path)
 	switch s.kind {
 	case keyFile, credential:
-		if e.openKeys(s.path, mode) {
-			l.find("key-mode", finding.Error, do, "%s %s is open to others (mode %04o)", s.what, s.path, mode)
-		}
+		judgeMode(l, "key-mode", s, info, e.keyRule())
+	case placeFile:
+		judgeMode(l, "secret-mode", s, info, secretfile.Mounted)
 	case database:
 		for _, path := range beside(s.path, "-wal", "-shm", "-journal", ".", "~", ".bak") {
 			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
@@ -216,18 +216,40 @@ func (e *examination) mode(l *notes, s secret, info fs.FileInfo) {
 			}
 		}
 	case configFile:
-		if mode&0o007 != 0 || mode&0o020 != 0 {
+		// Here the service has no rule; such files often belong to root and a group.
+		if mode := info.Mode().Perm(); mode&0o027 != 0 {
 			l.find("secret-mode", finding.Error, "chmod 640 "+quote(s.path)+" or stricter", "%s %s is open to others (mode %04o)", s.what, s.path, mode)
 		}
 	}
 }
 
-// openKeys tells whether a file with keys or what opens them is open to others. Secrets
-// that are mounted in memory are what the container or unit alone can see.
-func (e *examination) openKeys(path string, mode fs.FileMode) bool {
-	kind := e.World.Kind(path)
-	mounted := (e.cfg.Keys.Scheme == keysource.Mounted || !e.plainKeys()) && (kind == "tmpfs" || kind == "ramfs") && mode&0o022 == 0
-	return modes && mode&0o077 != 0 && !mounted
+// keyRule is the rule by which the service reads files with keys or what opens them.
+func (e *examination) keyRule() secretfile.Rule {
+	switch e.cfg.Keys.Scheme {
+	case keysource.File, keysource.Dotenv:
+		return secretfile.Private
+	}
+	return secretfile.Mounted
+}
+
+// judgeMode asks the rule by which the service reads the file.
+func judgeMode(l *notes, check string, s secret, info fs.FileInfo, rule secretfile.Rule) {
+	switch open, err := isOpen(s.path, rule); {
+	case err != nil:
+		l.skip(s.what+" "+s.path+" cannot be opened", check)
+	case open:
+		l.find(check, finding.Error, "chmod 600 "+quote(s.path), "%s %s is open to others (mode %04o)", s.what, s.path, info.Mode().Perm())
+	}
+}
+
+// isOpen tells whether others may do with a file what a rule forbids.
+func isOpen(path string, rule secretfile.Rule) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	return secretfile.Check(f, rule) != nil, nil
 }
 
 // beside lists a file and those in its directory whose names go on as it does.
@@ -286,6 +308,10 @@ func (e *examination) owners(l *notes, list []secret) {
 	for _, s := range list {
 		info, err := os.Stat(s.path)
 		if err != nil || s.kind == configFile || s.kind == tlsKey {
+			continue
+		}
+		// Who owns what is mounted is up to what mounts it, if all may read it.
+		if (s.kind == placeFile || s.kind <= credential && e.keyRule() == secretfile.Mounted) && info.Mode().Perm()&0o044 != 0 {
 			continue
 		}
 		if uid, ok := owner(info); ok && uid != want {

@@ -56,7 +56,7 @@ func gitRemedy(s secret) string {
 		return do + ", and replace what it opens"
 	case tlsKey:
 		return do + ", and get a new certificate with a new key"
-	case configFile:
+	case configFile, placeFile:
 		return do + ", and change the password in it"
 	}
 	return do + "; whoever has the repository has the users' hashes"

@@ -108,8 +108,8 @@ func (e *examination) keyText(ctx context.Context) (string, error) {
 
 // isOpen tells whether a file is one that key-mode finds.
 func (e *examination) isOpen(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && e.openKeys(path, info.Mode().Perm())
+	open, err := isOpen(path, e.keyRule())
+	return open && err == nil
 }
 
 // missing says that there is no key file.
