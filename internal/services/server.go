@@ -130,6 +130,26 @@ func (s *Server) command(name string, args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
+// Command is a program that is of none of the kinds, to run as their servers do: as
+// nobody if the tests run as root, and in a directory of its own, cmd.Dir, which is
+// removed with the test.
+func Command(t testing.TB, path string, args ...string) *exec.Cmd {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cloakroom")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if uid, gid, ok := unprivileged(); ok {
+		if err := os.Chown(dir, uid, gid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Dir, cmd.SysProcAttr = dir, ownProcess()
+	return cmd
+}
+
 // find looks for a server's program where Debian puts it, beside the usual places.
 func find(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {

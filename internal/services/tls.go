@@ -15,16 +15,16 @@ import (
 	"time"
 )
 
-// TLS returns a directory with certificates: cert.pem and key.pem for 127.0.0.1
-// and localhost, signed by ca.pem; wrong.pem and wrong-key.pem, signed by the
-// same, for another host; and other-ca.pem, which has signed nothing.
-func TLS(t testing.TB) string {
+// TLS returns a directory with certificates: cert.pem and key.pem for 127.0.0.1,
+// localhost and the other hosts, signed by ca.pem; wrong.pem and wrong-key.pem,
+// signed by the same, for another host; and other-ca.pem, which has signed nothing.
+func TLS(t testing.TB, hosts ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	ca := newCA(t, "Cloakroom test CA", filepath.Join(dir, "ca.pem"))
 	newCA(t, "another test CA", filepath.Join(dir, "other-ca.pem"))
-	ca.issue(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), "localhost", net.IPv4(127, 0, 0, 1))
-	ca.issue(t, filepath.Join(dir, "wrong.pem"), filepath.Join(dir, "wrong-key.pem"), "other.example")
+	ca.issue(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), append([]string{"localhost"}, hosts...), net.IPv4(127, 0, 0, 1))
+	ca.issue(t, filepath.Join(dir, "wrong.pem"), filepath.Join(dir, "wrong-key.pem"), []string{"other.example"})
 	return dir
 }
 
@@ -54,13 +54,13 @@ func newCA(t testing.TB, name, file string) authority {
 	return authority{cert, key}
 }
 
-func (ca authority) issue(t testing.TB, certFile, keyFile, host string, ips ...net.IP) {
+func (ca authority) issue(t testing.TB, certFile, keyFile string, hosts []string, ips ...net.IP) {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: host},
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: hosts[0]},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		DNSNames: []string{host}, IPAddresses: ips, KeyUsage: x509.KeyUsageDigitalSignature,
+		DNSNames: hosts, IPAddresses: ips, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)

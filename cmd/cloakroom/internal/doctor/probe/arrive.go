@@ -89,7 +89,7 @@ func (r *run) strange(a *answer) {
 		r.fail("url-gateway", said+": the proxy itself fails", whyNobody, "see the proxy's error log (nginx: mostly a directory for temporary files or a cache that it may not write)")
 	case a.StatusCode > 500:
 		r.fail("url-gateway", said+": the proxy has no answer from the service", whyNobody,
-			"see that the service runs where the proxy looks for it (setting listen; nginx: proxy_pass), that it is not slower than the proxy's patience, and the proxy's error log")
+			"see that the service runs where the proxy looks for it (setting listen; nginx: proxy_pass), that it is not slower than the proxy's patience, and the proxy's error log"+gatewayHints[a.StatusCode])
 	case a.StatusCode == 429 && !ours:
 		r.fail("url-rate-limit", said+": the proxy limits how many requests an address sends", "who signs in needs a handful of requests, and an office full of people shares one address",
 			"raise the limit for "+r.Prefix+": the service itself slows down wrong passwords")
@@ -109,6 +109,12 @@ func (r *run) strange(a *answer) {
 		r.fail("url-other-application", said+", and it is no page of the service: another application, or the proxy itself, answers there", whyNobody,
 			"pass "+r.Prefix+" on to the service (nginx: location "+r.Prefix+"/ { proxy_pass http://127.0.0.1:8080; }), in the part of the proxy's configuration that is for this host name")
 	}
+}
+
+// gatewayHints are what else a proxy means by a status.
+var gatewayHints = map[int]string{
+	http.StatusBadGateway:         " (nginx: where it says that a header is too big, proxy_buffer_size 8k)",
+	http.StatusServiceUnavailable: "; where it limits how many requests an address sends, raise the limit for this location (nginx: limit_req and limit_conn answer 503)",
 }
 
 // lost tells why the way to a page ended nowhere.

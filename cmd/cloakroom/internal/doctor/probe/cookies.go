@@ -118,7 +118,7 @@ func (r *run) attributes(c *cookie, refused error, base string) {
 	sameSite := map[string]string{visitorCookie: "Strict", sessionCookie: "Lax"}[base]
 	if c.domain != "" {
 		r.say(level, "url-cookie-domain", who+" has Domain="+quote(c.domain)+" on its way through the proxy"+verdict, either(refused, why, "every host below that domain gets the session, and can set one"),
-			"take the Domain away (nginx: no proxy_cookie_domain; the service sets none)")
+			"take the Domain away (nginx: no Domain in proxy_cookie_path, and no proxy_cookie_domain; the service sets none)")
 	}
 	if c.path != "/" {
 		r.say(level, "url-cookie-path", who+" has Path="+quote(c.path)+" in place of /"+verdict, either(refused, why, "the application beside the service does not get it, and two of one name fight"),

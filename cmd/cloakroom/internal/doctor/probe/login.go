@@ -84,8 +84,8 @@ func (r *run) guess(ctx context.Context, b *browser, page *answer) bool {
 			"let POST to "+r.Prefix+" pass (nginx: limit_except; a web application firewall: an exception for this path), and see the log of what refused it")
 	case a.StatusCode == http.StatusTooManyRequests && ours:
 		r.throttled()
-	case a.StatusCode == http.StatusOK && ours && strings.Contains(a.body, errorMark):
-		r.fail("url-status", "a refused login is answered by 401, and 200 arrives", whyStatus, doStatus)
+	case ours && (a.StatusCode == http.StatusOK && strings.Contains(a.body, errorMark) || a.StatusCode/100 == 3):
+		r.fail("url-status", "a refused login is answered by 401, and "+quote(a.Status)+" arrives", whyStatus, doStatus)
 	case (a.StatusCode == http.StatusOK || a.StatusCode == http.StatusMethodNotAllowed) && ours:
 		r.fail("url-method", "the form is sent by POST, and reaches the service by another method", "the page to sign in comes again and again, without a word", "let the proxy pass the method as it is (nginx: no proxy_method, and no rewrite or error_page in front of "+r.Prefix+")")
 	case a.StatusCode == http.StatusUnsupportedMediaType && ours, a.StatusCode == http.StatusBadRequest && ours:
