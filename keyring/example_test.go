@@ -268,37 +268,27 @@ func ExamplePurpose_SealFor() {
 	// keyring: sealed message cannot be opened
 }
 
-// A program that changes a key file reads the keys with their secrets, and
-// writes them back in one step.
-func ExampleWriteFile() {
+// A program that changes a key file is handed the keys with their secrets, and what it
+// returns is written in one step.
+func ExampleEdit_file() {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "keys")
-	if err := keyring.WriteFile(path, keyring.Generate()); err != nil {
+	if _, err := keyring.OpenFile(path); err != nil {
 		log.Fatal(err)
 	}
 
-	f, err := os.Open(path)
+	keys, err := keyring.Edit(context.Background(), keyring.File(path), func(keys []keyring.Key) ([]keyring.Key, error) {
+		return append(keys, keyring.Generate().AsNext()), nil
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	keys, err := keyring.ReadKeys(f)
-	f.Close()
-	if err != nil {
-		log.Fatal(err)
-	}
-	if err := keyring.WriteFile(path, keys[0], keyring.Generate().AsNext()); err != nil {
-		log.Fatal(err)
-	}
-	ring, err := keyring.ReadFile(path)
-	if err != nil {
-		log.Fatal(err)
-	}
-	for _, k := range ring.Keys() {
-		fmt.Println(k.State)
+	for _, k := range keys {
+		fmt.Println(k.State())
 	}
 	// Output:
 	// active

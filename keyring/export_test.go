@@ -7,24 +7,8 @@ func NewUnjudged(active Key, others ...Key) *Ring {
 	return newRing(&state{keys: append([]Key{active}, others...)})
 }
 
-// SetLink puts another function in the place of os.Link until restore is called.
-func SetLink(f func(oldname, newname string) error) (restore func()) {
-	old := link
-	link = f
-	return func() { link = old }
-}
-
 // SamplePhrases are the phrases of which no form is accepted.
 func SamplePhrases() []string { return samplePhrases() }
-
-// LockFile is the lock that a write holds.
-var LockFile = lockFile
-
-// LockBeside is the lock of systems that have none for files.
-var LockBeside = lockBeside
-
-// WriteTemp makes what a crash leaves behind in the middle of a write.
-var WriteTemp = writeTemp
 
 // SampleSecrets are secrets in hexadecimal that are known to the world.
 func SampleSecrets() []string { return sampleSecrets }

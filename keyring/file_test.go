@@ -2,6 +2,7 @@ package keyring_test
 
 import (
 	"bytes"
+	"context"
 	crand "crypto/rand"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
@@ -28,7 +30,7 @@ func TestMain(m *testing.M) {
 	case "open":
 		openProcess(os.Getenv("KEYRING_TEST_DIR"))
 	case "nolink":
-		keyring.SetLink(noLink)
+		secretfile.Link = noLink
 		openProcess(os.Getenv("KEYRING_TEST_DIR"))
 	case "edit":
 		if err := announceEach(filepath.Join(os.Getenv("KEYRING_TEST_DIR"), "keys"), 3); err != nil {
@@ -73,6 +75,25 @@ func process(name, dir string) *exec.Cmd {
 
 func noLink(oldname, newname string) error {
 	return &os.LinkError{Op: "link", Old: oldname, New: newname, Err: errors.ErrUnsupported}
+}
+
+// setLink puts another function in the place of os.Link until the test ends.
+func setLink(t *testing.T, link func(oldname, newname string) error) {
+	secretfile.Link = link
+	t.Cleanup(func() { secretfile.Link = os.Link })
+}
+
+// put writes a key file: a new one, or other keys into one that is there.
+func put(path string, keys ...keyring.Key) error {
+	text, err := keyring.Text(keys)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return os.WriteFile(path, text, 0o600)
+	}
+	_, err = keyring.Edit(context.Background(), keyring.File(path), func([]keyring.Key) ([]keyring.Key, error) { return keys, nil })
+	return err
 }
 
 // names lists a directory.
@@ -206,7 +227,7 @@ func TestPromise10_RacingStartsEndWithOneKey(t *testing.T) {
 	}
 	t.Run("goroutines", race)
 	t.Run("goroutines without hard links", func(t *testing.T) {
-		defer keyring.SetLink(noLink)()
+		setLink(t, noLink)
 		race(t)
 	})
 	for _, kind := range []string{"open", "nolink"} {
@@ -246,7 +267,7 @@ func TestPromise10_RacingStartsEndWithOneKey(t *testing.T) {
 }
 
 func TestLockLeftBehindIsNamed(t *testing.T) {
-	defer keyring.SetLink(noLink)()
+	setLink(t, noLink)
 	path := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(path+".lock", nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -359,7 +380,7 @@ func TestReadTakesWhatEditorsMake(t *testing.T) {
 	}
 }
 
-func TestWriteFileRotates(t *testing.T) {
+func TestEditRotates(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys")
 	if _, err := keyring.OpenFile(path); err != nil {
 		t.Fatal(err)
@@ -374,7 +395,7 @@ func TestWriteFileRotates(t *testing.T) {
 		t.Fatalf("ReadKeys: %v, %v", keys, err)
 	}
 	young, until := keyring.Generate(), time.Now().Add(24*time.Hour).UTC().Truncate(time.Second)
-	if err := keyring.WriteFile(path, young, keys[0].AsRetiring(until)); err != nil {
+	if err := put(path, young, keys[0].AsRetiring(until)); err != nil {
 		t.Fatal(err)
 	}
 	ring, err := keyring.ReadFile(path)
@@ -389,18 +410,18 @@ func TestWriteFileRotates(t *testing.T) {
 	// What a ring would refuse is not written.
 	before, _ := os.ReadFile(path)
 	for _, err := range []error{
-		keyring.WriteFile(path, keyring.Key{}),
-		keyring.WriteFile(path, young.AsNext()),
-		keyring.WriteFile(path, young, young.AsNext()),
-		keyring.WriteFile(filepath.Join(filepath.Dir(path), "missing", "keys"), young),
-		keyring.WriteFile(filepath.Dir(path), young),
+		put(path, keyring.Key{}),
+		put(path, young.AsNext()),
+		put(path, young, young.AsNext()),
+		put(filepath.Join(filepath.Dir(path), "missing", "keys"), young),
+		put(filepath.Dir(path), young),
 	} {
 		if err == nil {
 			t.Error("keys that no ring takes, or a place that is none, were accepted")
 		}
 	}
 	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
-		t.Error("a refused WriteFile changed the file")
+		t.Error("refused keys changed the file")
 	}
 	if names(t, filepath.Dir(path)) != "keys" {
 		t.Errorf("beside the key file lies: %s", names(t, filepath.Dir(path)))

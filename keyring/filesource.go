@@ -2,51 +2,51 @@ package keyring
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 )
 
-// A FileSource is a key file as a [Source]. It comes from [File]; the zero FileSource
-// names no file.
-type FileSource struct {
-	path string
-}
-
-var _ Writer = (*FileSource)(nil)
-
 // File returns the [Source] that is the key file at path, by the rules of [ReadFile].
-// It can be written to.
-func File(path string) *FileSource { return &FileSource{path} }
+//
+// Write replaces the file in one step: a reader sees all of the old or all of the new,
+// also after a power failure. Mode and owner stay, and what a link leads to is replaced,
+// not the link. Of all that write at once, in whatever process, one after the other does
+// so, and finds what the one before has written: on Unix the file is locked meanwhile
+// (flock), on other systems and where a file system has no locks a file with .lock
+// behind its name is the lock, which is waited for ten seconds at most. An editor does
+// not keep to that. On Windows Write fails while the file is being read; that is over at
+// once, so try again.
+func File(path string) Writer { return file(path) }
+
+type file string
 
 // Read implements [Source].
-func (s *FileSource) Read(ctx context.Context) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("keyring: key file: %w", err)
-	}
-	return readFile(s.path, checkMode)
+func (f file) Read(ctx context.Context) ([]byte, error) {
+	return readFile(ctx, "key file", string(f), secretfile.Private)
 }
 
-// Write implements [Writer]: it replaces the file as [WriteFile] does. Of all that
-// write at once, in whatever process, one after the other does so, and finds what the
-// one before has written: on Unix the file is locked meanwhile (flock), on other
-// systems and where a file system has no locks a file with .lock behind its name is
-// the lock. An editor does not keep to that.
-func (s *FileSource) Write(ctx context.Context, old, text []byte) error {
-	var readErr error
-	err := replace(ctx, s.path, string(text), func() error {
-		var now []byte
-		if now, readErr = s.Read(ctx); readErr == nil && !sameText(now, old) {
-			readErr = ErrChanged
+// Write implements [Writer].
+func (f file) Write(ctx context.Context, old, text []byte) error {
+	err := secretfile.Replace(ctx, string(f), secretfile.Private, maxFile, func(now []byte) ([]byte, error) {
+		if !sameText(now, old) {
+			return nil, ErrChanged
 		}
-		return readErr
+		return text, nil
 	})
-	if err != nil && err != readErr {
-		return fmt.Errorf("keyring: write key file: %w", err)
+	var fault *secretfile.Fault
+	switch {
+	case err == nil || errors.Is(err, ErrChanged):
+		return err
+	case errors.As(err, &fault):
+		return explainFile("key file", err)
 	}
-	return err
+	return fmt.Errorf("keyring: write key file: %w", err)
 }
 
 // String returns "file:" and the path.
-func (s *FileSource) String() string { return "file:" + s.path }
+func (f file) String() string { return "file:" + string(f) }
 
 // MountedFile returns the [Source] that is a file which something else has mounted as
 // a secret: Docker, Kubernetes, or systemd for its credentials. It is [File] but for
@@ -60,10 +60,7 @@ func MountedFile(path string) Source { return mountedFile(path) }
 type mountedFile string
 
 func (s mountedFile) Read(ctx context.Context) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("keyring: key file: %w", err)
-	}
-	return readFile(string(s), checkMounted)
+	return readFile(ctx, "mounted key file", string(s), secretfile.Mounted)
 }
 
 // String returns "mounted file:" and the path.

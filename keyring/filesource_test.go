@@ -3,6 +3,7 @@ package keyring_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,68 +135,6 @@ func TestWriteIsACompareAndSet(t *testing.T) {
 	}
 }
 
-func TestWriteFileWaitsForAWriter(t *testing.T) {
-	t.Parallel()
-	path := writeKeys(t, keyring.Generate().Text())
-	unlock, err := keyring.LockFile(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := keyring.Generate()
-	done := make(chan error, 1)
-	go func() { done <- keyring.WriteFile(path, k) }()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if err := keyring.File(path).Write(ctx, nil, nil); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Write under another's lock: %v", err)
-	}
-	select {
-	case err := <-done:
-		t.Fatalf("WriteFile did not wait: %v", err)
-	default:
-	}
-	unlock()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if ring, err := keyring.ReadFile(path); err != nil || ring.Active() != k.ID() {
-		t.Errorf("%v, %v", ring, err)
-	}
-}
-
-// Whoever has the lock has it alone, although the file that it lies on is replaced by
-// each: a lock on one that is gone is none.
-func TestLockIsThatOfTheFileThatIsThere(t *testing.T) {
-	t.Parallel()
-	path := writeKeys(t, "")
-	var inside atomic.Int32
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			tmp := fmt.Sprintf("%s.%d", path, i)
-			for range 100 {
-				unlock, err := keyring.LockFile(t.Context(), path)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if inside.Add(1) != 1 {
-					t.Error("two have the lock at once")
-				}
-				err = os.WriteFile(tmp, nil, 0o600)
-				inside.Add(-1) // with the file, the lock is gone
-				err = errors.Join(err, os.Rename(tmp, path))
-				unlock()
-				if err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
 // What a crash has left is gone with the next write: there are keys in it. Other files
 // are left alone.
 func TestWriteRemovesWhatACrashLeft(t *testing.T) {
@@ -204,12 +142,12 @@ func TestWriteRemovesWhatACrashLeft(t *testing.T) {
 	path := writeKeys(t, keyring.Generate().Text())
 	dir := filepath.Dir(path)
 	other := filepath.Join(dir, ".cloakroom-keys-00000000-1.tmp")
-	left, err := keyring.WriteTemp(path, keyring.Generate().Text())
-	if err == nil {
-		err = os.WriteFile(other, nil, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
+	sum := sha256.Sum256([]byte("keys"))
+	left := filepath.Join(dir, fmt.Sprintf(".cloakroom-keys-%x-1.tmp", sum[:4]))
+	for _, path := range []string{left, other} {
+		if err := os.WriteFile(path, []byte(keyring.Generate().Text()), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := announceEach(path, 1); err != nil {
 		t.Fatal(err)

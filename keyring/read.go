@@ -62,7 +62,7 @@ func Read(r io.Reader) (*Ring, error) {
 
 // ReadKeys reads what [Read] reads, and returns the keys in their order, secrets
 // included, for a program that changes them; see [Edit]. It does not judge keys,
-// as [New] and [WriteFile] do; but it judges a bare secret, of which nothing can
+// as [New] and [Text] do; but it judges a bare secret, of which nothing can
 // be told any more once it is a key.
 func ReadKeys(r io.Reader) ([]Key, error) {
 	keys, err := readKeys(r)

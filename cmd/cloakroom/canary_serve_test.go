@@ -36,7 +36,11 @@ func expose(t *testing.T, format string) *exposed {
 	e.path = filepath.Join(e.dir, "the-keys")
 	e.flag = "--keys=file:" + e.path
 	k := keyring.Generate()
-	if err := keyring.WriteFile(e.path, k, keyring.Generate().AsNext(), keyring.Generate().AsRetiring(time.Now().Add(time.Hour))); err != nil {
+	text, err := keyring.Text([]keyring.Key{k, keyring.Generate().AsNext(), keyring.Generate().AsRetiring(time.Now().Add(time.Hour))})
+	if err == nil {
+		err = os.WriteFile(e.path, text, 0o600)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	if e.learn() != 3 {

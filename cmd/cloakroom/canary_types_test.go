@@ -146,7 +146,7 @@ func TestPromise11_StacksOfPanicsShowNoKey(t *testing.T) {
 	var search canary.Search
 	search.Add("key", secretOf(t, k))
 	path := filepath.Join(t.TempDir(), "keys")
-	if err := keyring.WriteFile(path, k); err != nil {
+	if err := os.WriteFile(path, []byte(k.Text()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	src := keyring.File(path)

@@ -113,10 +113,10 @@ func TestPromise11_KeysStayInTheirPackage(t *testing.T) {
 		"KeyID.String", "KeyID.MarshalText", "State.String", "State.MarshalText", // names
 		"Key.String", "Key.GoString", "Key.MarshalText", "Key.MarshalJSON", // "key:" and a name
 		"Ring.String", "Ring.GoString", "Ring.MarshalText", // likewise
-		"FileSource.String", "mountedFile.String", "env.String", // places
+		"file.String", "mountedFile.String", "env.String", // places
 		"Purpose.Sign", "Purpose.Seal", "Purpose.SealFor", "Purpose.Open", "Purpose.OpenFor", // what is made with keys
 	}
-	giving := []string{"Key.Text", "Text", "FileSource.Read", "mountedFile.Read", "env.Read"}
+	giving := []string{"Key.Text", "Text", "file.Read", "mountedFile.Read", "env.Read"}
 	d := declarations(t)
 	for _, f := range d.funcs["keyring"] {
 		name := f.Name.Name

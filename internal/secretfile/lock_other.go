@@ -1,13 +1,11 @@
-//go:build !unix || solaris || aix
+//go:build !(darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd)
 
 package secretfile
 
-import "sync"
+import "context"
 
-var writing sync.Mutex
-
-// lock keeps out this process alone.
-func lock(string) (unlock func(), err error) {
-	writing.Lock()
-	return writing.Unlock, nil
+// lockFile keeps others from changing the file at path, which has to exist, until
+// unlock is called.
+func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+	return lockBeside(ctx, path, lockWait)
 }

@@ -1,5 +1,6 @@
-// Package secretfile reads and replaces files that hold secrets: passwords, encrypted
-// keys, what opens them. It asks who else may read such a file or change it.
+// Package secretfile reads, makes and replaces files that hold secrets: keys,
+// passwords, encrypted keys, what opens them. It asks who else may read such a file or
+// change it.
 //
 // Errors name the path and what to do about it, and nothing of what the file holds.
 package secretfile
@@ -10,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // A Rule says what a file's group and others may do with it. On other systems than
@@ -30,6 +30,31 @@ const (
 	Sealed
 )
 
+// What a [Fault] is about, for [errors.Is].
+var (
+	ErrMode   = errors.New("others may read or change the file")
+	ErrKind   = errors.New("it is no regular file")
+	ErrSize   = errors.New("it is too large")
+	ErrLocked = errors.New("it is locked")
+)
+
+// A Fault is why a file is not used that is there. Its text begins with the path.
+type Fault struct {
+	path, words string
+	kind        error
+}
+
+// Error returns the path in quotation marks, what is wrong with the file, and what to
+// do about it.
+func (f *Fault) Error() string { return fmt.Sprintf("%q %s", f.path, f.words) }
+
+// Unwrap returns the kind of fault.
+func (f *Fault) Unwrap() error { return f.kind }
+
+func faultf(path string, kind error, format string, args ...any) error {
+	return &Fault{path, fmt.Sprintf(format, args...), kind}
+}
+
 // Check judges an open file by a rule. Only regular files have modes that say anything.
 func Check(f *os.File, rule Rule) error {
 	info, err := f.Stat()
@@ -44,7 +69,7 @@ func Check(f *os.File, rule Rule) error {
 
 // Read returns what a regular file holds, by a rule; a symbolic link is followed. More
 // than limit bytes are an error. The error for a file that does not exist wraps
-// [fs.ErrNotExist].
+// [fs.ErrNotExist]; one for a file that is not what it should be is a [Fault].
 func Read(path string, rule Rule, limit int) ([]byte, error) {
 	f, err := openRead(path)
 	if err != nil {
@@ -56,8 +81,8 @@ func Read(path string, rule Rule, limit int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%q is no regular file; name the file itself", path)
+	if err := regular(path, info); err != nil {
+		return nil, err
 	}
 	if err := Check(f, rule); err != nil {
 		return nil, err
@@ -67,67 +92,21 @@ func Read(path string, rule Rule, limit int) ([]byte, error) {
 		return nil, err
 	}
 	if len(text) > limit {
-		return nil, fmt.Errorf("%q has more than %d bytes; name another file", path, limit)
+		return nil, faultf(path, ErrSize, "has more than %s; name another file", size(limit))
 	}
 	return text, nil
 }
 
-// Replace calls edit with what the file holds, read by the rule, and puts what it
-// returns in the place: a reader sees all of the old or all of the new, which has
-// reached the disk by then. Mode and owner stay; what a link leads to is replaced, not
-// the link. Of programs that replace files of a directory by this function at once, one
-// does after the other. Where edit fails, nothing is changed.
-func Replace(path string, rule Rule, limit int, edit func(old []byte) ([]byte, error)) error {
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return err
+func regular(path string, info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return faultf(path, ErrKind, "is no regular file; name the file itself")
 	}
-	dir := filepath.Dir(path)
-	unlock, err := lock(dir)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	old, err := Read(path, rule, limit)
-	if err != nil {
-		return err
-	}
-	text, err := edit(old)
-	if err != nil {
-		return err
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	tmp, err := writeTemp(dir, text, info)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		os.Remove(tmp)
-		return err
-	}
-	return syncDir(dir)
+	return nil
 }
 
-// writeTemp writes a file into the directory, with the mode and the owner of another,
-// and returns its name.
-func writeTemp(dir string, text []byte, like fs.FileInfo) (name string, err error) {
-	f, err := os.CreateTemp(dir, ".cloakroom-*.tmp") // of mode 0600
-	if err != nil {
-		return "", err
+func size(bytes int) string {
+	if bytes > 0 && bytes%1024 == 0 {
+		return fmt.Sprintf("%d KiB", bytes/1024)
 	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = keepOwner(f, like)
-	}
-	if err == nil {
-		err = f.Chmod(like.Mode().Perm())
-	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		os.Remove(f.Name())
-		return "", err
-	}
-	return f.Name(), nil
+	return fmt.Sprintf("%d bytes", bytes)
 }

@@ -65,7 +65,7 @@ func TestReplace(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 40 {
 		wg.Go(func() {
-			err := secretfile.Replace([]string{path, link}[i%2], secretfile.Sealed, 100, func(old []byte) ([]byte, error) {
+			err := secretfile.Replace(t.Context(), []string{path, link}[i%2], secretfile.Sealed, 100, func(old []byte) ([]byte, error) {
 				n, err := strconv.Atoi(string(old))
 				return fmt.Append(nil, n+1), err
 			})
@@ -86,13 +86,13 @@ func TestReplace(t *testing.T) {
 		t.Errorf("the link was replaced: %v, %v", info.Mode(), err)
 	}
 	no := errors.New("no")
-	if err := secretfile.Replace(path, secretfile.Sealed, 100, func([]byte) ([]byte, error) { return nil, no }); !errors.Is(err, no) {
+	if err := secretfile.Replace(t.Context(), path, secretfile.Sealed, 100, func([]byte) ([]byte, error) { return nil, no }); !errors.Is(err, no) {
 		t.Error(err)
 	}
-	if err := secretfile.Replace(path+"x", secretfile.Sealed, 100, func([]byte) ([]byte, error) { return nil, nil }); !errors.Is(err, fs.ErrNotExist) {
+	if err := secretfile.Replace(t.Context(), path+"x", secretfile.Sealed, 100, func([]byte) ([]byte, error) { return nil, nil }); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
-	if err := secretfile.Replace(path, secretfile.Private, 100, func([]byte) ([]byte, error) { return nil, nil }); err == nil {
+	if err := secretfile.Replace(t.Context(), path, secretfile.Private, 100, func([]byte) ([]byte, error) { return nil, nil }); err == nil {
 		t.Error("a file that others read is replaced as if it were private")
 	}
 	if names, err := filepath.Glob(filepath.Join(dir, ".cloakroom-*")); err != nil || len(names) > 0 {

@@ -16,26 +16,37 @@ func openRead(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
+// checkMode refuses a file of a mode that the rule forbids.
 func checkMode(f *os.File, rule Rule, perm fs.FileMode) error {
+	path, change := f.Name(), perm&0o022 != 0
 	switch {
-	case rule == Sealed && perm&0o022 != 0:
-		return fmt.Errorf("%q can be changed by others (mode %04o); run: chmod go-w %[1]q", f.Name(), perm)
+	case rule == Sealed && change:
+		return faultf(path, ErrMode, "can be changed by others (mode %04o); run chmod go-w %q", perm, path)
 	case rule == Sealed || perm&0o077 == 0:
 		return nil
-	case rule == Mounted && perm&0o022 == 0 && inMemory(f):
+	case rule == Private:
+		return faultf(path, ErrMode, "is open to others (mode %04o); run chmod 600 %q", perm, path)
+	case change:
+		return faultf(path, ErrMode, "can be changed by others (mode %04o); mount it with mode 0400, or run chmod 600 %q", perm, path)
+	case inMemory(f):
 		return nil
 	}
-	return fmt.Errorf("%q is open to others (mode %04o); run: chmod 600 %[1]q", f.Name(), perm)
+	return faultf(path, ErrMode, "is open to others (mode %04o) and does not lie in memory (tmpfs), where that may be; mount it with mode 0400, or run chmod 600 %q", perm, path)
 }
 
-// keepOwner gives the file to the owner of the one that it is to replace: what root
-// writes has to stay readable for the service.
+// keepOwner gives a file the mode and the owner of the one that it is to replace: what
+// root writes has to stay readable for the service. The mode comes first, as a file that
+// was given away takes none from who is not wholly root.
 func keepOwner(f *os.File, old fs.FileInfo) error {
-	st, ok := old.Sys().(*syscall.Stat_t)
-	if !ok || int(st.Uid) == os.Geteuid() {
-		return nil
+	if err := f.Chmod(old.Mode().Perm()); err != nil {
+		return err
 	}
-	return f.Chown(int(st.Uid), int(st.Gid))
+	if st, ok := old.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
+		if err := f.Chown(int(st.Uid), int(st.Gid)); err != nil {
+			return fmt.Errorf("%w; change the keys as root, or as the user whose file it is", err)
+		}
+	}
+	return nil
 }
 
 // syncDir makes a new name in the directory last beyond a power failure.

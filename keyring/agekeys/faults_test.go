@@ -138,7 +138,7 @@ func TestASVS_13_3_1_FilesAreNobodyElses(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := open(t, keys+"?identity-file="+identity).Read(t.Context())
-		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "run: chmod 600")) {
+		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "run chmod 600")) {
 			t.Errorf("identity of mode %04o: %v", mode, err)
 		}
 	}
@@ -150,7 +150,7 @@ func TestASVS_13_3_1_FilesAreNobodyElses(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := open(t, keys+"?identity-file="+identity).Read(t.Context())
-		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "run: chmod go-w") {
+		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "run chmod go-w") {
 			t.Errorf("keys of mode %04o: %v", mode, err)
 		}
 	}

@@ -101,7 +101,7 @@ func (f file) Write(ctx context.Context, old, text []byte) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("agekeys: %w", err)
 	}
-	err := secretfile.Replace(string(f), secretfile.Sealed, maxCiphertext, func(now []byte) ([]byte, error) {
+	err := secretfile.Replace(ctx, string(f), secretfile.Sealed, maxCiphertext, func(now []byte) ([]byte, error) {
 		if subtle.ConstantTimeCompare(now, old) == 0 {
 			return nil, keyring.ErrChanged
 		}

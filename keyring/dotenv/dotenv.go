@@ -104,7 +104,7 @@ func (s *Source) Write(ctx context.Context, old, text []byte) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("dotenv: %w", err)
 	}
-	err := secretfile.Replace(s.path, secretfile.Private, maxFile, func(file []byte) ([]byte, error) {
+	err := secretfile.Replace(ctx, s.path, secretfile.Private, maxFile, func(file []byte) ([]byte, error) {
 		now, err := s.value(file)
 		if err != nil {
 			return nil, err

@@ -101,7 +101,7 @@ func TestPromise11_FaultsShowNothing(t *testing.T) {
 		{"A=1\n" + secret + "\nKEYS=x\n", "KEYS", "line 2 cannot be read"},
 		{"A=$(" + secret + ")\n-=" + secret, "KEYS", "line 2 cannot be read"},
 		{"\xff\xfeK\x00E\x00Y\x00S\x00=\x00h\x00", "KEYS", "UTF-16"},
-		{"KEYS=" + secret + "\n#" + strings.Repeat("x", 256<<10), "KEYS", "more than 262144 bytes"},
+		{"KEYS=" + secret + "\n#" + strings.Repeat("x", 256<<10), "KEYS", "more than 256 KiB"},
 	} {
 		_, err := open(t, save(t, tc.file)+"#"+tc.name).Read(t.Context())
 		switch {
@@ -124,7 +124,7 @@ func TestASVS_13_3_1_TheFileIsNobodyElses(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := src.Read(t.Context())
-		if (err == nil) != (mode == 0) || err != nil && !strings.Contains(err.Error(), "run: chmod 600") {
+		if (err == nil) != (mode == 0) || err != nil && !strings.Contains(err.Error(), "run chmod 600") {
 			t.Errorf("mode %04o: %v", 0o600|mode, err)
 		}
 		if err := src.Write(t.Context(), []byte("abc"), []byte("abc")); (err == nil) != (mode == 0) {

@@ -29,7 +29,7 @@ func TestASVS_13_3_1_PlacesInFilesThatOthersRead(t *testing.T) {
 			t.Errorf("mode %04o is taken", 0o600|mode)
 		case mode != 0 && err == nil && !inMemory(t, path):
 			t.Errorf("mode %04o is taken on a disk", 0o600|mode)
-		case err != nil && (!strings.HasPrefix(err.Error(), "--store-file: ") || !strings.Contains(err.Error(), "run: chmod 600 ") || strings.Contains(err.Error(), secret)):
+		case err != nil && (!strings.HasPrefix(err.Error(), "--store-file: ") || !strings.Contains(err.Error(), "run chmod 600 ") || strings.Contains(err.Error(), secret)):
 			t.Errorf("mode %04o: %v", 0o600|mode, err)
 		}
 	}

@@ -1,15 +1,14 @@
-package keyring
+package secretfile
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"time"
 )
 
-// lockWait bounds the wait for whoever else is changing a key file. That takes
+// lockWait bounds the wait for whoever else is changing a file. That takes
 // milliseconds.
 const lockWait = 10 * time.Second
 
@@ -29,7 +28,7 @@ func lockBeside(ctx context.Context, path string, wait time.Duration) (unlock fu
 		return true, f.Close()
 	})
 	if errors.Is(err, errWaited) {
-		return nil, fmt.Errorf("%q is in the way; remove it if no other process is making or changing the key file", lock)
+		return nil, faultf(lock, ErrLocked, "is in the way; remove it if no other process is making or changing the file that it is named after")
 	}
 	if err != nil {
 		return nil, err
@@ -38,7 +37,12 @@ func lockBeside(ctx context.Context, path string, wait time.Duration) (unlock fu
 }
 
 // errWaited is the error of poll whose time is over.
-var errWaited = errors.New("it is locked by another process")
+var errWaited = errors.New("waited long enough")
+
+// locked is the error of a file whose lock was waited for in vain.
+func locked(path string) error {
+	return faultf(path, ErrLocked, "is locked by another process; see that no other key command or program hangs, and try again")
+}
 
 // poll tries until it is done or failed, the context ends, or it has waited.
 func poll(ctx context.Context, wait time.Duration, try func() (done bool, err error)) error {

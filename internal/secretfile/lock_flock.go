@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd
 
-package keyring
+package secretfile
 
 import (
 	"context"
@@ -35,6 +35,9 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOLCK) || errors.Is(err, syscall.EBADF) {
 		// A file system without locks, or a share that locks what is written alone.
 		return lockBeside(ctx, path, lockWait)
+	}
+	if errors.Is(err, errWaited) {
+		return nil, locked(path)
 	}
 	if err != nil {
 		return nil, err

@@ -1,8 +1,0 @@
-//go:build unix && !linux
-
-package keyring
-
-import "os"
-
-// inMemory tells of no file that it lies in memory: nothing here mounts secrets so.
-func inMemory(*os.File) bool { return false }
