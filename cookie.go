@@ -109,9 +109,10 @@ func (b *bearer) newer(o *bearer) bool {
 // presented is what a request's Cookie header holds under our name.
 type presented struct {
 	bearer
-	valid int // sessions that valid cookies name; exactly one is a session
-	seen  int
-	ends  []ending // of the valid ones, if there are several
+	valid   int // sessions that valid cookies name; exactly one is a session
+	seen    int
+	retired bool     // one that is not valid names a key of ours that is accepted no more
+	ends    []ending // of the valid ones, if there are several
 }
 
 // ending is what is known of a session that a valid cookie named, and that made none.
@@ -161,6 +162,7 @@ func (m *Manager) readCookie(lines []string) (p presented) {
 			}
 			b, ok := m.decode(value)
 			if !ok {
+				p.retired = p.retired || m.keys.Has(b.key) && !m.accepts(b.key)
 				continue
 			}
 			if p.valid > 0 && b.token == p.token {

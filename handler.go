@@ -196,6 +196,9 @@ func (m *Manager) refuse(s *Session, p *presented) {
 	switch {
 	case p.valid > 1:
 		m.event(s.r.Context(), slog.LevelWarn, event.TwoCookies, event.Addr(m.ClientAddr(s.r)))
+	case p.seen > 0 && p.retired:
+		// Everybody who was signed in has such a one, the day that a key is taken away.
+		m.event(s.r.Context(), slog.LevelInfo, event.BadCookie, event.Addr(m.ClientAddr(s.r)), event.Reason("retired key"))
 	case p.seen > 0:
 		m.event(s.r.Context(), slog.LevelInfo, event.BadCookie, event.Addr(m.ClientAddr(s.r)))
 	}

@@ -223,6 +223,28 @@ func testPromise10_ARetiringKeyEndsOnTime(t *testing.T, newSite siteMaker) {
 	})
 }
 
+// The day a key is taken away everybody comes with a cookie under it: the log tells these
+// from forgeries, as far as cookies can say it.
+func TestPromise10_CookiesOfARetiredKeyAreToldApart(t *testing.T) {
+	s := newSite(t, nil)
+	v, stranger := s.signedIn(t, "u1"), s.signedIn(t, "u2")
+	at := len(stranger.cookie) - 10 // in the tag
+	other := map[bool]string{true: "B", false: "A"}[stranger.cookie[at] == 'A']
+	if stranger.cookie = stranger.cookie[:at] + other + stranger.cookie[at+1:]; stranger.user() != "" {
+		t.Fatal("a forged cookie is taken")
+	}
+	if lines := s.log.events(t, "bad_cookie"); len(lines) != 1 || lines[0]["reason"] != nil {
+		t.Errorf("a forged cookie: %v", lines)
+	}
+	s.replace(t, keyring.Generate(), s.key.AsRetiring(time.Now().Add(-time.Minute)))
+	if v.user() != "" {
+		t.Fatal("a cookie of a retired key is taken")
+	}
+	if lines := s.log.events(t, "bad_cookie"); len(lines) != 2 || lines[1]["reason"] != "retired key" {
+		t.Errorf("a cookie of a retired key: %v", lines)
+	}
+}
+
 // Keys reach instances one after the other. Whoever has the new key as next
 // accepts what others sign with it already, and leaves it as it is: two instances
 // that seal each other's sessions anew all the time would write at every request.

@@ -42,7 +42,8 @@ const (
 	// addr, reason, origin where there is one, session where there is one.
 	CSRFRefused = "csrf_refused"
 
-	// BadCookie: a session cookie failed by shape or signature. Info: addr.
+	// BadCookie: a session cookie failed by shape or signature. Info: addr, and reason
+	// "retired key" where it names a key of ours that is accepted no more.
 	BadCookie = "bad_cookie"
 
 	// TwoCookies: a request carried two different valid session cookies and was

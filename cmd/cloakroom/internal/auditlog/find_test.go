@@ -165,6 +165,7 @@ func TestASVS_16_3_3_WhatStandsOut(t *testing.T) {
 	for _, kind := range []string{event.Locked, event.BadCookie, event.TwoCookies, event.SpoofedHeader, event.CSRFRefused, event.Throttled, event.LinkRefused} {
 		add(true, kind)
 	}
+	add(false, event.BadCookie, event.Reason("retired key"))
 	add(true, event.NewDevice, event.Reason("after failures"))
 	add(false, event.NewDevice)
 	add(true, event.Setup, event.Outcome("refused"))

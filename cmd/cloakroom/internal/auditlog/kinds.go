@@ -73,6 +73,9 @@ func own(name string) bool { return name == event.AuditFailed || name == event.A
 
 // always tells whether an entry stands out by itself, whatever came before.
 func always(e Entry) bool {
+	if e.Kind == event.BadCookie && e.Reason == "retired key" {
+		return false // of everybody who was signed in
+	}
 	switch e.Kind {
 	case event.Locked, event.BadCookie, event.TwoCookies, event.SpoofedHeader, event.CSRFRefused,
 		event.Throttled, event.LinkRefused, event.RecordUnreadable, event.AuditFailed:
