@@ -12,11 +12,12 @@ const DefaultInterval = time.Second
 const (
 	// settle is how long new text has to stay the same before it is believed: who
 	// writes into a file rather than replacing it is seen half-way, and half of a
-	// key file may be one as well, of fewer keys.
-	settle = 100 * time.Millisecond
+	// key file may be one as well, of fewer keys. Where keys are missing it is longer.
+	settle     = 100 * time.Millisecond
+	settleLoss = 250 * time.Millisecond
 
 	// maxSettle bounds how often text is read that does not settle.
-	maxSettle = 50
+	maxSettle = 20
 
 	// grace is how long a source has to return after its context has ended.
 	grace = time.Second
@@ -52,8 +53,17 @@ type FollowOptions struct {
 //
 // The first look comes after one interval: the ring has just been read by [Load].
 // A source that is away, or says something that is no ring, changes nothing: what
-// signed a moment ago goes on doing so. New text is believed when it has stayed the
-// same for a tenth of a second, so that a file may be written to as well as replaced.
+// signed a moment ago goes on doing so. Nor does a ring that has no key (by its ID) in
+// common with this one: that is another application's, or a new one in the place of
+// keys that are lost, and everybody would be signed out. Keys that leaked are retired
+// rather than exchanged ([Retire]); to exchange all of them, start with the new ones.
+//
+// New text is believed when it has stayed the same for 100 ms, or 250 ms where it lacks
+// keys that the ring has. So a file may be written to as well as replaced, if its writer
+// does not pause for that long: after a pause, what is there by then is taken if it is
+// a ring, and the rest at the next look. Until then the keys that it lacks are not
+// accepted. To replace the file, as [Writer] does, has no such moment.
+//
 // The same keys in another order, and other comments, are no change. Keys that were
 // put into the ring otherwise, as by [Ring.Replace], do not stay.
 func (r *Ring) Follow(ctx context.Context, src Source, opts *FollowOptions) {
@@ -113,6 +123,9 @@ func (f *follower) look(ctx context.Context) (changed bool, err error) {
 	if next, err = readRingOf(f.src, text); err != nil || next.same(f.ring) {
 		return false, err
 	}
+	if missing(f.ring, next) == len(f.ring.load().keys) {
+		return false, fmt.Errorf("keyring: %s: none of the keys in use is among them; put those back; if they are lost or leaked, retire them or restart with the new ones", nameOf(f.src))
+	}
 	if f.Accept != nil {
 		ctx, cancel := context.WithTimeout(ctx, f.Timeout)
 		defer cancel()
@@ -124,13 +137,31 @@ func (f *follower) look(ctx context.Context) (changed bool, err error) {
 	return true, nil
 }
 
+// missing counts the keys of a ring that another one does not have, in whatever state.
+func missing(r, in *Ring) (n int) {
+	for _, k := range r.load().keys {
+		if !in.Has(k.ID()) {
+			n++
+		}
+	}
+	return n
+}
+
+// rest is how long a text has to stay the same.
+func (f *follower) rest(text []byte) time.Duration {
+	if next, err := readRingOf(f.src, text); err == nil && missing(f.ring, next) > 0 {
+		return settleLoss
+	}
+	return settle
+}
+
 // settled returns the text of the source when it is twice the same.
 func (f *follower) settled(ctx context.Context, text []byte) ([]byte, error) {
 	for range maxSettle {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(settle):
+		case <-time.After(f.rest(text)):
 		}
 		again, err := f.read(ctx)
 		if err != nil || sameText(again, text) {

@@ -126,10 +126,10 @@ func TestFollowTakesWhatIsNew(t *testing.T) {
 			t.Errorf("another order: told %q", got)
 		}
 		// What came into the ring otherwise goes.
-		if err := f.Replace(keyring.Generate()); err != nil {
+		if err := f.Replace(keyring.Generate(), a.AsNext()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(second + tenth)
+		time.Sleep(2 * second)
 		if f.told(); f.Active() != a.ID() {
 			t.Error("the ring does not say what the source says")
 		}
@@ -206,6 +206,64 @@ func TestFollowNeverTakesHalfOfAText(t *testing.T) {
 		}
 		if f.Active() != c.ID() {
 			t.Error("the whole text was not taken")
+		}
+	})
+}
+
+// Promise 10: another application's keys in the place of ours sign nobody out, however
+// long they lie there. One key in common is enough, in whatever state.
+func TestPromise10_FollowTakesNoStrangersKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := keyring.Generate(), keyring.Generate()
+		var asked atomic.Int32
+		f := follow(t, keyring.FollowOptions{Accept: func(context.Context, *keyring.Ring) error {
+			asked.Add(1)
+			return nil
+		}}, a, b.AsNext())
+		f.src.says(keyring.Generate(), keyring.Generate().AsNext())
+		time.Sleep(5 * second)
+		got := f.told()
+		if f.Active() != a.ID() || len(f.Keys()) != 2 || asked.Load() != 0 {
+			t.Errorf("%v, asked %d times", f.Keys(), asked.Load())
+		}
+		const want = "false keyring: fake:: none of the keys in use is among them; put those back; if they are lost or leaked, retire them or restart with the new ones"
+		for _, look := range got {
+			if look != want {
+				t.Errorf("told %q, want %q", look, want)
+			}
+		}
+		if len(got) < 3 {
+			t.Errorf("told %q", got)
+		}
+		c := keyring.Generate()
+		f.src.says(c, b.AsRetiring(time.Now().Add(-time.Hour)))
+		time.Sleep(2 * second)
+		if got := f.told(); !slices.Contains(got, "true <nil>") || f.Active() != c.ID() {
+			t.Errorf("one key in common: %q", got)
+		}
+	})
+}
+
+// Text that takes keys away has to stay the same for longer than one that does not.
+func TestFollowIsSlowerToTakeKeysAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, c := keyring.Generate(), keyring.Generate(), keyring.Generate()
+		f := follow(t, keyring.FollowOptions{}, a, b.AsNext())
+		whole := textOf(c, a.AsRetiring(time.Now().Add(time.Hour)), b.AsNext())
+		f.src.saysText(textOf(c, a.AsNext())) // and its writer pauses
+		time.Sleep(second + 2*tenth)
+		if f.told(); !f.Has(b.ID()) || f.Has(c.ID()) {
+			t.Error("half of a text was taken")
+		}
+		f.src.saysText(whole)
+		time.Sleep(2*tenth + tenth/2)
+		if f.told(); !f.Has(b.ID()) || f.Active() != c.ID() {
+			t.Errorf("the whole text was not taken: %v", f.Keys())
+		}
+		f.src.says(c)
+		time.Sleep(2 * second)
+		if f.told(); len(f.Keys()) != 1 {
+			t.Errorf("what stays so is not taken: %v", f.Keys())
 		}
 	})
 }
@@ -290,7 +348,7 @@ func TestFollowOutlivesASourceThatHangs(t *testing.T) {
 		hang := make(chan struct{})
 		f.src.do(func(context.Context, int) ([]byte, error) {
 			<-hang
-			return []byte(textOf(b)), nil
+			return []byte(textOf(b, a.AsNext())), nil
 		})
 		time.Sleep(time.Minute)
 		got := f.told()
@@ -302,7 +360,7 @@ func TestFollowOutlivesASourceThatHangs(t *testing.T) {
 				t.Errorf("told %q", look)
 			}
 		}
-		f.src.says(c)
+		f.src.says(c, a.AsNext())
 		close(hang)
 		time.Sleep(5 * second)
 		if f.told(); f.Active() != c.ID() {

@@ -5,7 +5,8 @@
 // A step is over once every live instance has followed it. How long that takes:
 //
 //   - A file: at most 2 s. Every instance looks at it each second, and believes what it
-//     finds once that has stayed the same for a tenth of a second.
+//     finds once that has stayed the same for a tenth of a second, or for a quarter where
+//     keys are missing.
 //   - A manager: at most 2 s and the time of two of its answers, as long as the
 //     database of the accounts answers. Whoever changes keys there with a command raises
 //     a number for which each instance asks once a second. What is changed in the
@@ -13,8 +14,8 @@
 //     a minute later, unless keys-interval says otherwise.
 //   - An environment variable: with a restart.
 //
-// While a source does not answer, an instance goes on with the keys in hand, and asks
-// again after 1, 2, 4, … seconds up to its interval.
+// While a source does not answer, or has none of the keys in hand, an instance goes on
+// with those, and asks again after 1, 2, 4, … seconds up to its interval.
 //
 // An instance that the database does not show, because it cannot reach it or is stopped
 // in its tracks, cannot be seen to follow. It is given time: where one has fallen silent

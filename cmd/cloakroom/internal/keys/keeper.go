@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -192,11 +193,17 @@ func (k *Keeper) Begin(ctx context.Context) error {
 	return k.tell(ctx)
 }
 
+// errStrangers is why other keys are not taken; [keyring.Ring.Follow] has the same rule.
+var errStrangers = errors.New("none of the keys in use is among those at their place; put those back; if they are lost or leaked, retire them or restart with the new ones")
+
 // load takes the keys that the source has now.
 func (k *Keeper) load(ctx context.Context) (changed bool, err error) {
 	ring, err := keyring.Load(ctx, k.src)
 	if err != nil || fleet.Describe(ring.Keys()) == fleet.Describe(k.Ring.Keys()) {
 		return false, err
+	}
+	if !slices.ContainsFunc(k.Ring.Keys(), func(i keyring.KeyInfo) bool { return ring.Has(i.ID) }) {
+		return false, errStrangers
 	}
 	if k.Accept != nil {
 		if err := k.Accept(ctx, ring); err != nil {

@@ -3,6 +3,9 @@ package keys
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -59,8 +62,26 @@ func (f *failing) again(now time.Time, interval time.Duration) bool {
 	return true
 }
 
+// gone is the error of keys that were there and are not any more.
+type gone struct{ error }
+
+func (g gone) Unwrap() error { return g.error }
+
+// Error says what to do now. What the source says is for those who begin, to make a
+// key: here, that would be another than the one in use.
+func (g gone) Error() string {
+	var file *fs.PathError
+	if !errors.As(g.error, &file) {
+		return "the keys are gone from their place; put them back; the keys in hand go on until a restart"
+	}
+	return fmt.Sprintf("key file: %v; put it back; the keys in hand go on until a restart", file)
+}
+
 // looked is told of each look at the source.
 func (k *Keeper) looked(changed bool, err error) {
+	if errors.Is(err, fs.ErrNotExist) {
+		err = gone{err}
+	}
 	up, say := k.note(time.Now(), changed, err)
 	// Whoever keeps the log may be slow, and is waited for by nobody else.
 	ctx := context.Background()
