@@ -31,6 +31,7 @@ type keyDoc struct {
 	Entries  *int       `json:"audit_entries"`
 
 	Instances *[]string `json:"instances"` // that run and accept it
+	missing   []string  // that run and do not
 	running   int
 }
 
@@ -89,6 +90,8 @@ func (d *keyDesk) list(ctx context.Context) ([]keyDoc, error) {
 			for _, i := range p.instances {
 				if i.Accepts(k.ID(), now) {
 					names = append(names, i.Name())
+				} else {
+					doc.missing = append(doc.missing, i.Name())
 				}
 			}
 			doc.Instances, doc.running = &names, len(p.instances)
@@ -215,13 +218,17 @@ func (d *keyDesk) printKeys(docs []keyDoc) error {
 		if k.Created != nil {
 			made, age = moment(*k.Created), roughly(time.Duration(*k.Age)*time.Second)
 		}
-		if k.Until != nil {
+		if k.Until != nil && k.State != "retired" { // that one's was set back, to be over by every clock
 			until = moment(*k.Until)
 		}
 		if k.Instances != nil {
 			by = fmt.Sprintf("%d of %d", len(*k.Instances), k.running)
-			if n := len(*k.Instances); n > 0 && n < k.running {
+			switch n := len(*k.Instances); { // whoever is not as the others are is named
+			case n == 0 || n == k.running:
+			case k.State == "retired":
 				by += ": " + printable(strings.Join(*k.Instances, ", "))
+			default:
+				by += ", not by " + printable(strings.Join(k.missing, ", "))
 			}
 		}
 		sessions := known(k.Sessions)

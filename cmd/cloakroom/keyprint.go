@@ -43,8 +43,13 @@ func (d *keyDesk) printStep(ctx context.Context, how rotation) error {
 func (d *keyDesk) printAnnounced(ctx context.Context, list []keyring.Key, again bool) error {
 	for _, k := range list {
 		if k.State() == keyring.Retiring && !over(k, time.Now()) && !again {
-			return fmt.Errorf("nothing is to be done: the last rotation is over, and %v is accepted until %s: "+
-				"the next one begins after that, or at once with --next", k, moment(k.Until()))
+			// Who has redirected this into a secret is left with the secret that it was.
+			text, err := keyring.Text(list)
+			if err == nil {
+				_, err = d.out.Write(text)
+			}
+			return errors.Join(err, fmt.Errorf("nothing is to be done, and the keys are printed as they are: the last rotation is over, and %s is accepted until %s: "+
+				"the next one begins after that, or at once with --next", k.ID(), moment(k.Until())))
 		}
 	}
 	needed := func(id keyring.KeyID) bool {
