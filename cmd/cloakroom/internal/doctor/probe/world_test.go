@@ -84,6 +84,19 @@ type visitor struct{ net.Conn }
 
 func (visitor) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(visitors), Port: 40000} }
 
+// hashing is as strong as the default and, in little memory, half the work for the
+// race detector.
+var hashing = password.Options{Params: password.Params{Memory: 7168, Time: 5, Threads: 1}, Wait: 30 * time.Second}
+
+// theHash is one for all accounts: hashes take time.
+var theHash = sync.OnceValues(func() (string, error) {
+	h, err := password.New(&hashing)
+	if err != nil {
+		return "", err
+	}
+	return h.Hash(context.Background(), goodPassword)
+})
+
 func newService(t *testing.T, s settings) *service {
 	t.Helper()
 	must := func(err error) {
@@ -97,10 +110,10 @@ func newService(t *testing.T, s settings) *service {
 	t.Cleanup(func() { db.Close() })
 	users, err := sqlusers.New(t.Context(), db)
 	must(err)
-	hasher, err := password.New(nil)
+	hasher, err := password.New(&hashing)
 	must(err)
 	if !s.empty {
-		phc, err := hasher.Hash(t.Context(), goodPassword)
+		phc, err := theHash()
 		must(err)
 		for _, name := range []string{"ada", "eve"} {
 			_, err = users.Create(t.Context(), sqlusers.NewUser{Name: name, Roles: []string{"admin"}, Password: phc, MustChange: name == "eve"})
