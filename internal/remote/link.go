@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -26,25 +27,44 @@ var ErrTooLong = errors.New("the answer is too long")
 // MaxAnswer bounds an answer in bytes: 64 KiB of secret, escaped as JSON may be.
 const MaxAnswer = 1 << 20
 
-// MayTalk tells whether a URL is one for secrets: https, or http to this machine.
-func MayTalk(u *url.URL, plaintext bool) bool {
-	return u.Scheme == "https" || u.Scheme == "http" && (plaintext || link.Local(u.Hostname()))
+// MayTalk tells whether a URL is one for secrets: https, or http to this machine, or to
+// one of the other hosts, which speak plain http by design.
+func MayTalk(u *url.URL, plaintext bool, others ...string) bool {
+	return u.Scheme == "https" || u.Scheme == "http" && (plaintext || link.Local(u.Hostname()) || among(others, u.Hostname()))
 }
 
 // Transport returns what a Client stands on. It is not http.DefaultTransport, which a
 // program may have replaced by something that records what goes by. The hosts are not
-// asked for through a proxy, besides those that NO_PROXY names.
+// asked for through a proxy; see [Proxy].
 func Transport(direct ...string) *http.Transport {
 	return &http.Transport{
-		Proxy: func(r *http.Request) (*url.URL, error) {
-			if slices.Contains(direct, r.URL.Hostname()) {
-				return nil, nil
-			}
-			return http.ProxyFromEnvironment(r)
-		},
-		ForceAttemptHTTP2:   true,
-		TLSHandshakeTimeout: 10 * time.Second,
+		Proxy:                  Proxy(direct...),
+		ForceAttemptHTTP2:      true,
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
 	}
+}
+
+// Proxy returns which proxy a request goes through: that of the environment
+// (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), but none to this machine, however it is written,
+// and none to the hosts, which speak plain http by design: a proxy would read along.
+func Proxy(direct ...string) func(*http.Request) (*url.URL, error) {
+	return func(r *http.Request) (*url.URL, error) {
+		if host := r.URL.Hostname(); link.Local(host) || among(direct, host) {
+			return nil, nil
+		}
+		return http.ProxyFromEnvironment(r)
+	}
+}
+
+// among tells whether a host is one of several. Names have no case, and an address of
+// IP version 6 can be written in many ways.
+func among(hosts []string, host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return slices.ContainsFunc(hosts, func(h string) bool {
+		one, no := netip.ParseAddr(h)
+		return err == nil && no == nil && one == addr || strings.EqualFold(h, host)
+	})
 }
 
 // Client returns a client that speaks to one server only, so to say: it follows no
@@ -64,7 +84,7 @@ type transport struct {
 }
 
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !MayTalk(req.URL, t.plaintext) && !(req.URL.Scheme == "http" && slices.Contains(t.others, req.URL.Hostname())) {
+	if !MayTalk(req.URL, t.plaintext, t.others...) {
 		return nil, ErrPlaintext
 	}
 	resp, err := t.base.RoundTrip(req)

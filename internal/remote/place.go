@@ -6,6 +6,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -25,6 +26,9 @@ type Place struct {
 func Cut(text string, known ...string) (p Place, faults []string) {
 	if len(text) > maxPlace {
 		return p, []string{fmt.Sprintf("more than %d bytes are no place of a secret", maxPlace)}
+	}
+	if HasKey(text) {
+		return p, []string{KeyFault}
 	}
 	rest, field, hasField := strings.Cut(text, "#")
 	name, query, _ := strings.Cut(rest, "?")
@@ -46,6 +50,10 @@ func Cut(text string, known ...string) (p Place, faults []string) {
 	var err error
 	if p.Query, err = url.ParseQuery(query); err != nil {
 		return p, append(faults, "the part behind ? cannot be read: write special characters as %XX")
+	}
+	// What was written as %XX can be read by now.
+	if HasKey(p.Field) || slices.ContainsFunc(slices.Concat(slices.Collect(maps.Values(p.Query))...), HasKey) {
+		return Place{}, []string{KeyFault}
 	}
 	for name := range p.Query {
 		if !slices.Contains(known, name) {

@@ -134,6 +134,18 @@ func TestMayTalk(t *testing.T) {
 			t.Errorf("%q is refused where plaintext is allowed", raw)
 		}
 	}
+	for raw, want := range map[string]bool{
+		"http://169.254.169.254/x": true, "http://169.254.169.254:80": true, "http://[FD00:ec2::0254]": true, "https://h": true,
+		"http://169.254.169.254@h": false, "http://169.254.169.254.h": false, "http://169.254.169.253": false, "http://[fd00:ec2::254%25eth0]": false,
+	} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if remote.MayTalk(u, false, "169.254.169.254", "fd00:ec2::254") != want {
+			t.Errorf("%q, to hosts without TLS: %t", raw, !want)
+		}
+	}
 }
 
 // TestLink: what is not of the way is left to others.
