@@ -3,6 +3,7 @@ package agekeys
 import (
 	"bytes"
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -285,7 +286,7 @@ func (s *source) encrypt(ctx context.Context, now opened, text []byte) ([]byte, 
 		return nil, err
 	}
 	// Who cannot open the new keys must not write them.
-	if again, err := open(next, o); err != nil || !bytes.Equal(again, text) {
+	if again, err := open(next, o); err != nil || subtle.ConstantTimeCompare(again, text) == 0 {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("agekeys: %w", ctx.Err())
 		}

@@ -95,7 +95,8 @@ func TestCredentials(t *testing.T) {
 
 // TestFollow: a rotation at the secret manager is seen, and an outage changes nothing.
 func TestFollow(t *testing.T) {
-	s := serve(t, keyring.Generate().Text())
+	old := keyring.Generate()
+	s := serve(t, old.Text())
 	src := open(t, name)
 	ring, err := keyring.Load(t.Context(), src)
 	if err != nil {
@@ -113,7 +114,7 @@ func TestFollow(t *testing.T) {
 	if err := look(); err != nil {
 		t.Fatal(err)
 	}
-	s.set("22222222-2222-4222-8222-222222222222", next.Text())
+	s.set("22222222-2222-4222-8222-222222222222", next.Text()+"\n"+old.AsRetiring(time.Now().Add(time.Hour)).Text())
 	if err := look(); err != nil || ring.Active() != next.ID() {
 		t.Errorf("active is %v after a rotation, want %v: %v", ring.Active(), next.ID(), err)
 	}

@@ -1,9 +1,9 @@
 package awssecrets
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/subtle"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -109,7 +109,7 @@ func (s *Source) Write(ctx context.Context, old, text []byte) error {
 	if err != nil {
 		return s.errorf("%w", err)
 	}
-	if !bytes.Equal(held, old) {
+	if subtle.ConstantTimeCompare(held, old) == 0 {
 		return keyring.ErrChanged
 	}
 	data, err := remote.SetField(before.data, s.place.Field, text)

@@ -113,7 +113,8 @@ func TestCredentials(t *testing.T) {
 
 // TestFollow: a rotation at the secret manager is seen, and an outage changes nothing.
 func TestFollow(t *testing.T) {
-	s := serve(t, keyring.Generate().Text())
+	old := keyring.Generate()
+	s := serve(t, old.Text())
 	src := s.open("")
 	ring, err := keyring.Load(t.Context(), src)
 	if err != nil {
@@ -130,7 +131,7 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := keyring.Generate()
-	s.add(next.Text())
+	s.add(next.Text() + "\n" + old.AsRetiring(time.Now().Add(time.Hour)).Text())
 	if err := look(); err != nil || ring.Active() != next.ID() {
 		t.Errorf("active is %v after a rotation, want %v: %v", ring.Active(), next.ID(), err)
 	}

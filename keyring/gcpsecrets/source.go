@@ -1,8 +1,8 @@
 package gcpsecrets
 
 import (
-	"bytes"
 	"context"
+	"crypto/subtle"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -112,7 +112,7 @@ func (s *Source) Write(ctx context.Context, old, text []byte) error {
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(held, old) {
+	if subtle.ConstantTimeCompare(held, old) == 0 {
 		return keyring.ErrChanged
 	}
 	data, err := remote.SetField(before.data, s.place.Field, text)
@@ -125,7 +125,7 @@ func (s *Source) Write(ctx context.Context, old, text []byte) error {
 	added, err := c.add(data)
 	if err != nil {
 		// It may be the answer that was lost, and not the version.
-		if v, exists, lookErr := c.look(before.number + 1); lookErr == nil && exists && bytes.Equal(v.data, data) {
+		if v, exists, lookErr := c.look(before.number + 1); lookErr == nil && exists && subtle.ConstantTimeCompare(v.data, data) == 1 {
 			return nil
 		}
 		return err

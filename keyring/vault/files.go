@@ -3,32 +3,40 @@ package vault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 
-	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 )
 
 // maxSecret bounds a token, a secret id or a JWT in bytes.
 const maxSecret = 32 << 10
 
-// readSecret reads a file with a secret, by the rules for keys that are mounted (ASVS
+// readSecret reads a file with a secret, by the rules for files that are mounted (ASVS
 // 13.3.1): nobody but its owner may read it, unless it lies in memory. The error does
 // not name the file: someone may have written the secret itself in the place of its
 // name.
 func readSecret(ctx context.Context, path string) (string, error) {
-	text, err := keyring.MountedFile(path).Read(ctx)
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	text, err := secretfile.Read(path, secretfile.Mounted, maxSecret)
 	switch {
 	case err == nil:
 		return strings.TrimSpace(string(text)), nil
-	case ctx.Err() != nil:
-		return "", ctx.Err()
 	case errors.Is(err, fs.ErrNotExist):
 		return "", errors.New("there is no such file")
 	case errors.Is(err, fs.ErrPermission):
-		return "", errors.New("the file may not be read: it has to belong to the user that this program runs as")
+		return "", errors.New("the file may not be read; it has to belong to the user that this program runs as")
+	case errors.Is(err, secretfile.ErrMode):
+		return "", errors.New("the file is open to others; run chmod 600 on it, or mount it with mode 0400 (in memory, on tmpfs, others may read it, but not change it)")
+	case errors.Is(err, secretfile.ErrKind):
+		return "", errors.New("it is no regular file; name the file itself")
+	case errors.Is(err, secretfile.ErrSize):
+		return "", fmt.Errorf("the file has more than %d KiB, which no such secret has; name another", maxSecret>>10)
 	}
-	return "", errors.New("the file is not safe to use: it has to be a regular one that nobody but its owner can read, of mode 0400 or 0600 (run chmod 600 on it); in memory (tmpfs) others may read it, and not change it")
+	return "", fmt.Errorf("the file cannot be read: %w", cause(err))
 }
 
 // legible tells whether a text can be a token, a secret id or a JWT, which travel in

@@ -217,7 +217,7 @@ func TestFilesOfALogin(t *testing.T) {
 		s := f.open(query[method])
 		for text, want := range map[string]string{
 			"": "there is no ", "\n \n": "there is no ", givenToken + "\n" + secretID: "in one line", `{"token": "` + givenToken + `"} `: "there is no ",
-			"a\x00b": "there is no ", "ä": "there is no ", strings.Repeat("x", 40000): "there is no ",
+			"a\x00b": "there is no ", "ä": "there is no ", strings.Repeat("x", 40000): "more than 32 KiB",
 		} {
 			rewrite(t, path, text)
 			_, err := s.Read(t.Context())

@@ -284,8 +284,12 @@ func TestPromise10_RotationUpstream(t *testing.T) {
 		t.Errorf("look at what has not changed: %v", err)
 	}
 	next := keyring.Generate()
-	f.put(map[string]any{"keys": next.Text()})
-	if err := look(); err != nil || ring.Active() != next.ID() || ring.Has(before) {
+	old, err := keyring.ReadKeys(strings.NewReader(keys))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.put(map[string]any{"keys": next.Text() + "\n" + old[0].AsRetiring(time.Now().Add(time.Hour)).Text()})
+	if err := look(); err != nil || ring.Active() != next.ID() || !ring.Has(before) {
 		t.Errorf("look at other keys: %v, active %v", err, ring.Active())
 	}
 	f.do(func() {
