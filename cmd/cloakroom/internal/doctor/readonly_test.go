@@ -189,12 +189,12 @@ func TestDoctorSeesARunningDatabase(t *testing.T) {
 
 // The connections to servers refuse to write by themselves.
 func (w *servers) readOnly(t *testing.T) {
-	pg, err := postgres.OpenReadOnly(t.Context(), w.postgresURL(), nil)
+	pg, err := postgres.OpenReadOnly(t.Context(), w.postgresURL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pg.Close()
-	maria, err := mariadb.OpenReadOnly(t.Context(), w.mariaURL(), nil)
+	maria, err := mariadb.OpenReadOnly(t.Context(), w.mariaURL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,8 @@ import (
 type servers struct {
 	t                             *testing.T
 	postgres, maria, redis, cache *services.Server
+
+	postgresURL, mariaURL string // databases with all tables, which no fault changes
 }
 
 func startServers(t *testing.T) *servers {
@@ -33,22 +35,25 @@ func startServers(t *testing.T) *servers {
 	w.maria = services.Start(t, services.MariaDBKind, "--innodb-flush-log-at-trx-commit=1")
 	w.redis = services.Start(t, services.RedisKind, "--appendonly", "yes", "--appendfsync", "always")
 	w.cache = services.Start(t, services.MemcachedKind)
+	w.postgresURL = w.newPostgres()
+	w.mariaURL = w.maria.Database(t)
+	db, err := mariadb.Open(t.Context(), w.mariaURL, nil)
+	w.tables(db, err)
 	return w
 }
 
-// postgresURL and mariaURL make a database with all tables.
-func (w *servers) postgresURL() string {
+// in is the same for one of its subtests.
+func (w *servers) in(t *testing.T) *servers {
+	v := *w
+	v.t = t
+	return &v
+}
+
+// newPostgres makes a database with all tables, for a fault that changes it.
+func (w *servers) newPostgres() string {
 	w.t.Helper()
 	url := w.postgres.Database(w.t)
 	db, err := postgres.Open(w.t.Context(), url, nil)
-	w.tables(db, err)
-	return url
-}
-
-func (w *servers) mariaURL() string {
-	w.t.Helper()
-	url := w.maria.Database(w.t)
-	db, err := mariadb.Open(w.t.Context(), url, nil)
 	w.tables(db, err)
 	return url
 }
@@ -121,29 +126,29 @@ func through(t *testing.T, srv *services.Server, url string, latency time.Durati
 
 var serverFaults = []serverFault{
 	{"healthy on PostgreSQL and Redis", nil, func(t *testing.T, w *servers) *site {
-		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL())
+		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL)
 	}},
 	{"healthy on MariaDB", nil, func(t *testing.T, w *servers) *site {
-		url := w.mariaURL()
+		url := w.mariaURL
 		return w.on(t, url, url)
 	}},
 	{"healthy on Memcached and PostgreSQL", nil, func(t *testing.T, w *servers) *site {
-		return w.on(t, w.cache.URL(), w.postgresURL())
+		return w.on(t, w.cache.URL(), w.postgresURL)
 	}},
-	{"healthy in cookies and MariaDB", nil, func(t *testing.T, w *servers) *site { return w.on(t, "sealed:", w.mariaURL()) }},
+	{"healthy in cookies and MariaDB", nil, func(t *testing.T, w *servers) *site { return w.on(t, "sealed:", w.mariaURL) }},
 
 	{"PostgreSQL is not durable", []string{"warning durability"}, func(t *testing.T, w *servers) *site {
-		url := w.postgresURL()
+		url := w.postgresURL
 		sql(t, w.postgres, url, "ALTER ROLE cloakroom SET synchronous_commit = off", "ALTER ROLE cloakroom RESET synchronous_commit")
 		return w.on(t, url, url)
 	}},
 	{"role of PostgreSQL may too much", []string{"warning rights"}, func(t *testing.T, w *servers) *site {
-		url := w.postgresURL()
+		url := w.postgresURL
 		sql(t, w.postgres, url, "ALTER ROLE cloakroom CREATEROLE CREATEDB", "ALTER ROLE cloakroom NOCREATEROLE NOCREATEDB")
 		return w.on(t, url, url)
 	}},
 	{"role of PostgreSQL may too little", []string{"error rights"}, func(t *testing.T, w *servers) *site {
-		url := w.postgresURL()
+		url := w.newPostgres()
 		sql(t, w.postgres, url, "REVOKE DELETE ON cloakroom_session FROM cloakroom", "")
 		return w.on(t, url, url)
 	}},
@@ -156,35 +161,35 @@ var serverFaults = []serverFault{
 		return w.on(t, url, url)
 	}},
 	{"PostgreSQL is slow", []string{"warning latency", "warning store-volatile"}, func(t *testing.T, w *servers) *site {
-		url := w.postgresURL()
+		url := w.postgresURL
 		s := w.on(t, url, url)
 		s.flags["users"], s.flags["store"] = through(t, w.postgres, url, 40*time.Millisecond), "memory:"
 		s.flags["store-timeout"] = "130ms"
 		return s
 	}},
 	{"clocks differ by seconds", []string{"warning clock"}, func(t *testing.T, w *servers) *site {
-		s := w.on(t, w.redis.URL()+prefix(t), w.postgresURL())
+		s := w.on(t, w.redis.URL()+prefix(t), w.postgresURL)
 		s.world.Now = func() time.Time { return time.Now().Add(5 * time.Second) }
 		return s
 	}},
 	{"clocks differ by a minute", []string{"error clock"}, func(t *testing.T, w *servers) *site {
-		url := w.mariaURL()
+		url := w.mariaURL
 		s := w.on(t, url, url)
 		s.world.Now = func() time.Time { return time.Now().Add(-time.Minute) }
 		return s
 	}},
 	{"MariaDB is not durable", []string{"warning durability"}, func(t *testing.T, w *servers) *site {
-		url := w.mariaURL()
+		url := w.mariaURL
 		sql(t, w.maria, url, "SET GLOBAL innodb_flush_log_at_trx_commit = 2", "SET GLOBAL innodb_flush_log_at_trx_commit = 1")
 		return w.on(t, url, url)
 	}},
 	{"MariaDB is a replica", []string{"error replica"}, func(t *testing.T, w *servers) *site {
-		url := w.mariaURL()
+		url := w.mariaURL
 		sql(t, w.maria, url, "SET GLOBAL read_only = 1", "SET GLOBAL read_only = 0")
 		return w.on(t, url, url)
 	}},
 	{"user of MariaDB may too much", []string{"warning rights"}, func(t *testing.T, w *servers) *site {
-		url := w.mariaURL()
+		url := w.mariaURL
 		sql(t, w.maria, url, "GRANT PROCESS, FILE ON *.* TO cloakroom@'127.0.0.1'", "REVOKE PROCESS, FILE ON *.* FROM cloakroom@'127.0.0.1'")
 		return w.on(t, url, url)
 	}},
@@ -195,24 +200,24 @@ var serverFaults = []serverFault{
 	{"Redis keeps snapshots alone", []string{"warning durability"}, func(t *testing.T, w *servers) *site {
 		redisCommand(t, w.redis, "CONFIG", "SET", "appendonly", "no", "save", "3600 1")
 		t.Cleanup(func() { redisCommand(t, w.redis, "CONFIG", "SET", "appendonly", "yes") })
-		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL())
+		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL)
 	}},
 	{"Redis keeps nothing", []string{"warning durability"}, func(t *testing.T, w *servers) *site {
 		redisCommand(t, w.redis, "CONFIG", "SET", "appendonly", "no", "save", "")
 		t.Cleanup(func() { redisCommand(t, w.redis, "CONFIG", "SET", "appendonly", "yes") })
-		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL())
+		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL)
 	}},
 	{"Redis writes every second", []string{"ok durability"}, func(t *testing.T, w *servers) *site {
 		redisCommand(t, w.redis, "CONFIG", "SET", "appendfsync", "everysec")
 		t.Cleanup(func() { redisCommand(t, w.redis, "CONFIG", "SET", "appendfsync", "always") })
-		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL())
+		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL)
 	}},
 	{"Redis throws out", []string{"warning eviction"}, func(t *testing.T, w *servers) *site {
 		redisCommand(t, w.redis, "CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
 		t.Cleanup(func() {
 			redisCommand(t, w.redis, "CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction")
 		})
-		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL())
+		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL)
 	}},
 	{"Redis is full", []string{"warning memory-full"}, func(t *testing.T, w *servers) *site {
 		st, err := redisstore.Open(t.Context(), w.redis.URL(), nil)
@@ -226,7 +231,7 @@ var serverFaults = []serverFault{
 		}
 		redisCommand(t, w.redis, "CONFIG", "SET", "maxmemory", strconv.FormatInt(set.UsedMemory, 10))
 		t.Cleanup(func() { redisCommand(t, w.redis, "CONFIG", "SET", "maxmemory", "0") })
-		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL())
+		return w.on(t, w.redis.URL()+prefix(t), w.postgresURL)
 	}},
 	{"Redis is a replica, and has one", []string{"error replica", "warning failover"}, func(t *testing.T, w *servers) *site {
 		host, port, err := net.SplitHostPort(w.redis.Addr())
@@ -238,20 +243,20 @@ var serverFaults = []serverFault{
 			time.Sleep(20 * time.Millisecond)
 		}
 		// The one is the store; what the other says belongs to the same installation.
-		s := w.on(t, copied.URL()+prefix(t), w.postgresURL())
+		s := w.on(t, copied.URL()+prefix(t), w.postgresURL)
 		s.second = w.redis.URL() + prefix(t)
 		return s
 	}},
 	{"Redis says nothing", nil, func(t *testing.T, w *servers) *site {
 		redisCommand(t, w.redis, append([]string{"ACL", "SETUSER", "narrow", "on", ">narrow-password"}, strings.Fields(redisstore.ACL(""))...)...)
 		t.Cleanup(func() { redisCommand(t, w.redis, "ACL", "DELUSER", "narrow") })
-		s := w.on(t, "redis://narrow:narrow-password@"+w.redis.Addr()+"/0", w.postgresURL())
+		s := w.on(t, "redis://narrow:narrow-password@"+w.redis.Addr()+"/0", w.postgresURL)
 		s.unchecked = []string{"durability", "eviction", "failover", "memory-full", "replica"}
 		return s
 	}},
 	{"Memcached takes no large sessions", []string{"error item-size"}, func(t *testing.T, w *servers) *site {
 		small := services.Start(t, services.MemcachedKind, "-o", "slab_chunk_max=16", "-I", "32k")
-		return w.on(t, small.URL(), w.postgresURL())
+		return w.on(t, small.URL(), w.postgresURL)
 	}},
 	{"key of another store", []string{"error key-registry"}, func(t *testing.T, w *servers) *site {
 		url := w.redis.URL() + prefix(t)
@@ -263,16 +268,16 @@ var serverFaults = []serverFault{
 		if err := st.RememberKey(t.Context(), "0badcafe", time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		return w.on(t, url, w.postgresURL())
+		return w.on(t, url, w.postgresURL)
 	}},
 	{"Redis does not answer", []string{"error database-reachable"}, func(t *testing.T, w *servers) *site {
-		s := w.on(t, w.redis.URL()+prefix(t), w.postgresURL())
+		s := w.on(t, w.redis.URL()+prefix(t), w.postgresURL)
 		w.redis.Freeze(t)
 		t.Cleanup(func() { w.redis.Thaw(t) })
 		return s
 	}},
 	{"Memcached is away", []string{"error database-reachable"}, func(t *testing.T, w *servers) *site {
-		return w.on(t, "memcache://127.0.0.1:1", w.postgresURL())
+		return w.on(t, "memcache://127.0.0.1:1", w.postgresURL)
 	}},
 }
 
@@ -297,7 +302,7 @@ func TestDoctorFindsWhatIsPlantedOnServers(t *testing.T) {
 	var g golden
 	for _, f := range serverFaults {
 		t.Run(f.name, func(t *testing.T) {
-			s := f.plant(t, &servers{t, w.postgres, w.maria, w.redis, w.cache})
+			s := f.plant(t, w.in(t))
 			start := time.Now()
 			r := s.run()
 			if took := time.Since(start); took > 20*time.Second {
@@ -325,5 +330,5 @@ func TestDoctorFindsWhatIsPlantedOnServers(t *testing.T) {
 		})
 	}
 	g.compare(t, "servers.txt")
-	t.Run("connections are read-only", func(t *testing.T) { (&servers{t, w.postgres, w.maria, w.redis, w.cache}).readOnly(t) })
+	t.Run("connections are read-only", func(t *testing.T) { w.in(t).readOnly(t) })
 }
