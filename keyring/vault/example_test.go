@@ -38,7 +38,7 @@ func ExampleOpen_faults() {
 	})
 	fmt.Println(err)
 	// Output:
-	// vault: leave out v1/ and data/: write MOUNT/PATH, as vault kv get does; if a path does begin so, say ?kv-mount=MOUNT
+	// vault: leave out v1/ and data/; write MOUNT/PATH, as vault kv get does; if a path does begin so, say ?kv-mount=MOUNT
 	// auth=approle needs role-id, or VAULT_ROLE_ID in the environment
-	// a link to another host needs TLS: use https://
+	// a link to another host needs TLS; use https://
 }

@@ -45,9 +45,9 @@ func TestPromise11_FaultsOfRead(t *testing.T) {
 		body   string
 		words  string
 	}{
-		{503, fmt.Sprintf(errs, "Vault is sealed"), "sealed (503): run vault operator unseal"},
+		{503, fmt.Sprintf(errs, "Vault is sealed"), "sealed (503); run vault operator unseal"},
 		{503, fmt.Sprintf(errs, "OpenBao is sealed"), "sealed (503)"},
-		{503, "maintenance ALL", "the server fails (503): see its log"},
+		{503, "maintenance ALL", "the server fails (503); see its log"},
 		{500, fmt.Sprintf(errs, "internal error"), "the server fails (500)"},
 		{502, "<html>ALL</html>", "the server fails (502)"},
 		{501, fmt.Sprintf(errs, "not initialized"), "not initialized (501)"},
@@ -56,12 +56,12 @@ func TestPromise11_FaultsOfRead(t *testing.T) {
 		{473, "", "standby"},
 		{472, "", "standby"},
 		{401, "ALL", "permission denied (401)"},
-		{403, fmt.Sprintf(errs, "permission denied"), `permission denied (403): the policy needs path "secret/data/cloakroom" { capabilities = ["read"] }`},
+		{403, fmt.Sprintf(errs, "permission denied"), `permission denied (403); the policy needs path "secret/data/cloakroom" { capabilities = ["read"] }`},
 		{404, fmt.Sprintf(errs, "no handler for route"), "nothing is mounted there (404)"},
 		{404, `{"errors": []}`, "no such secret (404)"},
 		{404, `{"errors": [], "warnings": ["Invalid path for a versioned K/V secrets engine. ALL"]}`, "no such secret (404), or no KV version 2"},
 		{404, "404 page not found ALL", "not Vault's"},
-		{404, `{"data": {"data": null, "metadata": {"deletion_time": "2026-01-02T03:04:05Z", "destroyed": false, "version": 2}}}`, "deleted: run vault kv undelete"},
+		{404, `{"data": {"data": null, "metadata": {"deletion_time": "2026-01-02T03:04:05Z", "destroyed": false, "version": 2}}}`, "deleted; run vault kv undelete"},
 		{404, `{"data": {"data": null, "metadata": {"deletion_time": "", "destroyed": true, "version": 2}}}`, "destroyed"},
 		{400, "Client sent an HTTP request to an HTTPS server. ALL", "refuses the request (400)"},
 		{418, fmt.Sprintf(errs, "teapot"), "refuses the request (418)"},

@@ -20,8 +20,8 @@ var methods = map[string]struct {
 	refused   string // what to do
 }{
 	"token":      {"", "token-file", "token", ""},
-	"approle":    {"approle", "secret-id-file", "secret id", "role-id or secret id is wrong, expired or used up: make a new one with vault write -f auth/%s/role/ROLE/secret-id"},
-	"kubernetes": {"kubernetes", "jwt-file", "JWT", "the role is not there, or not bound to this service account and namespace: see vault read auth/%s/role/ROLE"},
+	"approle":    {"approle", "secret-id-file", "secret id", "role-id or secret id is wrong, expired or used up; make a new one with vault write -f auth/%s/role/ROLE/secret-id"},
+	"kubernetes": {"kubernetes", "jwt-file", "JWT", "the role is not there, or not bound to this service account and namespace; see vault read auth/%s/role/ROLE"},
 }
 
 // login is how to get a token.
@@ -134,7 +134,7 @@ func (l *login) secret(ctx context.Context) (string, error) {
 		}
 	}
 	if !legible(text) {
-		return "", fmt.Errorf("%s: there is no %s in it: put in the %[2]s alone, in one line", from, m.file)
+		return "", fmt.Errorf("%s: there is no %s in it; put in the %[2]s alone, in one line", from, m.file)
 	}
 	return text, nil
 }
@@ -184,7 +184,7 @@ func (s *Source) exchange(ctx context.Context, t *token, asked time.Time, payloa
 	case err != nil:
 		return err
 	case a.status == 404 || a.says("no handler for route"):
-		return fmt.Errorf("there is no login at auth/%s (%d): run vault auth enable, or give the right ?mount=", l.mount, a.status)
+		return fmt.Errorf("there is no login at auth/%s (%d); run vault auth enable, or give the right ?mount=", l.mount, a.status)
 	case a.status >= 400:
 		return fmt.Errorf("refused (%d): "+methods[l.method].refused, a.status, l.mount)
 	}
@@ -194,7 +194,7 @@ func (s *Source) exchange(ctx context.Context, t *token, asked time.Time, payloa
 	}
 	if !legible(said.Auth.ClientToken) {
 		if len(said.Auth.MFA) > 0 && string(said.Auth.MFA) != "null" {
-			return errors.New("the server wants a second factor, which a service has not: use a role without")
+			return errors.New("the server wants a second factor, which a service has not; use a role without")
 		}
 		return errForm
 	}

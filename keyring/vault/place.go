@@ -67,7 +67,7 @@ func (p *parser) parse(text string) *place {
 		pl.namespace = p.env("VAULT_NAMESPACE")
 	}
 	if pl.namespace = strings.Trim(pl.namespace, "/"); pl.namespace != "" && !segments(pl.namespace) {
-		p.fault("namespace is none: write its names with / between them")
+		p.fault("namespace is none; write its names with / between them")
 	}
 	p.server(pl, u, query)
 	return pl
@@ -83,7 +83,7 @@ func (p *parser) split(text string) (*url.URL, string) {
 			return nil, ""
 		}
 		if u.Opaque != "" {
-			p.fault("the URL has no host: write https://host:8200/MOUNT/PATH#FIELD")
+			p.fault("the URL has no host; write https://host:8200/MOUNT/PATH#FIELD")
 			return nil, ""
 		}
 		path := u.Path
@@ -97,12 +97,12 @@ func (p *parser) split(text string) (*url.URL, string) {
 	}
 	path, query, fragment := u.Path, u.RawQuery, u.Fragment
 	if p.env("VAULT_ADDR") == "" {
-		p.fault("VAULT_ADDR is not set: set it, or write the whole URL, https://host:8200/MOUNT/PATH#FIELD")
+		p.fault("VAULT_ADDR is not set; set it, or write the whole URL, https://host:8200/MOUNT/PATH#FIELD")
 		return u, path
 	}
 	// The client takes an address with a path, of a server behind a proxy.
 	if u, err = link.Parse(p.env("VAULT_ADDR")); err != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
-		p.fault("VAULT_ADDR is no URL of a server: write https://host:8200")
+		p.fault("VAULT_ADDR is no URL of a server; write https://host:8200")
 		return nil, ""
 	}
 	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), ""
@@ -113,7 +113,7 @@ func (p *parser) split(text string) (*url.URL, string) {
 // secret reads MOUNT/PATH.
 func (p *parser) secret(pl *place, path, mount string) {
 	if !segments(path) || mount != "" && !segments(mount) {
-		p.fault("the secret is not named as MOUNT/PATH: names of printable characters with one / between them")
+		p.fault("the secret is not named as MOUNT/PATH; write names of printable characters with one / between them")
 		return
 	}
 	first, rest, _ := strings.Cut(path, "/")
@@ -121,15 +121,15 @@ func (p *parser) secret(pl *place, path, mount string) {
 	case mount != "":
 		var ok bool
 		if rest, ok = strings.CutPrefix(path, mount+"/"); !ok {
-			p.fault("kv-mount is not what MOUNT/PATH begins with: write both, MOUNT/PATH?kv-mount=MOUNT")
+			p.fault("kv-mount is not what MOUNT/PATH begins with; write both, MOUNT/PATH?kv-mount=MOUNT")
 			return
 		}
 		first = mount
 	case rest == "":
-		p.fault("the secret has a mount and no path: write MOUNT/PATH, as vault kv get does")
+		p.fault("the secret has a mount and no path; write MOUNT/PATH, as vault kv get does")
 		return
 	case first == "v1" || strings.HasPrefix(rest, "data/"):
-		p.fault("leave out v1/ and data/: write MOUNT/PATH, as vault kv get does; if a path does begin so, say ?kv-mount=MOUNT")
+		p.fault("leave out v1/ and data/; write MOUNT/PATH, as vault kv get does; if a path does begin so, say ?kv-mount=MOUNT")
 		return
 	}
 	pl.mount, pl.path = first, rest
@@ -139,13 +139,13 @@ func (p *parser) secret(pl *place, path, mount string) {
 // 12.3.2, 12.3.4).
 func (p *parser) server(pl *place, u *url.URL, query url.Values) {
 	if u.User != nil {
-		p.fault("the URL has a user: leave it out; how to log in stands in the query: ?auth=token, approle or kubernetes")
+		p.fault("the URL has a user; leave it out; how to log in stands in the query, ?auth=token, approle or kubernetes")
 	}
 	if u.Hostname() == "" {
-		p.fault("the URL has no host: write https://host:8200/MOUNT/PATH#FIELD")
+		p.fault("the URL has no host; write https://host:8200/MOUNT/PATH#FIELD")
 	}
 	if skip := p.env("VAULT_SKIP_VERIFY"); skip != "" && skip != "0" && !strings.EqualFold(skip, "false") && !strings.EqualFold(skip, "f") {
-		p.fault("VAULT_SKIP_VERIFY would give the keys to whoever answers: unset it, and name the file of the server's CA with ?ca= or in VAULT_CACERT")
+		p.fault("VAULT_SKIP_VERIFY would give the keys to whoever answers; unset it, and name the file of the server's CA with ?ca= or in VAULT_CACERT")
 	}
 	pl.address = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
 	switch {
@@ -154,9 +154,9 @@ func (p *parser) server(pl *place, u *url.URL, query url.Values) {
 	case u.Scheme != "http":
 		p.fault("the URL begins with another scheme than https://")
 	case link.HasTLS(query):
-		p.fault("ca, cert, key and server-name need TLS: use https://")
+		p.fault("ca, cert, key and server-name need TLS; use https://")
 	case !p.plain && !link.Local(u.Hostname()):
-		p.fault("a link to another host needs TLS: use https://")
+		p.fault("a link to another host needs TLS; use https://")
 	}
 }
 
@@ -206,7 +206,7 @@ func (p *parser) login(query url.Values) login {
 	case l.mount == "":
 		l.mount = m.mount
 	case !segments(l.mount):
-		p.fault("mount is none: write it as vault auth list does")
+		p.fault("mount is none; write it as vault auth list does")
 	}
 	switch l.method {
 	case "token":

@@ -14,7 +14,7 @@ import (
 
 // errForm stands for what cannot be an answer of Vault. What is wrong with it is not
 // told: that would quote it.
-var errForm = errors.New("the answer is not Vault's: see the address, and what stands in between")
+var errForm = errors.New("the answer is not Vault's; see the address, and what stands in between")
 
 // secret is a version of a secret.
 type secret struct {
@@ -64,10 +64,10 @@ func (s *Source) get(ctx context.Context) (*secret, error) {
 		return nil, s.deny(a.status, `"read"`)
 	}
 	if a.status == 404 && a.says("no handler for route") {
-		return nil, errors.New("nothing is mounted there (404): see vault secrets list, and the namespace")
+		return nil, errors.New("nothing is mounted there (404); see vault secrets list, and the namespace")
 	}
 	if a.status >= 400 && a.status != 404 {
-		return nil, fmt.Errorf("the server refuses the request (%d): see the address and its log", a.status)
+		return nil, fmt.Errorf("the server refuses the request (%d); see the address and its log", a.status)
 	}
 	return s.parse(a)
 }
@@ -89,20 +89,20 @@ func (s *Source) parse(a *answer) (*secret, error) {
 	isV2 := hasData && json.Unmarshal(said.Data["metadata"], &meta) == nil && meta != nil && meta.Version > 0
 	switch {
 	case a.status == 404 && !isV2:
-		return nil, errors.New("there is no such secret (404), or no KV version 2 engine: see vault kv get -mount=MOUNT PATH, and the namespace")
+		return nil, errors.New("there is no such secret (404), or no KV version 2 engine; see vault kv get -mount=MOUNT PATH, and the namespace")
 	case said.Data == nil:
 		return nil, errForm
 	case !isV2:
-		return nil, errors.New("the engine is not KV version 2: run vault kv enable-versioning MOUNT, or use one that is")
+		return nil, errors.New("the engine is not KV version 2; run vault kv enable-versioning MOUNT, or use one that is")
 	case meta.Destroyed:
-		return nil, errors.New("the newest version of the secret is destroyed: write the keys anew, or bring back a version with vault kv rollback")
+		return nil, errors.New("the newest version of the secret is destroyed; write the keys anew, or bring back a version with vault kv rollback")
 	}
 	sec := &secret{version: meta.Version}
 	if json.Unmarshal(found, &sec.fields) != nil {
 		return nil, errForm
 	}
 	if sec.fields == nil {
-		return nil, errors.New("the newest version of the secret is deleted: run vault kv undelete, or write the keys anew")
+		return nil, errors.New("the newest version of the secret is deleted; run vault kv undelete, or write the keys anew")
 	}
 	return sec, nil
 }
@@ -111,11 +111,11 @@ func (s *Source) parse(a *answer) (*secret, error) {
 func (sec *secret) text(field string) ([]byte, error) {
 	raw, ok := sec.fields[field]
 	if !ok {
-		return nil, fmt.Errorf("the secret has no field %q: put the keys there, or name the field behind the #", field)
+		return nil, fmt.Errorf("the secret has no field %q; put the keys there, or name the field behind the #", field)
 	}
 	var text *string
 	if json.Unmarshal(raw, &text) != nil || text == nil {
-		return nil, fmt.Errorf("field %q is no text: write the key lines as one string", field)
+		return nil, fmt.Errorf("field %q is no text; write the key lines as one string", field)
 	}
 	if len(bytes.TrimSpace([]byte(*text))) == 0 {
 		return nil, fmt.Errorf("field %q is empty; put in what cloakroom key new prints", field)
@@ -149,7 +149,7 @@ func (s *Source) put(ctx context.Context, found *secret, text []byte) error {
 		if s.ours(ctx, found.version+1, text) {
 			return nil
 		}
-		return fmt.Errorf("%w; whether it was written is not known: look before trying again", err)
+		return fmt.Errorf("%w; whether it was written is not known; look before trying again", err)
 	case a.status < 300:
 		return nil
 	case a.status == 400 && a.says("check-and-set parameter did not match"):
@@ -157,7 +157,7 @@ func (s *Source) put(ctx context.Context, found *secret, text []byte) error {
 	case a.status == 401 || a.status == 403:
 		return s.deny(a.status, `"read", "update"`)
 	}
-	return fmt.Errorf("the server refuses the write (%d): see its log", a.status)
+	return fmt.Errorf("the server refuses the write (%d); see its log", a.status)
 }
 
 // ours tells whether the newest version is the one that we sent. Keys are random: no
@@ -173,9 +173,9 @@ func (s *Source) ours(ctx context.Context, version int64, text []byte) bool {
 
 // deny says what is missing.
 func (s *Source) deny(status int, capabilities string) error {
-	err := fmt.Errorf("%w (%d): the policy needs path %q { capabilities = [%s] }", errDenied, status, s.path(), capabilities)
+	err := fmt.Errorf("%w (%d); the policy needs path %q { capabilities = [%s] }", errDenied, status, s.path(), capabilities)
 	if s.place.login.method == "token" {
-		return fmt.Errorf("%w, or the token has expired: put in a new one", err)
+		return fmt.Errorf("%w, or the token has expired; put in a new one", err)
 	}
 	return err
 }

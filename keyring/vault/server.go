@@ -100,7 +100,7 @@ func dial(pl *place) (*server, error) {
 	})
 	if err != nil {
 		// Its words may be those of the environment.
-		return nil, errors.New("the Vault client refuses what it reads from the environment: correct or unset VAULT_CACERT, VAULT_CLIENT_CERT, VAULT_HEADERS, VAULT_PROXY_ADDR and what else begins with VAULT_")
+		return nil, errors.New("the Vault client refuses what it reads from the environment; correct or unset VAULT_CACERT, VAULT_CLIENT_CERT, VAULT_HEADERS, VAULT_PROXY_ADDR and what else begins with VAULT_")
 	}
 	if pl.namespace != "" {
 		client.SetNamespace(pl.namespace)
@@ -190,19 +190,19 @@ func (a *answer) fault() *fault {
 	case a.status < 300:
 		return nil
 	case a.status < 400:
-		f.text = "the server sends elsewhere, and the token goes nowhere else: name the active server, or the address that leads to it"
+		f.text = "the server sends elsewhere, and the token goes nowhere else; name the active server, or the address that leads to it"
 	case a.status == 412:
-		f.text, f.again = "the server is not up to date (412): try again, or name the active server", true
+		f.text, f.again = "the server is not up to date (412); try again, or name the active server", true
 	case a.status == 429:
-		f.text = "the server has had too many requests (429): look less often, or raise the quota"
+		f.text = "the server has had too many requests (429); look less often, or raise the quota"
 	case a.status == 472 || a.status == 473:
-		f.text = "the server is a standby that answers nothing: name the active server"
+		f.text = "the server is a standby that answers nothing; name the active server"
 	case a.status == 501:
-		f.text = "the server is not initialized (501): run vault operator init, or name another server"
+		f.text = "the server is not initialized (501); run vault operator init, or name another server"
 	case a.status == 503 && a.says("sealed"):
-		f.text = "the server is sealed (503): run vault operator unseal"
+		f.text = "the server is sealed (503); run vault operator unseal"
 	case a.status >= 500:
-		f.text, f.again = fmt.Sprintf("the server fails (%d): see its log", a.status), true
+		f.text, f.again = fmt.Sprintf("the server fails (%d); see its log", a.status), true
 	default:
 		return nil
 	}
@@ -215,9 +215,9 @@ func broken(ctx context.Context, err error) *fault {
 	case ctx.Err() == context.Canceled:
 		return &fault{text: "given up: " + context.Canceled.Error(), err: context.Canceled}
 	case ctx.Err() != nil:
-		return &fault{text: "the server did not answer in time: see whether it runs and can be reached, and the address", err: context.DeadlineExceeded}
+		return &fault{text: "the server did not answer in time; see whether it runs and can be reached, and the address", err: context.DeadlineExceeded}
 	case errors.Is(err, errTooLarge):
-		return &fault{text: "the answer is too large for one of Vault: see the address"}
+		return &fault{text: "the answer is too large for one of Vault; see the address"}
 	}
 	if f := distrust(err); f != nil {
 		return f
@@ -253,18 +253,18 @@ func distrust(err error) *fault {
 	)
 	switch {
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
-		f.text = "the server speaks no TLS there: see the address and its port"
+		f.text = "the server speaks no TLS there; see the address and its port"
 	case errors.As(err, &authority):
-		f.text = "TLS: no CA that is trusted here has signed the server's certificate: name the file of its CA with ?ca= or in VAULT_CACERT"
+		f.text = "TLS: no CA that is trusted here has signed the server's certificate; name the file of its CA with ?ca= or in VAULT_CACERT"
 	case errors.As(err, &host):
-		f.text = "TLS: the server's certificate is for another host: use the name in it, or give it with ?server-name="
+		f.text = "TLS: the server's certificate is for another host; use the name in it, or give it with ?server-name="
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		f.text = "TLS: the server's certificate has expired or is not valid yet: renew it, or set the clock"
+		f.text = "TLS: the server's certificate has expired or is not valid yet; renew it, or set the clock"
 	case errors.As(err, &invalid), errors.As(err, &verify):
-		f.text = "TLS: the server's certificate is not valid: see it with openssl s_client"
+		f.text = "TLS: the server's certificate is not valid; see it with openssl s_client"
 	case errors.As(err, &alert) && alert.Op == "remote error":
 		// An alert, which is a number, and has words of ours.
-		f.text = "TLS: the server refuses (" + alert.Err.Error() + "): it may want a client certificate, ?cert= and &key="
+		f.text = "TLS: the server refuses (" + alert.Err.Error() + "); it may want a client certificate, ?cert= and &key="
 	default:
 		return nil
 	}
