@@ -69,11 +69,12 @@ func Check(f *os.File, rule Rule) error {
 
 // Read returns what a regular file holds, by a rule; a symbolic link is followed. More
 // than limit bytes are an error. The error for a file that does not exist wraps
-// [fs.ErrNotExist]; one for a file that is not what it should be is a [Fault].
+// [fs.ErrNotExist], and does not repeat a path that looks like a secret; one for a file
+// that is not what it should be is a [Fault].
 func Read(path string, rule Rule, limit int) ([]byte, error) {
 	f, err := openRead(path)
 	if err != nil {
-		return nil, err
+		return nil, hide(err)
 	}
 	defer f.Close()
 	// The open file is asked, not the path: that cannot change in between.

@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/keyring"
@@ -199,16 +200,28 @@ func (s *source) read(ctx context.Context) (sealed []byte, o opened, err error) 
 
 // secret reads what opens the keys.
 func (s *source) secret() ([]byte, error) {
-	path, limit, what := s.opts.IdentityFile, maxIdentities, "identity file"
+	path, limit, what := s.opts.IdentityFile, maxIdentities, "identity"
 	if path == "" {
-		path, limit, what = s.opts.PassphraseFile, maxPassphrase, "passphrase file"
+		path, limit, what = s.opts.PassphraseFile, maxPassphrase, "passphrase"
 	}
-	text, err := secretfile.Read(path, secretfile.Mounted, limit)
-	if err != nil {
-		// Not wrapped: a file that is missing here does not mean that there are no keys.
-		return nil, fmt.Errorf("agekeys: %s: %v", what, err)
+	return readNamed(what, path, secretfile.Mounted, limit)
+}
+
+// readNamed reads the file with what a parameter names. The error names the file only
+// if there is one: someone may have written the secret in the place of its path. It is
+// not wrapped: a file that is missing here does not mean that there are no keys.
+func readNamed(what, path string, rule secretfile.Rule, limit int) ([]byte, error) {
+	text, err := secretfile.Read(path, rule, limit)
+	var open *fs.PathError
+	switch {
+	case err == nil:
+		return text, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("agekeys: there is no such file as %s-file says; write its path", what)
+	case errors.As(err, &open) && !errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("agekeys: what %s-file says cannot be read: %v", what, open.Err)
 	}
-	return text, nil
+	return nil, fmt.Errorf("agekeys: %s file: %v", what, err)
 }
 
 // Write implements [keyring.Writer]: it encrypts text to whom the keys are encrypted,

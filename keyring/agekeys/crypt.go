@@ -360,9 +360,9 @@ func (s *source) recipients(ids []age.Identity, others int) ([]age.Recipient, er
 // readRecipients reads a recipients file. Who can change it learns the next keys, so
 // nobody else may; what it says is no secret.
 func readRecipients(path string) ([]age.Recipient, error) {
-	text, err := secretfile.Read(path, secretfile.Sealed, maxIdentities)
+	text, err := readNamed("recipients", path, secretfile.Sealed, maxIdentities)
 	if err != nil {
-		return nil, fmt.Errorf("agekeys: recipients file: %v", err)
+		return nil, err
 	}
 	var to []age.Recipient
 	n := 0

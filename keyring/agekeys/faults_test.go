@@ -163,7 +163,7 @@ func TestASVS_13_3_1_FilesAreNobodyElses(t *testing.T) {
 	}
 	for place, want := range map[string]string{
 		keys + "x?identity-file=" + identity:       "make them with: cloakroom key new | age",
-		keys + "?identity-file=" + identity + "x":  "identity file: ",
+		keys + "?identity-file=" + identity + "x":  "there is no such file as identity-file says",
 		t.TempDir() + "?identity-file=" + identity: "no regular file",
 	} {
 		if err := os.Chmod(keys, 0o600); err != nil {
@@ -171,6 +171,23 @@ func TestASVS_13_3_1_FilesAreNobodyElses(t *testing.T) {
 		}
 		if _, err := open(t, place).Read(t.Context()); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// TestASVS_16_2_5_NoSecretInThePlaceOfAPath: who writes the passphrase itself into a place
+// does not find it in a log.
+func TestASVS_16_2_5_NoSecretInThePlaceOfAPath(t *testing.T) {
+	keys := save(t, "keys.age", []byte("sealed"))
+	for param, want := range map[string]string{
+		"passphrase-file=hunter2-hunter2":                                      "there is no such file as passphrase-file says; write its path",
+		"identity-file=hunter2-hunter2":                                        "there is no such file as identity-file says; write its path",
+		"passphrase-file=" + strings.Repeat("hunter2", 100):                    "what passphrase-file says cannot be read",
+		"passphrase-file=" + strings.ReplaceAll(keys, "%", "%25") + "/hunter2": "what passphrase-file says cannot be read",
+	} {
+		_, err := open(t, keys+"?"+param).Read(t.Context())
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v, want %q", param, err, want)
 		}
 	}
 }

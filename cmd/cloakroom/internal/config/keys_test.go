@@ -28,7 +28,7 @@ func TestASVS_13_3_1_SettingsOnKeys(t *testing.T) {
 		env   []string
 		want  []string // none: it is fine
 	}{
-		{"a word", with("keys", secret), nil, []string{"--keys: no scheme: this version takes file:PATH"}},
+		{"a word", with("keys", secret), nil, []string{"--keys: no scheme: for a file write file:PATH; this version takes file:PATH"}},
 		{"a key line", with("keys", line), nil, []string{"--keys: a key itself"}},
 		{"a bare key", with("keys", bare), nil, []string{"--keys: a key itself"}},
 		{"a key for a path", with("keys", "file:"+line), nil, []string{"--keys: a key itself"}},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
@@ -116,7 +117,7 @@ func (e *examination) isOpen(path string) bool {
 type missing struct{ path string }
 
 func (m missing) Error() string {
-	return "there is no key file " + m.path + "; restore it: database and sessions need the keys that were in it"
+	return "there is no key file " + secretfile.Shown(m.path) + "; restore it: database and sessions need the keys that were in it"
 }
 
 func (m missing) Is(target error) bool { return target == fs.ErrNotExist }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
@@ -66,7 +67,7 @@ func Parse(text string, lookup func(name string) (string, bool)) (Place, error) 
 	case isKey(text), known && scheme.interval != managerInterval && hasKey(rest):
 		return Place{}, errKey
 	case !ok:
-		return Place{}, errors.New("no scheme: this version takes " + Schemes)
+		return Place{}, errors.New("no scheme: for a file write file:PATH; this version takes " + Schemes)
 	case !known || given == Mounted:
 		// Not even the scheme is repeated: of a password with a colon it is half.
 		return Place{}, errors.New("not supported: this version takes " + Schemes)
@@ -95,6 +96,10 @@ func parse(p Place) (Place, error) {
 	}
 	if s, ok := src.(fmt.Stringer); ok {
 		p.name = s.String()
+	}
+	if path := p.Path(); path != "" {
+		// There may be no such file, but a key that was taken for a path.
+		p.name = strings.Replace(p.name, path, secretfile.Shown(path), 1)
 	}
 	return p, nil
 }

@@ -72,6 +72,22 @@ func TestPlaces(t *testing.T) {
 	if p, err := keysource.FromFile("/run/secrets/keys"); err != nil || p.Path() != "/run/secrets/keys" || p.Scheme != keysource.Mounted || p.Writable() || p.String() != "mounted file:/run/secrets/keys" {
 		t.Errorf("%v, %v", p, err)
 	}
+	// Behind a directory a key may be a name. It is not shown, there or where it is missing.
+	const hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	for _, text := range []string{"file:/nonexistent/" + hash, "file:./" + hash} {
+		p, err := keysource.Parse(text, lookup)
+		if err != nil || strings.Contains(p.String(), hash) || !strings.Contains(p.Path(), hash) {
+			t.Errorf("%v, %v", p, err)
+			continue
+		}
+		src, err := p.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := keyring.Load(t.Context(), src); err == nil || strings.Contains(err.Error(), hash) {
+			t.Errorf("%v", err)
+		}
+	}
 	if p := keysource.InFile("d/keys"); p.Path() != "d/keys" || p.String() != "file:d/keys" || !p.Writable() {
 		t.Errorf("%v", p)
 	}
@@ -84,12 +100,13 @@ func TestPlaces(t *testing.T) {
 // was given.
 func TestPromise12_EveryFaultOfAPlace(t *testing.T) {
 	bare := line[strings.LastIndexByte(line, ' ')+1:]
+	const slashed = "xTbq0J0yI/bZr3FhX2mC5+Q8sVtW1/YaZkLdEfGhIjK="
 	const hex = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 	for _, tc := range []struct {
 		text string
 		want []string
 	}{
-		{"hunter2hunter2", []string{"no scheme: this version takes file:PATH, env:NAME"}},
+		{"hunter2hunter2", []string{"no scheme: for a file write file:PATH; this version takes file:PATH, env:NAME"}},
 		{"hunter2:hunter2", []string{"not supported: this version takes file:PATH, env:NAME"}},
 		{"keys-file:hunter2", []string{"not supported"}},
 		{"FILE:hunter2", []string{"not supported"}},
@@ -101,6 +118,11 @@ func TestPromise12_EveryFaultOfAPlace(t *testing.T) {
 		{"env:" + bare, []string{"a key itself"}},
 		{"dotenv:.env#" + strings.ReplaceAll(bare, "-", "_"), []string{"a key itself"}},
 		{"vault:" + line, []string{"a key itself"}},
+		{"file:" + slashed, []string{"a key itself"}},
+		{"file:/" + slashed[1:], []string{"a key itself"}},
+		{"dotenv:" + slashed + "#X", []string{"a key itself"}},
+		{"age:" + slashed + "?identity-file=id", []string{"a key itself"}},
+		{slashed, []string{"a key itself"}},
 		{"age:k?identity-file=AGE-SECRET-KEY-1HUNTER2", []string{"a key itself"}},
 		{"age:k?identity=" + bare, []string{"a key itself"}},
 		{"file:", []string{"no path: write file:PATH"}},
@@ -129,13 +151,16 @@ func TestPromise12_EveryFaultOfAPlace(t *testing.T) {
 				t.Errorf("%q: line %d: %q, want %q", tc.text, i+1, lines[i], want)
 			}
 		}
-		for _, secret := range []string{"hunter2", bare, hex, "HUNTER2"} {
+		for _, secret := range []string{"hunter2", bare, hex, "HUNTER2", slashed[20:]} {
 			if strings.Contains(err.Error(), secret) {
 				t.Errorf("%q: shows it: %v", tc.text, err)
 			}
 		}
 	}
 	if _, err := keysource.FromFile(line); err == nil || strings.Contains(err.Error(), bare) {
+		t.Error(err)
+	}
+	if _, err := keysource.FromFile(slashed); err == nil || strings.Contains(err.Error(), slashed[20:]) {
 		t.Error(err)
 	}
 	if _, err := keysource.FromFile(""); err == nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/keyring/agekeys"
 	"github.com/cloakroom-dev/cloakroom/keyring/awssecrets"
@@ -48,29 +49,7 @@ const marker = "cloakroom-key-v"
 // characters of hex or base64 as one has. A path of that shape can be written with
 // ./ in front.
 func isKey(text string) bool {
-	if strings.Contains(text, marker) || strings.Contains(text, "AGE-SECRET-KEY-") {
-		return true
-	}
-	text = strings.TrimRight(strings.TrimSpace(text), "=")
-	if len(text) == 43 && !strings.HasPrefix(text, "/") {
-		// With a slash in it, it may be a path: but one that is 32 bytes of base64 is none.
-		text = strings.ReplaceAll(text, "/", "+")
-	}
-	var digit, upper, lower, other bool
-	for _, b := range []byte(text) {
-		switch {
-		case '0' <= b && b <= '9':
-			digit = true
-		case 'A' <= b && b <= 'Z':
-			upper = true
-		case 'a' <= b && b <= 'z':
-			lower = true
-		case b != '-' && b != '_' && b != '+':
-			other = true
-		}
-	}
-	hex := len(text) >= 64 && strings.Trim(text, "0123456789abcdefABCDEF") == ""
-	return hex || !other && digit && upper && lower && len(text) >= 42
+	return strings.Contains(text, marker) || strings.Contains(text, "AGE-SECRET-KEY-") || secretfile.LooksLikeSecret(text)
 }
 
 func openDotenv(p Place) (keyring.Source, error) { return opened(dotenv.Open(p.rest)) }
