@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -39,7 +40,7 @@ func readBare(lines []bareLine, keyLines bool) (entries []entry, faults []error)
 			err = errors.New("a bare secret cannot stand beside key lines; remove it or them")
 		case keyLines:
 			err = errors.New("no key line: it has to begin with " + marker + ", as printed by cloakroom key new")
-		case secrets > 1 && err == nil:
+		case secrets > 1 && err == nil, areSecrets(strings.Fields(l.text)):
 			err = errors.New("a second bare secret: nobody could tell which one signs; keep one, and exchange it with cloakroom key rotate (if it is one secret, put it on one line)")
 		}
 		if err != nil {
@@ -49,6 +50,14 @@ func readBare(lines []bareLine, keyLines bool) (entries []entry, faults []error)
 		entries = append(entries, entry{Key{material: newMaterial(&secret), state: Active}, l.n})
 	}
 	return entries, faults
+}
+
+// areSecrets tells whether each of several words could be a secret.
+func areSecrets(words []string) bool {
+	return len(words) > 1 && !slices.ContainsFunc(words, func(w string) bool {
+		b, err := decodeBare(w)
+		return err != nil || len(b) < secretSize
+	})
 }
 
 // unwrap makes one line of base64 that was written over several, each of 64

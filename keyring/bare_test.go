@@ -41,6 +41,7 @@ func bareForms(b []byte) map[string]string {
 		"white space around it":  " \t\r\n\n\t" + std + " \r\n\r\n",
 		"comments, byte order":   "\ufeff# made by openssl\n\n" + std + "\n# end",
 		"line end of an editor":  std + "\r\n",
+		"line ends of old Macs":  "# mine\r" + std + "\r",
 		"hexadecimal, with line": hex.EncodeToString(b) + "\n",
 	}
 	if n := len(std); n%64 > 0 && n > 64 && len(strings.TrimRight(std[n-n%64:], "=")) < 43 {
@@ -105,6 +106,11 @@ func TestBareSecretsThatAreRefused(t *testing.T) {
 		{"Schlüsselbegriff", "line 1: neither a key line nor random bytes: words make no secret" + advice},
 		{std + "\n\n" + std, "line 3: a second bare secret: nobody could tell which one signs; keep one, and exchange it with cloakroom key rotate (if it is one secret, put it on one line)"},
 		{std + "\n" + hex.EncodeToString(b), "line 2: a second bare secret"},
+		{std + "\r" + std, "line 2: a second bare secret"},
+		{base64.RawStdEncoding.EncodeToString(b[:33]) + "\r" + base64.RawStdEncoding.EncodeToString(b[:33]), "line 2: a second bare secret"},
+		{std + " " + std, "line 1: a second bare secret"},
+		{std + "\t" + hex.EncodeToString(b), "line 1: a second bare secret"},
+		{std + " " + std[:20], "line 1: neither a key line nor random bytes: words make no secret"},
 		{wrap(base64.StdEncoding.EncodeToString(random(96)), 64), "line 2: a second bare secret"}, // each could be one
 		{std + "\n" + std[:20] + "\n" + std[:20], "line 2: "},
 		{std + "\n# but here\n" + std[:20], "line 3: "},

@@ -118,6 +118,8 @@ func readState(r io.Reader) (*state, error) {
 	return st, nil
 }
 
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
 // readEntries returns the keys that can be read and the faults of the others;
 // the error means that the whole cannot be read.
 func readEntries(r io.Reader) (entries []entry, faults []error, err error) {
@@ -131,7 +133,9 @@ func readEntries(r io.Reader) (entries []entry, faults []error, err error) {
 		// What > makes in older PowerShells.
 		return nil, nil, errors.New("text is UTF-16; save it as UTF-8 or ASCII")
 	}
-	text := strings.TrimPrefix(string(data), "\ufeff")
+	// Decoders of base64 pass over what ends a line on old systems: of two secrets with
+	// that between them they would make one.
+	text := lineEnds.Replace(strings.TrimPrefix(string(data), "\ufeff"))
 	var bare []bareLine
 	n, keyLines := 0, 0
 	for line := range strings.Lines(text) {
