@@ -184,7 +184,7 @@ func (e *exposed) rotate() {
 		}
 	}
 	list, _, _ := e.run(e.dir, nil, false, "key", "list", e.flag)
-	active := regexp.MustCompile(`(?m)^([0-9a-f]{8}) +active`).FindStringSubmatch(list)
+	active := regexp.MustCompile(`(?m)^([0-9a-f]{8})\S* +active`).FindStringSubmatch(list)
 	if active == nil {
 		e.t.Fatal(list)
 	}
