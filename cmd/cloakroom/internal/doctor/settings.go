@@ -153,8 +153,11 @@ func wide(p netip.Prefix) bool {
 }
 
 // cutLast splits a message of the configuration into what is wrong and what to do,
-// which stands behind its last colon.
+// which stands behind its semicolon, or without one behind its last colon.
 func cutLast(fault string) (what, do string) {
+	if what, do, ok := strings.Cut(fault, "; "); ok {
+		return what, do
+	}
 	if i := strings.LastIndex(fault, ": "); i > 0 {
 		return fault[:i], fault[i+2:]
 	}
