@@ -2,21 +2,14 @@ package awssecrets
 
 import (
 	"context"
-	"errors"
-	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go/logging"
-	"github.com/aws/smithy-go/middleware"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/cloakroom-dev/cloakroom/internal/remote"
 )
@@ -72,7 +65,8 @@ func (s *Source) connect(ctx context.Context) (*client, error) {
 	if c := s.client.Load(); c != nil {
 		return c, nil
 	}
-	cfg, err := config.LoadDefaultConfig(ctx, s.configure)
+	w := &wire{plaintext: s.plaintext}
+	cfg, err := config.LoadDefaultConfig(ctx, func(o *config.LoadOptions) error { s.configure(o, w); return nil })
 	if err != nil {
 		return nil, s.configError(ctx, err)
 	}
@@ -82,13 +76,9 @@ func (s *Source) connect(ctx context.Context) (*client, error) {
 	if cfg.Credentials == nil {
 		return nil, s.errorf("%w", errNoCredentials)
 	}
+	w.open(cfg, s.timeout)
 	c := &client{credentials: cfg.Credentials}
 	c.api = secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
-		base := remote.Transport()
-		if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
-			base = b.GetTransport() // with the certificates of AWS_CA_BUNDLE
-		}
-		o.HTTPClient = remote.Client(base, s.plaintext)
 		if fault := checkEndpoint(o.BaseEndpoint, s.plaintext); fault != nil {
 			err = s.errorf("%w", fault)
 		}
@@ -100,58 +90,19 @@ func (s *Source) connect(ctx context.Context) (*client, error) {
 	return c, nil
 }
 
-// configure is what differs from the SDK's defaults: nothing is logged, no
-// connection is kept, attempts are few, and where they are in secret no call goes
-// out in clear.
-func (s *Source) configure(o *config.LoadOptions) error {
+// configure is what differs from the SDK's defaults: nothing is logged, attempts are
+// few, and all requests go over the wire.
+func (s *Source) configure(o *config.LoadOptions, w *wire) {
 	o.Region = s.place.region
 	o.Logger = logging.Nop{}
 	o.DefaultsModeOptions.Mode = aws.DefaultsModeStandard // "auto" would ask the instance
-	// The SDK finds credentials under a context of its own, hence a bound here.
-	o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(s.timeout).
-		WithTransportOptions(func(t *http.Transport) { t.DisableKeepAlives = true })
+	o.HTTPClient = closed()
+	o.EndpointCredentialOptions = func(o *endpointcreds.Options) { o.HTTPClient = closed() }
 	o.Retryer = func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts = attempts
 			o.MaxBackoff = maxBackoff
 		})
 	}
-	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-		return stack.Deserialize.Add(inClear{s.plaintext}, middleware.After)
-	})
-	return nil
-}
-
-// inClear refuses requests of the SDK's clients that would leave in clear, above all
-// those to the services that give credentials and are shown tokens for them.
-type inClear struct{ plaintext bool }
-
-func (inClear) ID() string { return "CloakroomInClear" }
-
-func (c inClear) HandleDeserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
-	switch awsmiddleware.GetServiceID(ctx) {
-	case "", imds.ServiceID, "endpoint-credentials":
-		// The instance's and the container's own services have no TLS. The SDK
-		// itself sees to it that they are on this machine or its link.
-		return next.HandleDeserialize(ctx, in)
-	}
-	if req, ok := in.Request.(*smithyhttp.Request); !ok || !remote.MayTalk(req.URL, c.plaintext) {
-		return middleware.DeserializeOutput{}, middleware.Metadata{}, remote.ErrPlaintext
-	}
-	return next.HandleDeserialize(ctx, in)
-}
-
-// checkEndpoint judges the endpoint that AWS_ENDPOINT_URL_SECRETS_MANAGER,
-// AWS_ENDPOINT_URL or a profile names.
-func checkEndpoint(endpoint *string, plaintext bool) error {
-	if endpoint == nil {
-		return nil
-	}
-	switch u, err := url.Parse(*endpoint); {
-	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
-		return errors.New("the endpoint that the environment or the profile names is no https URL; see AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL")
-	case !remote.MayTalk(u, plaintext):
-		return errors.New("the endpoint is plain http to another host: write https in AWS_ENDPOINT_URL_SECRETS_MANAGER or AWS_ENDPOINT_URL (ASVS 12.3.1)")
-	}
-	return nil
+	o.APIOptions = append(o.APIOptions, w.onto)
 }

@@ -13,9 +13,15 @@
 //	arn:aws:secretsmanager:eu-central-1:123456789012:secret:prod/cloakroom-AbCdEf
 //	prod/cloakroom?version-stage=AWSPREVIOUS             another version than AWSCURRENT, to look at
 //
+// Write the whole ARN where you can. A name is looked for in the account that the
+// credentials happen to be of, and whoever can put credentials of their own in the way
+// has their secret of that name read, and with it keys that they know; of an ARN that
+// is not theirs they have nothing to give.
+//
 // A SecretBinary that holds text is read as well. The region is that of the ARN, of
 // the parameter, or of the SDK (AWS_REGION, the profile); the instance is not asked
-// for it.
+// for it. A place that has the looks of a key is refused, as it was put there by
+// mistake.
 //
 // # Setting up
 //
@@ -62,11 +68,20 @@
 //
 // # Safety
 //
-// Endpoints that environment or profile name (AWS_ENDPOINT_URL_SECRETS_MANAGER,
-// AWS_ENDPOINT_URL, those of STS and SSO) are https, or on this machine; no redirect is
+// All that the SDK sends goes over one wire of this package's, whichever of its
+// clients sends it: those that get credentials (STS, IAM Identity Center, the
+// container's agent, the instance's metadata service) as well as that of Secrets
+// Manager. The URL that is asked in the end is https, or on this machine; but for the
+// services of the machine's own link, which have no TLS: 169.254.169.254 and
+// fd00:ec2::254 (EC2), 169.254.170.2 (ECS), 169.254.170.23 and fd00:ec2::23 (EKS). A
+// request in clear goes through no proxy; others honour HTTPS_PROXY. No redirect is
 // followed; an answer is no longer than a mebibyte. Errors tell what is wrong and what
 // to do in words of this package's own, and never in those of the server or the SDK,
 // which may hold anything. The SDK logs nothing.
+//
+// Servers are trusted whose certificates the system's authorities have signed, or those
+// of AWS_CA_BUNDLE. On Unix other than macOS, SSL_CERT_FILE and SSL_CERT_DIR replace
+// the system's: who sets them for the program decides whom it trusts.
 //
 // # How far this is tested
 //

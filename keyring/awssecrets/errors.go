@@ -142,7 +142,7 @@ func (s *Source) credentialsError(ctx context.Context, err error) error {
 		link := remote.Link(ctx, errors.Join(err, ctx.Err()))
 		return s.errorf("while looking for credentials (is there a role? is a metadata service meant to be there?): %w", link)
 	case errors.Is(err, remote.ErrPlaintext):
-		return s.errorf("the endpoint that gives credentials: %w", remote.ErrPlaintext)
+		return s.errorf("the endpoint that gives credentials: %w; see AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI, AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL", remote.ErrPlaintext)
 	case strings.Contains(err.Error(), "EC2 IMDS"):
 		// The end of the chain: there was nothing before it.
 		return s.errorf("%w", errNoCredentials)

@@ -311,7 +311,7 @@ func TestMetadataHasNoTLS(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "")
-	for variable, url := range map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://192.0.2.1", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/"} {
+	for variable, url := range map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://169.254.169.254", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/"} {
 		t.Setenv(variable, url)
 		src, err := awssecrets.Open(name, &awssecrets.Options{Timeout: 50 * time.Millisecond})
 		if err != nil {
