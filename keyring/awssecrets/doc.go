@@ -73,11 +73,11 @@
 // container's agent, the instance's metadata service) as well as that of Secrets
 // Manager. The URL that is asked in the end is https, or on this machine; but for the
 // services of the machine's own link, which have no TLS: 169.254.169.254 and
-// fd00:ec2::254 (EC2), 169.254.170.2 (ECS), 169.254.170.23 and fd00:ec2::23 (EKS). A
-// request in clear goes through no proxy; others honour HTTPS_PROXY. No redirect is
-// followed; an answer is no longer than a mebibyte. Errors tell what is wrong and what
-// to do in words of this package's own, and never in those of the server or the SDK,
-// which may hold anything. The SDK logs nothing.
+// fd00:ec2::254 (EC2), 169.254.170.2 (ECS), 169.254.170.23 and fd00:ec2::23 (EKS).
+// What goes to these or to this machine goes through no proxy; the rest honours
+// HTTPS_PROXY. No redirect is followed; an answer is no longer than a mebibyte. Errors
+// tell what is wrong and what to do in words of this package's own, and never in those
+// of the server or the SDK, which may hold anything. The SDK logs nothing.
 //
 // Servers are trusted whose certificates the system's authorities have signed, or those
 // of AWS_CA_BUNDLE. On Unix other than macOS, SSL_CERT_FILE and SSL_CERT_DIR replace
