@@ -89,9 +89,9 @@ func fetch(t *testing.T, giver func(*testing.T, string), url string) error {
 	return err
 }
 
-// TestRedirectsOfCredentials: what gives credentials is shown a token or a
+// TestASVS_15_3_2_RedirectsOfCredentials: what gives credentials is shown a token or a
 // role's name, and cannot send it on to somebody else.
-func TestRedirectsOfCredentials(t *testing.T) {
+func TestASVS_15_3_2_RedirectsOfCredentials(t *testing.T) {
 	for name, giver := range givers {
 		t.Run(name, func(t *testing.T) {
 			var asked, sent atomic.Int64
@@ -112,9 +112,9 @@ func TestRedirectsOfCredentials(t *testing.T) {
 	}
 }
 
-// TestLongAnswersOfCredentials: an answer without an end is not read to its
+// TestASVS_13_2_6_AnswersOfCredentials: an answer without an end is not read to its
 // end, be it one of success or of failure.
-func TestLongAnswersOfCredentials(t *testing.T) {
+func TestASVS_13_2_6_AnswersOfCredentials(t *testing.T) {
 	const far = 32 << 20 // beyond what lies in the buffers of the connection
 	block := bytes.Repeat([]byte("A"), 64<<10)
 	for name, giver := range givers {
