@@ -8,12 +8,19 @@
 // The value is what a key file would hold. Several key lines stand in quotation marks,
 // with a line end or, in double ones, \n between them:
 //
-//	SESSION_KEYS="cloakroom-key-v1 …
-//	cloakroom-key-v1 …"
+//	SESSION_KEYS='cloakroom-key-v1 …
+//	cloakroom-key-v1 …'
 //
 // The file is read by [github.com/joho/godotenv]: with comments, export and single and
 // double quotation marks. A dollar sign is refused in the value, as it would put
-// something else in its place, and there is none in keys.
+// something else in its place, and there is none in keys; so is, in double quotation
+// marks, a backslash before anything but n, r, a backslash and a quotation mark, and
+// what is set twice.
+//
+// [Source.Write] writes several keys over several lines in single quotation marks, which
+// a shell, Docker Compose and most libraries read alike. Where there was a \n between
+// keys, there is one again; a shell takes that for two characters. docker run --env-file
+// knows neither.
 package dotenv
 
 import (

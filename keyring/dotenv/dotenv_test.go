@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,6 +57,7 @@ func TestReads(t *testing.T) {
 		{"XKEYS=1\nKEYS=abc\nKEYSX=2\nkeys=3\n", "abc"},
 		{"KEYS=cloakroom-key-v1 02b7c461 2026-01-02T03:04:05Z active x+/_-=\n", "cloakroom-key-v1 02b7c461 2026-01-02T03:04:05Z active x+/_-="},
 		{"EMPTY=\nKEYS=abc\n", "abc"},
+		{`KEYS="# \"a\"\nb\\\r"` + "\n", "# \"a\"\nb\\\r"},
 	} {
 		text, err := open(t, save(t, tc.file)+"#KEYS").Read(t.Context())
 		if err != nil || string(text) != tc.want {
@@ -97,6 +99,10 @@ func TestPromise11_FaultsShowNothing(t *testing.T) {
 		{"KEYS='" + secret + "$X'\n", "KEYS", "there is a $ in KEYS"},
 		{"KEYS=\"" + secret + "\\$X\"\n", "KEYS", "there is a $ in KEYS"},
 		{"A=1\nKEYS=\"" + secret + "\nB=2\n", "KEYS", "line 2 cannot be read"},
+		{"KEYS=" + secret + "\nexport\u00a0KEYS=" + secret + "x\n", "KEYS", "KEYS is set on line 1 and again on line 2"},
+		{"KEYS=" + secret + "\nexport\u0085KEYS=" + secret + "x\n", "KEYS", "KEYS is set on line 1 and again on line 2"},
+		{"KEYS=\"" + secret + "\\st\"\n", "KEYS", "there is a \\ in KEYS"},
+		{"KEYS=\"" + secret + "\\t\"\n", "KEYS", "there is a \\ in KEYS"},
 		{"A=1\n\n" + secret + "!=1\n", "KEYS", "line 3 cannot be read"},
 		{"A=1\n" + secret + "\nKEYS=x\n", "KEYS", "line 2 cannot be read"},
 		{"A=$(" + secret + ")\n-=" + secret, "KEYS", "line 2 cannot be read"},
@@ -219,11 +225,40 @@ func TestWriteChangesNothingElse(t *testing.T) {
 				t.Errorf("%q: the rest has changed: %q, %v", tc, text, err)
 			}
 			middle := strings.TrimSuffix(strings.TrimPrefix(string(text), tc.before+name), tc.behind)
-			if strings.Contains(middle, "\n") != strings.Contains(tc.value, "\n") {
+			if strings.Contains(middle, "\n") == strings.Contains(tc.value, `\n`) {
 				t.Errorf("%q: lines have changed: %q", tc, middle)
 			}
-			if strings.Contains(middle, "\n") && strings.Contains(tc.value, "\r\n") != strings.Contains(middle, "\r\n") {
+			if strings.Contains(middle, "\n") && strings.Contains(tc.before, "\r\n") != strings.Contains(middle, "\r\n") {
 				t.Errorf("%q: line ends have changed: %q", tc, middle)
+			}
+		}
+	}
+}
+
+// What a rotation writes is the same to a shell and to us.
+func TestAShellReadsWhatIsWritten(t *testing.T) {
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Log("there is no shell here to ask")
+		return
+	}
+	for _, value := range []string{keyring.Generate().Text(), "'" + keyring.Generate().Text() + "'", "\"" + keyring.Generate().Text() + "\n\""} {
+		path := save(t, "A=1\nexport KEYS="+value+"\nB=2\n")
+		src := open(t, path+"#KEYS")
+		for range 2 {
+			_, err := keyring.Edit(t.Context(), src, func(keys []keyring.Key) ([]keyring.Key, error) {
+				return append(keys, keyring.Generate().AsNext()), nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := src.Read(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), shell, "-c", `. "$0"; printf "%s|%s|%s" "$A" "$KEYS" "$B"`, path).Output()
+			if want := "1|" + string(text) + "|2"; err != nil || string(out) != want {
+				t.Errorf("the shell reads %d bytes, %v, want %d", len(out), err, len(want))
 			}
 		}
 	}

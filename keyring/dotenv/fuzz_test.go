@@ -18,6 +18,7 @@ func FuzzScan(f *testing.F) {
 	for _, seed := range []string{
 		"KEYS=abc\nB=2", "export KEYS='a b'#c\r\n", "KEYS=\"a\\\"b\nc\" # d\nA: 1", "A=\"1\"KEYS=2", "KEYS", "KEYS=a # b # c",
 		"\ufeffKEYS=\u00a0x\u0085", "A=$KEYS\nKEYS=x", "KEYS=''\n", "KEYS='\\''\n'", "a b=c\n=d\n", "KEYS=\x01", "export\nKEYS=1",
+		"KEYS=a\nexport\u00a0KEYS=b", "export\u0085KEYS=b", "KEYS=\"a\\st\"",
 	} {
 		f.Add(seed)
 	}

@@ -56,7 +56,49 @@ func (s *Source) value(file []byte) (string, error) {
 	case strings.Contains(value, dollar):
 		return "", s.faultf("there is a $ in %s, which keys have none of; put in what cloakroom key new prints", s.name)
 	}
+	st, ok := s.find(file, all)
+	switch {
+	case !ok && line > 0:
+		return "", s.faultf("line %d cannot be read; write NAME=value, and close every quotation mark", line)
+	case !ok:
+		return "", s.faultf("where %s is set is not clear; write %[1]s=\"…\" on a line of its own, with blanks of the usual kind", s.name)
+	case hasEscape(file[st.start:st.end]):
+		return "", s.faultf("there is a \\ in %s, which keys have none of; put in what cloakroom key new prints", s.name)
+	}
 	return value, nil
+}
+
+// mark is put in the place of a value to see whether that is the place.
+const mark = "placed by cloakroom"
+
+// find returns the one statement that sets the name. There is none where godotenv finds
+// the value elsewhere than the scanner, which others may do as well: then they read other
+// keys than we.
+func (s *Source) find(file []byte, all []statement) (statement, bool) {
+	for _, st := range all {
+		if st.name == s.name {
+			_, ok := s.changed(file, st, "'"+mark+"'", mark)
+			return st, ok
+		}
+	}
+	return statement{}, false
+}
+
+// hasEscape tells whether in double quotation marks there is a backslash that not all
+// readers of such files understand alike.
+func hasEscape(quoted []byte) bool {
+	if len(quoted) == 0 || quoted[0] != '"' {
+		return false
+	}
+	for i := 1; i+1 < len(quoted); i++ {
+		if quoted[i] != '\\' {
+			continue
+		}
+		if i++; !bytes.ContainsRune([]byte(`nr"\`), rune(quoted[i])) {
+			return true
+		}
+	}
+	return false
 }
 
 // A statement is a name and where in the file its value stands, quotation marks
@@ -115,9 +157,11 @@ func blank(r rune) bool { return strings.ContainsRune("\t\v\f\r \u0085\u00a0", r
 // statement reads one name and its value. If it cannot, start is where it gave up.
 func (p *scanner) statement() (st statement, ok bool) {
 	st.line = p.line(p.at)
-	if rest, ok := bytes.CutPrefix(p.text[p.at:], []byte("export")); ok && len(rest) > 0 && blank(rune(rest[0])) {
-		p.at += len("export")
-		p.skip(blank)
+	if rest, ok := bytes.CutPrefix(p.text[p.at:], []byte("export")); ok {
+		if r, _ := utf8.DecodeRune(rest); blank(r) {
+			p.at += len("export")
+			p.skip(blank)
+		}
 	}
 	begin := p.at
 	for ; ; p.at++ {
@@ -163,24 +207,17 @@ func (p *scanner) statement() (st statement, ok bool) {
 // replace puts a value in the place of the one that the name has.
 func (s *Source) replace(file []byte, value string) ([]byte, error) {
 	all, _ := scan(file)
-	for _, st := range all {
-		if st.name != s.name {
-			continue
-		}
-		// Whether that is the place is seen by what a mark there does.
-		const mark = "placed by cloakroom"
-		if _, ok := s.changed(file, st, "'"+mark+"'", mark); !ok {
-			break
-		}
-		was := file[st.start:st.end]
-		for _, quoted := range quote(value, was, bytes.Contains(file, []byte("\r\n"))) {
-			if next, ok := s.changed(file, st, quoted, value); ok {
-				return next, nil
-			}
-		}
-		return nil, s.faultf("%s cannot hold these keys beside their comments; put them in by hand, with cloakroom key rotate --print", s.name)
+	st, ok := s.find(file, all)
+	if !ok {
+		return nil, s.faultf("where %s ends is not clear; put the keys in by hand, with cloakroom key rotate --print", s.name)
 	}
-	return nil, s.faultf("where %s ends is not clear; put the keys in by hand, with cloakroom key rotate --print", s.name)
+	was := file[st.start:st.end]
+	for _, quoted := range quote(value, was, bytes.Contains(file, []byte("\r\n"))) {
+		if next, ok := s.changed(file, st, quoted, value); ok && len(next) <= maxFile {
+			return next, nil
+		}
+	}
+	return nil, s.faultf("%s cannot hold these keys beside their comments; put them in by hand, with cloakroom key rotate --print", s.name)
 }
 
 // changed returns the file with quoted in the place of a value, and whether that is the
@@ -189,7 +226,7 @@ func (s *Source) changed(file []byte, st statement, quoted, value string) ([]byt
 	next := bytes.Join([][]byte{file[:st.start], []byte(quoted), file[st.end:]}, nil)
 	before, ok := parse(file)
 	after, ok2 := parse(next)
-	if !ok || !ok2 || after[s.name] != value || len(next) > maxFile {
+	if !ok || !ok2 || after[s.name] != value {
 		return nil, false
 	}
 	delete(before, s.name)
@@ -197,8 +234,9 @@ func (s *Source) changed(file []byte, st statement, quoted, value string) ([]byt
 	return next, maps.Equal(before, after)
 }
 
-// quote returns ways to write a value, the one most like the last first: on one line
-// where that was on one, over several in its quotation marks where it was on several.
+// quote returns ways to write a value, the best first: over several lines, which a shell
+// reads as well, but with \n between them where the last was written so. One line stands
+// in double quotation marks.
 func quote(value string, was []byte, crlf bool) []string {
 	if strings.ContainsAny(value, "\\$`\r"+dollar) {
 		return nil
@@ -209,10 +247,10 @@ func quote(value string, was []byte, crlf bool) []string {
 	}
 	escaped, double, single := `"`+strings.ReplaceAll(value, "\n", `\n`)+`"`, `"`+lines+`"`, `'`+lines+`'`
 	switch {
-	case !bytes.Contains(was, []byte("\n")):
-		return []string{escaped, single}
-	case was[0] == '\'':
-		return []string{single, double, escaped}
+	case !strings.Contains(value, "\n"), bytes.Contains(was, []byte(`\n`)):
+		return []string{escaped, single, double}
+	case bytes.HasPrefix(was, []byte(`"`)) && bytes.Contains(was, []byte("\n")):
+		return []string{double, single, escaped}
 	}
-	return []string{double, escaped, single}
+	return []string{single, double, escaped}
 }
