@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -25,11 +26,7 @@ var settingsChecks = []string{
 func (e *examination) settings(_ context.Context, l *notes) {
 	c := e.cfg
 	for _, fault := range e.Settings.Faults {
-		const help = "see \"cloakroom serve --help\""
-		what, do := split(fault, help)
-		if !strings.Contains(what, " ") { // the name of the setting alone
-			what, do = fault, help
-		}
+		what, do := cutLast(fault)
 		l.find("config", finding.Error, do, "%s", what)
 	}
 	host, _, _ := net.SplitHostPort(c.Listen)
@@ -154,7 +151,6 @@ func wide(p netip.Prefix) bool {
 	}
 	return p.Bits() < 16
 }
-<<<<<<< ours
 
 // cutLast splits a message of the configuration into what is wrong and what to do,
 // which stands behind its last colon, or, where no other colon stands there than that
@@ -168,5 +164,3 @@ func cutLast(fault string) (what, do string) {
 	}
 	return fault, fmt.Sprintf("see %q", "cloakroom serve --help")
 }
-=======
->>>>>>> theirs
