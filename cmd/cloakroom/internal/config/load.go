@@ -332,10 +332,10 @@ func readSecret(path string) (string, error) {
 func readBounded(path string, judge func(*os.File) error) (string, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s: no such file", path)
+		return "", fmt.Errorf("%s: no such file; name one that is there", path)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: cannot be opened: %w", path, bare(err))
+		return "", fmt.Errorf("%s: cannot be opened: %w; name one that the service may read", path, bare(err))
 	}
 	defer f.Close()
 	if judge != nil {
@@ -345,10 +345,10 @@ func readBounded(path string, judge func(*os.File) error) (string, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return "", fmt.Errorf("%s: cannot be read: %w", path, bare(err))
+		return "", fmt.Errorf("%s: cannot be read: %w; name a file", path, bare(err))
 	}
 	if len(b) > maxFile {
-		return "", fmt.Errorf("%s: over %d bytes: that is no configuration", path, maxFile)
+		return "", fmt.Errorf("%s: over %d bytes: that is no configuration; name another file", path, maxFile)
 	}
 	return string(b), nil
 }

@@ -12,7 +12,7 @@ import (
 func setMaxSessions(c *Config, text string) error {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 || n > 1000 {
-		return errors.New("not a number from 1 to 1000, or 0 for no limit")
+		return errors.New("not a number from 1 to 1000, or 0 for no limit: write one of these")
 	}
 	c.MaxSessions = n
 	return nil
@@ -44,7 +44,7 @@ const (
 func setAuditRetention(c *Config, text string) error {
 	d, err := inDays(text)
 	if err != nil {
-		return errors.New("not a duration: write it in days, like 400d; a year is 365d")
+		return errors.New("not a duration: write it in days, like 400d (a year is 365d)")
 	}
 	if d != 0 && (d < minRetention || d > maxRetention) {
 		return errors.New("out of bounds: from 1d to 3650d, or 0 to keep everything")
@@ -75,14 +75,14 @@ func setBannedWords(c *Config, text string) error {
 		case word == "":
 			continue
 		case !utf8.ValidString(word):
-			return errors.New("not UTF-8")
+			return errors.New("not UTF-8: write it in UTF-8")
 		case utf8.RuneCountInString(word) < 3 || len(word) > 100:
 			return errors.New("a word of less than 3 characters or over 100 bytes: write words with commas, as acme,acme-labs")
 		}
 		c.BannedWords = append(c.BannedWords, word)
 	}
 	if len(c.BannedWords) > 1000 {
-		return errors.New("over 1000 words")
+		return errors.New("over 1000 words: leave some out")
 	}
 	return nil
 }

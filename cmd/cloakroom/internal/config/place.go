@@ -136,7 +136,7 @@ func parsePlace(text, supported string) (Place, error) {
 		return sqlitePlace(rest)
 	case Memory, Sealed:
 		if rest != "" {
-			return Place{}, fmt.Errorf("something behind the colon: write %s: alone", scheme)
+			return Place{}, fmt.Errorf("something behind the colon of %s: take it away", scheme)
 		}
 		return Place{Scheme: scheme}, nil
 	}
@@ -178,7 +178,11 @@ func (c *Config) checkPlace(setting string, p Place, faults *Faults) {
 		return // of this machine
 	}
 	if err != nil {
-		faults.add("%s: %v", setting, err)
+		text := err.Error()
+		if _, fault, _ := strings.Cut(text, ": "); !strings.Contains(fault, ": ") { // behind the package
+			text += "; mend the URL"
+		}
+		faults.add("%s: %s", setting, text)
 		return
 	}
 	c.checkAccess(setting, p, l, faults)

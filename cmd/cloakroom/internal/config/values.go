@@ -207,7 +207,7 @@ const maxLifetime = 400 * 24 * time.Hour
 func duration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, errors.New("not a duration: write it like 30m or 24h; seven days are 168h")
+		return 0, errors.New("not a duration: write it like 30m or 24h (seven days are 168h)")
 	}
 	if d < time.Second || d > maxLifetime {
 		return 0, fmt.Errorf("out of bounds: from 1s to %dh", maxLifetime/time.Hour)
@@ -235,7 +235,7 @@ func setMaxConnections(c *Config, text string) error {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > 1024 {
-		return errors.New("not a number from 1 to 1024")
+		return errors.New("not a number from 1 to 1024: write one")
 	}
 	c.MaxConnections = n
 	return nil
@@ -253,7 +253,7 @@ func setAllowAnonymous(c *Config, text string) (err error) {
 
 func trueOrFalse(text string) (bool, error) {
 	if text != "true" && text != "false" {
-		return false, errors.New("neither true nor false")
+		return false, errors.New("neither true nor false: write one of them")
 	}
 	return text == "true", nil
 }

@@ -40,7 +40,7 @@ var Checks = []Check{
 	{"key-age-unknown", "a key without a date", "nobody knows when it is due for an exchange"},
 	{"key-future", "a key from the future", "the clock is wrong, here or where it was made: times of sessions would be, too"},
 	{"key-next", "a key that has been next for a month", "a rotation was begun and not finished"},
-	{"key-retired", "retired keys that are still kept", "nothing needs them; what is not there cannot leak"},
+	{"key-retired", "retired keys that are still kept", "what is not there cannot leak"},
 	{"key-retires-early", "a key that retires while sessions need it", "who was signed in under it is signed out at that moment"},
 	{"key-retires-late", "a key that is accepted for longer than a session lives", "it protects nothing any more, and is worth stealing all the while"},
 	{"key-count", "nearly as many keys as a ring holds", "the next rotations will fail"},

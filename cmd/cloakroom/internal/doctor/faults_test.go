@@ -22,7 +22,13 @@ var settingFaults = []fault{
 	{"unknown setting", func(s *site) { s.environ = []string{"CLOAKROOM_PUBLIC_ULR=x"} }, []string{"error config"}},
 	{"settings of the wrong form", func(s *site) {
 		s.flags["listen"], s.flags["log-level"], s.flags["lifetime"] = "8080", "loud", "a day"
+		s.flags["audit-retention"], s.flags["pepper"], s.flags["max-sessions"] = "a year", "salt", "many"
+		s.flags["max-connections"], s.flags["banned-words"], s.flags["trusted-proxies"] = "0", "\xff", "proxy"
+		s.flags["store"], s.flags["users-file"], s.flags["keys"] = "sealed:x", s.dir+"/missing", "vault:"
 	}, []string{"error config"}},
+	{"URL that the package of the place refuses", func(s *site) {
+		s.flags["store"] = "redis://127.0.0.1:1/0/1"
+	}, []string{"error config", "warning accounts-local", "error database-reachable"}},
 	{"idle timeout over lifetime", func(s *site) { s.flags["idle-timeout"], s.flags["lifetime"] = "2h", "1h" }, []string{"error config"}},
 	{"plain http to everybody", func(s *site) { s.flags["listen"] = "0.0.0.0:8080" }, []string{"error config"}},
 	{"http beyond this machine", func(s *site) { s.flags["public-url"] = "http://login.example.org" }, []string{"error config"}},

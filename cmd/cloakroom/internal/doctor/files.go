@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -202,9 +203,9 @@ func (e *examination) place(l *notes, path string) {
 func (e *examination) mode(l *notes, s secret, info fs.FileInfo) {
 	switch s.kind {
 	case keyFile, credential:
-		judgeMode(l, "key-mode", s, info, e.keyRule())
+		judgeMode(l, "key-mode", s, e.keyRule())
 	case placeFile:
-		judgeMode(l, "secret-mode", s, info, secretfile.Mounted)
+		judgeMode(l, "secret-mode", s, secretfile.Mounted)
 	case database:
 		for _, path := range beside(s.path, "-wal", "-shm", "-journal", ".", "~", ".bak") {
 			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
@@ -233,23 +234,24 @@ func (e *examination) keyRule() secretfile.Rule {
 }
 
 // judgeMode asks the rule by which the service reads the file.
-func judgeMode(l *notes, check string, s secret, info fs.FileInfo, rule secretfile.Rule) {
-	switch open, err := isOpen(s.path, rule); {
+func judgeMode(l *notes, check string, s secret, rule secretfile.Rule) {
+	switch err := openToOthers(s.path, rule); {
+	case errors.Is(err, secretfile.ErrMode):
+		what, do := split(err.Error(), "")
+		l.find(check, finding.Error, do, "%s %s", s.what, what)
 	case err != nil:
 		l.skip(s.what+" "+s.path+" cannot be opened", check)
-	case open:
-		l.find(check, finding.Error, "chmod 600 "+quote(s.path), "%s %s is open to others (mode %04o)", s.what, s.path, info.Mode().Perm())
 	}
 }
 
-// isOpen tells whether others may do with a file what a rule forbids.
-func isOpen(path string, rule secretfile.Rule) (bool, error) {
+// openToOthers returns what a rule says of a file, which is nothing of what it holds.
+func openToOthers(path string, rule secretfile.Rule) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer f.Close()
-	return secretfile.Check(f, rule) != nil, nil
+	return secretfile.Check(f, rule)
 }
 
 // beside lists a file and those in its directory whose names go on as it does.

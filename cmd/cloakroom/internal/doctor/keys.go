@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keysource"
 	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
@@ -68,25 +69,24 @@ func (e *examination) keyring(ctx context.Context, l *notes) {
 	}
 	if err != nil {
 		l.skip("the keys cannot be read", judged...)
-		for fault := range strings.SplitSeq(err.Error(), "\n") {
-			what, do, ok := strings.Cut(fault, "; ")
-			if !ok {
-				do = "restore the keys from where you keep a copy, or see \"cloakroom key --help\""
-			}
-			l.find("key-source", finding.Error, do, "%s: %s", e.cfg.Keys, bare(what))
-		}
+		e.sourceFaults(l, err)
 		return
 	}
 	e.keys.ring = ring
 	e.judgeKeys(l, ring.Keys())
 }
 
-// bare is a message of a source without the names of packages.
-func bare(text string) string {
-	for _, p := range []string{"keyring: ", "read keys: ", "dotenv: ", "agekeys: ", "vault: ", "awssecrets: ", "gcpsecrets: "} {
-		text = strings.TrimPrefix(text, p)
+// sourceFaults finds what a source says, a line each.
+func (e *examination) sourceFaults(l *notes, err error) {
+	text := keysource.Bare(err)
+	const otherwise = "restore the keys from where you keep a copy, or see \"cloakroom key --help\""
+	if errors.Is(err, fs.ErrPermission) && !strings.Contains(text, "; ") { // what the system says is no advice
+		text += "; run this as the user that runs the service, or give that user the file"
 	}
-	return text
+	for fault := range strings.SplitSeq(text, "\n") {
+		what, do := split(fault, otherwise)
+		l.find("key-source", finding.Error, do, "%s: %s", e.cfg.Keys, what)
+	}
 }
 
 // keyText returns the text of the keys. A file is read whatever its mode is: that is
@@ -109,8 +109,7 @@ func (e *examination) keyText(ctx context.Context) (string, error) {
 
 // isOpen tells whether a file is one that key-mode finds.
 func (e *examination) isOpen(path string) bool {
-	open, err := isOpen(path, e.keyRule())
-	return open && err == nil
+	return errors.Is(openToOthers(path, e.keyRule()), secretfile.ErrMode)
 }
 
 // missing says that there is no key file.
@@ -172,7 +171,7 @@ func (e *examination) judgeRetiring(l *notes, k, active keyring.KeyInfo) {
 	now, life := e.World.Now(), e.cfg.Lifetime
 	switch {
 	case now.Sub(k.Until) > doneKey:
-		l.find("key-retired", finding.Warning, "take its line out of the keys, or let the next rotation do it: cloakroom key list", "key %v retired on %s", k.ID, date(k.Until))
+		l.find("key-retired", finding.Warning, "cloakroom key rotate removes it, or says why it stays", "key %v retired on %s", k.ID, date(k.Until))
 	case !now.Before(k.Until):
 	case !active.Created.IsZero() && k.Until.Before(active.Created.Add(life)):
 		l.find("key-retires-early", finding.Warning, "put a later time into its line: "+active.Created.Add(life+spare).UTC().Format(time.RFC3339),

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -247,6 +248,29 @@ func TestOnePartDoesNotHoldTheOthers(t *testing.T) {
 	if !strings.Contains(reasons["key-mode"], "no answer within") || !strings.Contains(reasons["file-limit"], "a fault of this program") {
 		t.Errorf("not checked: %v", reasons)
 	}
+}
+
+// A source of keys that hangs is said to hang.
+func TestSourceThatHangs(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	s := newSite(t)
+	s.vault()
+	s.flags["keys"] = strings.Replace(s.flags["keys"], "127.0.0.1:1", silent.Addr().String(), 1)
+	s.world.Patience = 300 * time.Millisecond
+	for _, f := range s.run().Findings {
+		if f.Check == "key-source" {
+			if !strings.Contains(f.What, "did not answer in time") || !strings.HasPrefix(f.Do, "see whether it runs") {
+				t.Errorf("%+v", f)
+			}
+			return
+		}
+	}
+	t.Error("not found")
 }
 
 // A configuration that cannot be read, keys that cannot and a database that is away:

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -26,7 +25,11 @@ var settingsChecks = []string{
 func (e *examination) settings(_ context.Context, l *notes) {
 	c := e.cfg
 	for _, fault := range e.Settings.Faults {
-		what, do := cutLast(fault)
+		const help = "see \"cloakroom serve --help\""
+		what, do := split(fault, help)
+		if !strings.Contains(what, " ") { // the name of the setting alone
+			what, do = fault, help
+		}
 		l.find("config", finding.Error, do, "%s", what)
 	}
 	host, _, _ := net.SplitHostPort(c.Listen)
@@ -150,17 +153,4 @@ func wide(p netip.Prefix) bool {
 		return p.Bits() < 8
 	}
 	return p.Bits() < 16
-}
-
-// cutLast splits a message of the configuration into what is wrong and what to do,
-// which stands behind its last colon, or, where no other colon stands there than that
-// of the setting, behind its semicolon.
-func cutLast(fault string) (what, do string) {
-	if what, do, ok := strings.Cut(fault, "; "); ok && strings.Count(what, ": ") < 2 {
-		return what, do
-	}
-	if i := strings.LastIndex(fault, ": "); i > 0 {
-		return fault[:i], fault[i+2:]
-	}
-	return fault, fmt.Sprintf("see %q", "cloakroom serve --help")
 }

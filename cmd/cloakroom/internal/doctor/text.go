@@ -105,6 +105,19 @@ func (r *Report) summary() string {
 	return text
 }
 
+// split divides a message into what is wrong and what to do, which stands behind the
+// first semicolon, or behind the last colon where there is none. Where there is neither,
+// otherwise is what to do.
+func split(fault, otherwise string) (what, do string) {
+	if what, do, ok := strings.Cut(fault, "; "); ok {
+		return what, do
+	}
+	if i := strings.LastIndex(fault, ": "); i > 0 {
+		return fault[:i], fault[i+2:]
+	}
+	return fault, otherwise
+}
+
 func plural(n int, noun string) string {
 	if n != 1 {
 		noun += "s"

@@ -1,6 +1,7 @@
 package keysource_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -287,5 +288,13 @@ func TestIsKey(t *testing.T) {
 		if keysource.IsKey(text) {
 			t.Errorf("%q is taken for a key", text)
 		}
+	}
+}
+
+// Bare leaves out the names of packages, of every line, and nothing else.
+func TestBare(t *testing.T) {
+	err := errors.Join(errors.New("keyring: read keys: line 1: a"), errors.New("agekeys: b: vault: c"))
+	if got, want := keysource.Bare(err), "line 1: a\nb: vault: c"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -70,14 +70,22 @@ func opened[S keyring.Source](src S, err error) (keyring.Source, error) {
 	if err == nil {
 		return src, nil
 	}
-	var faults []error
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		for _, p := range []string{"dotenv: ", "agekeys: ", "vault: ", "awssecrets: ", "gcpsecrets: "} {
-			line = strings.TrimPrefix(line, p)
+	return nil, errors.New(Bare(err))
+}
+
+// packages are the names of packages that begin messages.
+var packages = []string{"keyring: ", "read keys: ", "dotenv: ", "agekeys: ", "vault: ", "awssecrets: ", "gcpsecrets: "}
+
+// Bare is the text of an error of a source, or of its keys, without the names of the
+// packages that each line begins with.
+func Bare(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	for i := range lines {
+		for _, p := range packages {
+			lines[i] = strings.TrimPrefix(lines[i], p)
 		}
-		faults = append(faults, errors.New(line))
 	}
-	return nil, errors.Join(faults...)
+	return strings.Join(lines, "\n")
 }
 
 // IsKey tells whether a text holds what has the looks of a key. What was given in the
