@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/oauth2/google"
 
 	"github.com/cloakroom-dev/cloakroom/internal/remote"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 )
 
 const (
@@ -151,9 +153,23 @@ func (l *linkTo) credentials() (oauth2.TokenSource, error) {
 	case named != "" && errors.Is(err, fs.ErrNotExist):
 		return nil, errors.New("the file that GOOGLE_APPLICATION_CREDENTIALS names is not there")
 	case path != "" && !errors.Is(err, fs.ErrNotExist):
-		return nil, errors.New("the file of credentials cannot be read; see GOOGLE_APPLICATION_CREDENTIALS, and the file's owner and mode")
+		return nil, fmt.Errorf("the file of credentials %s; see GOOGLE_APPLICATION_CREDENTIALS", unsafe(err))
 	}
 	return oauth2.ReuseTokenSourceWithExpiry(nil, metadata{l}, early), nil
+}
+
+// unsafe says why a file is not used. Its path is not shown: somebody may have written
+// the credentials themselves in its place.
+func unsafe(err error) string {
+	switch {
+	case errors.Is(err, secretfile.ErrMode):
+		return "is open to others: run chmod 600 on it, or mount it with mode 0400 (in memory, on tmpfs, others may read it, but not change it)"
+	case errors.Is(err, secretfile.ErrKind):
+		return "is no regular file"
+	case errors.Is(err, secretfile.ErrSize):
+		return "is too long to be one of Google's"
+	}
+	return "cannot be read: see its owner and mode"
 }
 
 // wellKnown is the file that gcloud auth application-default login writes.
@@ -169,20 +185,33 @@ func wellKnown() string {
 	return filepath.Join(home, ".config", "gcloud", file)
 }
 
+// readFile reads a file of credentials, by the rules for secrets that are mounted (ASVS
+// 13.3.1). One of workload identity federation holds no secret, and is often mounted
+// from where everybody may read it; but nobody else may change it, as it says who is
+// shown the token of this program.
 func readFile(path string) ([]byte, error) {
 	if path == "" {
 		return nil, fs.ErrNotExist
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = errors.New("too long")
+	data, err := secretfile.Read(path, secretfile.Mounted, maxFile)
+	if errors.Is(err, secretfile.ErrMode) {
+		if open, openErr := secretfile.Read(path, secretfile.Sealed, maxFile); openErr == nil && public(open) {
+			return open, nil
+		}
 	}
 	return data, err
+}
+
+// public tells whether a file of credentials holds no secret.
+func public(data []byte) bool {
+	var file struct {
+		Type         google.CredentialsType `json:"type"`
+		ClientSecret json.RawMessage        `json:"client_secret"`
+		Source       struct {
+			Headers json.RawMessage `json:"headers"`
+		} `json:"credential_source"`
+	}
+	return json.Unmarshal(data, &file) == nil && file.Type == google.ExternalAccount && file.ClientSecret == nil && file.Source.Headers == nil
 }
 
 // kinds are the files of credentials that package google reads.
@@ -193,9 +222,16 @@ var kinds = []google.CredentialsType{
 
 // fromFile makes a source of tokens of a file.
 func (l *linkTo) fromFile(data []byte) (oauth2.TokenSource, error) {
-	var file struct{ Type google.CredentialsType }
+	var file struct {
+		Type   google.CredentialsType
+		Source struct{ File string } `json:"credential_source"`
+	}
 	if json.Unmarshal(data, &file) != nil || !slices.Contains(kinds, file.Type) {
 		return nil, errors.New("the file of credentials is none of Google's: want the JSON of a service account's key, of gcloud auth application-default login, or of workload identity federation; see GOOGLE_APPLICATION_CREDENTIALS")
+	}
+	// The library would wait for a named pipe, and nobody else would get a turn.
+	if info, err := os.Stat(file.Source.File); err == nil && !info.Mode().IsRegular() {
+		return nil, errors.New("the file of the token that is to be exchanged is no regular file; see credential_source in the file of credentials")
 	}
 	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, l.tokens)
 	c, err := google.CredentialsFromJSONWithType(ctx, data, file.Type, scope)

@@ -15,6 +15,8 @@
 //	projects/my-project/secrets/cloakroom/versions/7               one version for good; not to be written to
 //	projects/my-project/secrets/cloakroom?endpoint=https://secretmanager.europe-west3.rep.googleapis.com
 //
+// A place that has the looks of a key is refused, as it was put there by mistake.
+//
 // # Setting up
 //
 //	gcloud services enable secretmanager.googleapis.com
@@ -31,7 +33,10 @@
 // account's key, a login, workload identity federation, impersonation), the file of
 // gcloud auth application-default login, the metadata server (GCE_METADATA_HOST, or
 // the one of the machine). The scope is cloud-platform. Whose file names other servers
-// decides where its tokens go: use none that comes from somebody else.
+// decides where its tokens go: use none that comes from somebody else. The file has to
+// be a regular one that nobody but its owner can read, of mode 0400 or 0600; in memory
+// (tmpfs) others may read it, and one of workload identity federation that holds no
+// secret may be read anywhere. Others may change it nowhere.
 //
 // # What is called, and how often
 //
@@ -61,9 +66,14 @@
 // # Safety
 //
 // The endpoint and the server that gives tokens are https, or on this machine, but for
-// metadata servers, which have no TLS; no redirect is followed; an answer is no longer
-// than a mebibyte, and its CRC32C has to be right. Errors tell what is wrong and what
-// to do in words of this package's own, and never in those of a server.
+// metadata servers, which have no TLS; what goes to these or to this machine goes
+// through no proxy, and the rest honours HTTPS_PROXY; no redirect is followed; an answer
+// is no longer than a mebibyte, and its CRC32C has to be right. Errors tell what is
+// wrong and what to do in words of this package's own, and never in those of a server.
+//
+// Servers are trusted whose certificates the system's authorities have signed. On Unix
+// other than macOS, SSL_CERT_FILE and SSL_CERT_DIR replace these: who sets them for the
+// program decides whom it trusts.
 //
 // # How far this is tested
 //

@@ -180,7 +180,7 @@ func TestFaultsOfCredentials(t *testing.T) {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	check(t, "directory", read(), "cannot be read")
+	check(t, "directory", read(), "no regular file")
 
 	s.credentials(nil)
 	s.mu.Lock()

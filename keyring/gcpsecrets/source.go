@@ -54,12 +54,12 @@ var _ keyring.Writer = (*Source)(nil)
 // Open returns the Source at a place, which is all that stands behind "gcp-sm:". It
 // contacts nobody and reads no file. Its error tells every fault of the place and
 // the options, a line each, and repeats nothing of the place.
-func Open(text string, opts *Options) (*Source, error) {
+func Open(place string, opts *Options) (*Source, error) {
 	var o Options
 	if opts != nil {
 		o = *opts
 	}
-	p, faults := parse(text, o.AllowPlaintext)
+	p, faults := parse(place, o.AllowPlaintext)
 	switch {
 	case o.Timeout == 0:
 		o.Timeout = defaultTimeout
@@ -74,6 +74,9 @@ func Open(text string, opts *Options) (*Source, error) {
 
 // String returns "gcp-sm:" and the place.
 func (s *Source) String() string { return "gcp-sm:" + s.place.String() }
+
+// ReadOnly tells whether the place names a version, so that it cannot be written to.
+func (s *Source) ReadOnly() bool { return s.place.version != latest }
 
 // Read implements [keyring.Source]: one call of versions.access, and a second one
 // where the alias latest lags behind a version that this Source has seen already.
@@ -96,7 +99,7 @@ func (s *Source) Read(ctx context.Context) ([]byte, error) {
 // in between. If so, it adds what they wrote once more, so that it counts, and
 // returns [keyring.ErrChanged]. Other fields of a JSON object stay as they are.
 func (s *Source) Write(ctx context.Context, old, text []byte) error {
-	if s.place.version != latest {
+	if s.ReadOnly() {
 		return s.errorf("a place with a version is for reading; leave /versions/… out to write")
 	}
 	c, err := s.begin(ctx)
