@@ -117,10 +117,11 @@ type failure struct {
 	err  error
 }
 
-// writer is a source around one that can be written to.
-type writer struct{ *source }
+// A Source is one around another that can be written to. It comes from [Open], and is
+// safe for concurrent use.
+type Source struct{ *source }
 
-var _ keyring.Writer = writer{}
+var _ keyring.Writer = (*Source)(nil)
 
 // New returns a [keyring.Source] that decrypts what inner holds, binary or armored. If
 // inner is a [keyring.Writer], so is it. It reads no file yet. The error names every
@@ -128,20 +129,24 @@ var _ keyring.Writer = writer{}
 //
 // A ciphertext is decrypted once, and what was found is kept, as is that it could not
 // be opened.
-func New(inner keyring.Source, opts Options) (keyring.Source, error) {
-	if err := opts.check(); err != nil {
+func New(inner keyring.Source, opts *Options) (keyring.Source, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if err := o.check(); err != nil {
 		return nil, err
 	}
 	name := "age"
 	if s, ok := inner.(fmt.Stringer); ok {
 		name += " in " + s.String()
 	}
-	s := &source{inner: inner, name: name, opts: opts, lock: make(chan struct{}, 1)}
+	s := &source{inner: inner, name: name, opts: o, lock: make(chan struct{}, 1)}
 	if s.opts.MaxWorkFactor == 0 {
 		s.opts.MaxWorkFactor = DefaultWorkFactor
 	}
 	if _, ok := inner.(keyring.Writer); ok {
-		return writer{s}, nil
+		return &Source{s}, nil
 	}
 	return s, nil
 }
@@ -149,9 +154,9 @@ func New(inner keyring.Source, opts Options) (keyring.Source, error) {
 // String names the source without secrets.
 func (s *source) String() string { return s.name }
 
-// Secrets returns the paths of the files that have to be nobody else's: of identities or
-// passphrase.
-func (s *source) Secrets() []string {
+// Files returns the paths of the files that nobody else should read: of identities or
+// passphrase. The keys themselves are encrypted.
+func (s *source) Files() []string {
 	return []string{cmp.Or(s.opts.IdentityFile, s.opts.PassphraseFile)}
 }
 
@@ -226,7 +231,7 @@ func readNamed(what, path string, rule secretfile.Rule, limit int) ([]byte, erro
 
 // Write implements [keyring.Writer]: it encrypts text to whom the keys are encrypted,
 // and puts that in the place of what the inner source holds.
-func (w writer) Write(ctx context.Context, old, text []byte) error {
+func (w *Source) Write(ctx context.Context, old, text []byte) error {
 	sealed, now, err := w.read(ctx)
 	if err != nil {
 		return err

@@ -142,7 +142,7 @@ func TestPromise11_PrintingShowsNothing(t *testing.T) {
 	id := x25519(t)
 	text := keyring.Generate().Text()
 	src, err := agekeys.New(&memory{encrypt(t, []byte(text), false, id.Recipient())},
-		agekeys.Options{IdentityFile: save(t, "identity", []byte(id.String()))})
+		&agekeys.Options{IdentityFile: save(t, "identity", []byte(id.String()))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestAPassphraseCostsOnce(t *testing.T) {
 	k := keyring.Generate()
 	inner := &memory{encrypt(t, []byte(k.Text()), false, byPassword(t, password, 10))}
 	path := save(t, "passphrase", []byte("wrong"))
-	src, err := agekeys.New(inner, agekeys.Options{PassphraseFile: path})
+	src, err := agekeys.New(inner, &agekeys.Options{PassphraseFile: path})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,7 +87,7 @@ func TestPromise11_FaultsShowNothing(t *testing.T) {
 		} else {
 			o.PassphraseFile = save(t, "passphrase", []byte(tc.passphrase))
 		}
-		src, err := agekeys.New(&memory{tc.sealed}, o)
+		src, err := agekeys.New(&memory{tc.sealed}, &o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +114,7 @@ func TestPromise11_FaultsShowNothing(t *testing.T) {
 func TestCostlyPassphrasesAreNotTried(t *testing.T) {
 	sealed := encrypt(t, []byte("x"), false, byPassword(t, password, 10))
 	sealed = bytes.Replace(sealed, []byte(" 10\n"), []byte(" 19\n"), 1)
-	src, err := agekeys.New(&memory{sealed}, agekeys.Options{PassphraseFile: save(t, "passphrase", []byte(password))})
+	src, err := agekeys.New(&memory{sealed}, &agekeys.Options{PassphraseFile: save(t, "passphrase", []byte(password))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +267,7 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add([]byte("age-encryption.org/v1\n-> X25519 a\n\n--- b\n"))
 	f.Fuzz(func(t *testing.T, sealed []byte) {
-		src, err := agekeys.New(&memory{sealed}, agekeys.Options{IdentityFile: path})
+		src, err := agekeys.New(&memory{sealed}, &agekeys.Options{IdentityFile: path})
 		if err != nil {
 			t.Fatal(err)
 		}

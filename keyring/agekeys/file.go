@@ -25,7 +25,7 @@ import (
 // file, but not change it. opts may set what the place does not, and be nil.
 //
 // The error names every fault, a line each, and nothing of the place. No file is read.
-func Open(place string, opts *Options) (keyring.Writer, error) {
+func Open(place string, opts *Options) (*Source, error) {
 	var o Options
 	if opts != nil {
 		o = *opts
@@ -43,11 +43,11 @@ func Open(place string, opts *Options) (keyring.Writer, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	src, err := New(file(path), o)
+	src, err := New(file(path), &o)
 	if err != nil {
 		return nil, err
 	}
-	w := src.(writer)
+	w := src.(*Source)
 	w.name = "age:" + path
 	return w, nil
 }

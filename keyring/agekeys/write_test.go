@@ -120,7 +120,7 @@ func TestWriteIsCompareAndSet(t *testing.T) {
 	identity := save(t, "identity", []byte(id.String()))
 	seal := func(text string) []byte { return encrypt(t, []byte(text), false, id.Recipient()) }
 	inner := &meddled{memory: memory{seal("one")}}
-	src, err := agekeys.New(inner, agekeys.Options{IdentityFile: identity})
+	src, err := agekeys.New(inner, &agekeys.Options{IdentityFile: identity})
 	if err != nil {
 		t.Fatal(err)
 	}

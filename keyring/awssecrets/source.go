@@ -56,12 +56,12 @@ var _ keyring.Writer = (*Source)(nil)
 // Open returns the Source at a place, which is all that stands behind "aws-sm:". It
 // contacts nobody and reads no file. Its error tells every fault of the place and
 // the options, a line each, and repeats nothing of the place.
-func Open(text string, opts *Options) (*Source, error) {
+func Open(place string, opts *Options) (*Source, error) {
 	var o Options
 	if opts != nil {
 		o = *opts
 	}
-	p, faults := parse(text)
+	p, faults := parse(place)
 	switch {
 	case o.Timeout == 0:
 		o.Timeout = defaultTimeout
@@ -76,6 +76,9 @@ func Open(text string, opts *Options) (*Source, error) {
 
 // String returns "aws-sm:" and the place.
 func (s *Source) String() string { return "aws-sm:" + s.place.String() }
+
+// ReadOnly tells whether the place names a version-stage, so that it cannot be written to.
+func (s *Source) ReadOnly() bool { return s.place.stage != current }
 
 // Read implements [keyring.Source]: one call of GetSecretValue.
 func (s *Source) Read(ctx context.Context) ([]byte, error) {
@@ -96,7 +99,7 @@ func (s *Source) Read(ctx context.Context) ([]byte, error) {
 // moves AWSCURRENT there from the version that held old: Secrets Manager refuses that
 // if the label is elsewhere by now. Other fields of a JSON object stay as they are.
 func (s *Source) Write(ctx context.Context, old, text []byte) error {
-	if s.place.stage != current {
+	if s.ReadOnly() {
 		return s.errorf("a place with version-stage is for reading; leave the parameter out to write")
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)

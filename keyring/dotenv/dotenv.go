@@ -79,8 +79,8 @@ func isName(s string) bool {
 	return s != "" && len(s) <= 255
 }
 
-// Path returns the path of the file.
-func (s *Source) Path() string { return s.path }
+// Files returns the path of the file, which nobody else should read.
+func (s *Source) Files() []string { return []string{s.path} }
 
 // String returns "dotenv:" and the place.
 func (s *Source) String() string { return "dotenv:" + s.path + "#" + s.name }

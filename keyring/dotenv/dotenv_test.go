@@ -78,7 +78,7 @@ func TestLoad(t *testing.T) {
 	if ring, err = keyring.Load(t.Context(), open(t, path+"#OLD")); err != nil || ring.Active() != k.ID() {
 		t.Errorf("%v, %v", ring, err)
 	}
-	if got := fmt.Sprint(src); got != "dotenv:"+path+"#SESSION_KEYS" || src.Path() != path {
+	if got := fmt.Sprint(src); got != "dotenv:"+path+"#SESSION_KEYS" || src.Files()[0] != path {
 		t.Errorf("is called %s", got)
 	}
 }
@@ -181,8 +181,8 @@ func TestOpenNamesEveryFault(t *testing.T) {
 			}
 		}
 	}
-	if s := open(t, "a#b/.env#KEYS"); s.Path() != "a#b/.env" {
-		t.Errorf("path %s", s.Path())
+	if s := open(t, "a#b/.env#KEYS"); s.Files()[0] != "a#b/.env" {
+		t.Errorf("files %s", s.Files())
 	}
 }
 

@@ -79,8 +79,8 @@
 // (auth/token/lookup-self), and a root token lives without renewal. A Read leaves no
 // connection open and no goroutine behind.
 //
-// A Read or Write takes as long as its context, and 30 seconds at most. The client's
-// own retries are off. A GET that met a broken connection, a 412 or a 5xx is sent
+// A Read or Write takes as long as its context, and Options.Timeout, ten seconds, at
+// most. The client's own retries are off. A GET that met a broken connection, a 412 or a 5xx is sent
 // three times in all, 100 and 200 ms apart, and so is what nobody has seen since
 // there was no connection; a login or a write that somebody may have seen is not.
 // Answers are read up to 2 MiB. Redirects are not followed, so that the token goes

@@ -229,6 +229,31 @@ func TestContext(t *testing.T) {
 	}
 }
 
+// Without a context that ends, Options.Timeout bounds a call.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	f, query := ready(t, nil)
+	hold := make(chan struct{})
+	t.Cleanup(func() { close(hold) })
+	f.do(func() { f.hook = func(http.ResponseWriter, *http.Request) bool { <-hold; return true } })
+	opts := env(nil)
+	opts.Timeout = 20 * time.Millisecond
+	place := f.http.URL + "/" + f.mount + "/cloakroom" + query["approle"]
+	s, err := vault.Open(place, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Read(t.Context())
+	told(t, err, "did not answer in time")
+	if err := s.Write(t.Context(), nil, []byte(keys)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a write: %v", err)
+	}
+	for _, opts.Timeout = range []time.Duration{-1, time.Microsecond, 2 * time.Minute} {
+		_, err := vault.Open(place, opts)
+		told(t, err, "Options.Timeout is wanted between a millisecond and a minute")
+	}
+}
+
 // What may be sent again is, three times in all, and no longer than the context lasts.
 func TestASVS_13_1_3_Retries(t *testing.T) {
 	t.Parallel()

@@ -20,10 +20,6 @@ import (
 )
 
 const (
-	// patience bounds a call of Read or Write with all its requests, where the
-	// context does not end earlier.
-	patience = 30 * time.Second
-
 	// maxAnswer bounds an answer in bytes. The engine takes secrets of 1 MiB.
 	maxAnswer = 2 << 20
 

@@ -25,13 +25,22 @@ type Options struct {
 	// Lookup finds a variable of the environment, as os.LookupEnv does, which is the
 	// default.
 	Lookup func(name string) (value string, ok bool)
+
+	// Timeout bounds a Read or a Write, with the login and all attempts; zero means ten
+	// seconds. It is at least a millisecond, at most a minute. The context may end it
+	// earlier.
+	Timeout time.Duration
 }
+
+// defaultTimeout bounds a call by default.
+const defaultTimeout = 10 * time.Second
 
 // A Source is one field of a secret in a KV engine, version 2, of HashiCorp Vault or
 // OpenBao. It comes from [Open], is safe for concurrent use, and works on one call
 // after the other; who waits for a turn waits no longer than the context.
 type Source struct {
 	place  place
+	limit  time.Duration // of a call
 	link   *server
 	turn   chan struct{} // holds one token, which is the turn
 	token  *token        // nil before the first login
@@ -49,15 +58,22 @@ var _ keyring.Writer = (*Source)(nil)
 // The package's comment says what stands in the query. Open reads certificates, and
 // contacts nobody. Its error tells all that is wrong with the place and the
 // environment, one fault a line, and repeats none of their values.
-func Open(text string, opts *Options) (*Source, error) {
-	p := parser{lookup: os.LookupEnv}
+func Open(place string, opts *Options) (*Source, error) {
+	var o Options
 	if opts != nil {
-		p.plain = opts.AllowPlaintext
-		if opts.Lookup != nil {
-			p.lookup = opts.Lookup
-		}
+		o = *opts
 	}
-	pl := p.parse(text)
+	p := parser{lookup: os.LookupEnv, plain: o.AllowPlaintext}
+	if o.Lookup != nil {
+		p.lookup = o.Lookup
+	}
+	switch {
+	case o.Timeout == 0:
+		o.Timeout = defaultTimeout
+	case o.Timeout < time.Millisecond || o.Timeout > time.Minute:
+		p.fault("Options.Timeout is wanted between a millisecond and a minute")
+	}
+	pl := p.parse(place)
 	var link *server
 	if len(p.faults) == 0 {
 		var err error
@@ -68,7 +84,7 @@ func Open(text string, opts *Options) (*Source, error) {
 	if len(p.faults) > 0 {
 		return nil, fmt.Errorf("vault: %w", errors.Join(p.faults...))
 	}
-	s := &Source{place: *pl, link: link, turn: make(chan struct{}, 1), now: time.Now}
+	s := &Source{place: *pl, limit: o.Timeout, link: link, turn: make(chan struct{}, 1), now: time.Now}
 	s.turn <- struct{}{}
 	return s, nil
 }
@@ -76,6 +92,18 @@ func Open(text string, opts *Options) (*Source, error) {
 // String returns "vault:" and the place without its query: server, secret, field.
 func (s *Source) String() string {
 	return "vault:" + s.place.address.String() + "/" + s.place.mount + "/" + s.place.path + "#" + s.place.field
+}
+
+// Files returns the paths of the files that nobody else should read: of the token, secret
+// id or JWT, and of the key of the client certificate.
+func (s *Source) Files() []string {
+	var files []string
+	for _, path := range []string{s.place.login.file, s.place.tls.Get("key")} {
+		if path != "" {
+			files = append(files, path)
+		}
+	}
+	return files
 }
 
 // Read implements [keyring.Source]: it returns the field as it is in the newest
@@ -117,7 +145,7 @@ func (s *Source) Write(ctx context.Context, old, text []byte) error {
 
 // do runs a call when it is its turn, with a token.
 func (s *Source) do(ctx context.Context, what string, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
 	select {
 	case <-s.turn:

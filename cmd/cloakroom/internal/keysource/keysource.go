@@ -9,7 +9,6 @@ package keysource
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -136,28 +135,15 @@ func (p Place) Interval() time.Duration { return schemes[p.Scheme].interval }
 // Remote tells whether the source is another machine, which may be away.
 func (p Place) Remote() bool { return p.Interval() == managerInterval }
 
-// Writable tells whether the source takes new keys.
+// Writable tells whether the source takes new keys. One version of a secret, which stays
+// what it is, does not.
 func (p Place) Writable() bool {
 	src, err := p.Open()
-	_, ok := src.(keyring.Writer)
-	return ok && err == nil && !p.pinned()
-}
-
-// pinned tells whether the place is one version of a secret, which stays what it is.
-func (p Place) pinned() bool {
-	name, _, _ := strings.Cut(p.rest, "#")
-	switch p.Scheme {
-	case GCP:
-		name, _, _ = strings.Cut(name, "?")
-		_, version, ok := strings.Cut(name, "/versions/")
-		return ok && version != "latest"
-	case AWS:
-		_, query, _ := strings.Cut(name, "?")
-		values, _ := url.ParseQuery(query)
-		stage := values.Get("version-stage")
-		return stage != "" && stage != "AWSCURRENT"
+	if _, ok := src.(keyring.Writer); err != nil || !ok {
+		return false
 	}
-	return false
+	pinned, ok := src.(interface{ ReadOnly() bool })
+	return !ok || !pinned.ReadOnly()
 }
 
 // Files returns the paths of the files on which the keys depend and which nobody else
@@ -170,11 +156,8 @@ func (p Place) Files() []string {
 	if err != nil {
 		return nil
 	}
-	switch s := src.(type) {
-	case interface{ Path() string }:
-		return []string{s.Path()}
-	case interface{ Secrets() []string }:
-		return s.Secrets()
+	if s, ok := src.(interface{ Files() []string }); ok {
+		return s.Files()
 	}
 	return nil
 }

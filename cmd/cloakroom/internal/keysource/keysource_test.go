@@ -43,6 +43,7 @@ func TestPlaces(t *testing.T) {
 		{"age:keys.age?identity-file=/run/id", keysource.Age, "age:keys.age", "", time.Second, true, []string{"/run/id"}},
 		{"age:keys.age?passphrase-file=p", keysource.Age, "age:keys.age", "", time.Second, true, []string{"p"}},
 		{"vault:secret/cloakroom", keysource.Vault, "vault:https://vault.example:8200/secret/cloakroom#keys", "", time.Minute, true, nil},
+		{"vault:secret/cloakroom?token-file=/run/token", keysource.Vault, "vault:https://vault.example:8200/secret/cloakroom#keys", "", time.Minute, true, []string{"/run/token"}},
 		{"aws-sm:MyCompany-Production-Session-Keys-Europe-1-x?region=eu-central-1#KEYS", keysource.AWS, "aws-sm:MyCompany-Production-Session-Keys-Europe-1-x?region=eu-central-1#KEYS", "", time.Minute, true, nil},
 		{"aws-sm:keys?region=eu-central-1&version-stage=AWSPREVIOUS", keysource.AWS, "aws-sm:keys?region=eu-central-1&version-stage=AWSPREVIOUS", "", time.Minute, false, nil},
 		{"gcp-sm:projects/p/secrets/s", keysource.GCP, "gcp-sm:projects/p/secrets/s", "", time.Minute, true, nil},
