@@ -112,7 +112,7 @@ func (e *exposed) spoil() {
 			e.t.Fatal(err)
 		}
 		for _, args := range [][]string{{"key", "list"}, {"doctor"}, {"key", "rotate"}, {"doctor", "--json"}, {"serve", "--listen=127.0.0.1:0"}} {
-			if args[0] != "key" && len(name)%2 == len(args)%2 && name != "mode" { // a process takes its time
+			if args[0] != "key" && len(name)%2 == len(args)%2 { // a process takes its time
 				continue
 			}
 			if _, _, code := e.run(e.dir, nil, false, append(args, e.flag)...); code == 0 {
