@@ -87,7 +87,8 @@ const maxSkew = 5 * time.Minute
 // leaks. It retires until five minutes before now, so that it has ended at an instance
 // whose clock is behind as well. In the place of the active key the next one signs, or
 // a new one where there is none. The key stays among the others until [Prune], so that
-// a ring still knows whose it was.
+// a ring still knows whose it was. Where there are [MaxKeys] none of which has ended, the
+// one that ends first makes room for the new one.
 func Retire(keys []Key, id KeyID, now time.Time) ([]Key, error) {
 	at := slices.IndexFunc(keys, func(k Key) bool { return k.ID() == id })
 	if at < 0 {
@@ -106,9 +107,21 @@ func Retire(keys []Key, id KeyID, now time.Time) ([]Key, error) {
 		}
 	}
 	out[at] = out[at].AsRetiring(until)
-	// A full ring is no reason to keep a key that leaked.
+	// A full ring is no reason to keep a key that leaked: what has ended goes, else what
+	// ends first.
 	if len(out) > MaxKeys {
 		out = slices.DeleteFunc(out, func(k Key) bool { return k.ID() != id && ended(k, now) })
+	}
+	if len(out) > MaxKeys {
+		first := -1
+		for i, k := range out {
+			if k.state == Retiring && k.ID() != id && (first < 0 || k.until.Before(out[first].until)) {
+				first = i
+			}
+		}
+		if first >= 0 {
+			out = slices.Delete(out, first, first+1)
+		}
 	}
 	return out, nil
 }

@@ -240,6 +240,20 @@ func TestStepsThatCannotBeGone(t *testing.T) {
 	if err != nil || len(keys) != keyring.MaxKeys {
 		t.Errorf("retired among as many as may be: %d keys, %v", len(keys), err)
 	}
+	// Where there is none the key goes that ends first; never the one that leaked.
+	full[0] = a
+	for i := range full[1:] {
+		full[i+1] = full[i+1].AsRetiring(now.Add(time.Duration(i+10) * time.Minute))
+	}
+	full[9] = full[9].AsRetiring(now.Add(time.Minute))
+	keys, err = keyring.Retire(full, a.ID(), now)
+	if err == nil {
+		_, err = keyring.Text(keys)
+	}
+	has := func(id keyring.KeyID) bool { return slices.ContainsFunc(keys, func(k keyring.Key) bool { return k.ID() == id }) }
+	if err != nil || len(keys) != keyring.MaxKeys || has(full[9].ID()) || !has(a.ID()) || !has(full[1].ID()) {
+		t.Errorf("retired among as many as may be that go on: %d keys, %v", len(keys), err)
+	}
 	if keys := keyring.Prune(ended, now); len(keys) != keyring.MaxKeys-1 {
 		t.Errorf("pruned, %d keys are left", len(keys))
 	}
