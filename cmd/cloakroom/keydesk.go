@@ -44,13 +44,17 @@ type keyDesk struct {
 }
 
 // openKeys opens what the settings name. It makes nothing, and does without a database.
-func openKeys(cmd *cobra.Command, env *environment) (_ *keyDesk, err error) {
+func openKeys(cmd *cobra.Command, env *environment) (*keyDesk, error) {
+	return openKeysIn(cmd.Context(), cmd, env)
+}
+
+// openKeysIn opens what of it is a database as long as ctx lasts.
+func openKeysIn(ctx context.Context, cmd *cobra.Command, env *environment) (_ *keyDesk, err error) {
 	cfg, err := load(cmd, env)
 	if err != nil {
 		return nil, err
 	}
 	d := &keyDesk{cfg: cfg, env: env, out: cmd.OutOrStdout()}
-	ctx := cmd.Context()
 	switch d.b, err = backend.OpenAccounts(ctx, cfg, false); {
 	case errors.Is(err, backend.ErrNoData):
 		d.b = nil
@@ -171,6 +175,14 @@ func opened(list []keyring.Key, signs keyring.KeyID) (*keyring.Ring, error) {
 // follow brings the desk's ring to what the source says, and opens the audit log, whose
 // entries it signs.
 func (d *keyDesk) follow(ctx context.Context, signs keyring.KeyID) error {
+	if err := d.take(ctx, signs); err != nil {
+		return err
+	}
+	return d.openAudit(ctx)
+}
+
+// take brings the desk's ring to what the source says.
+func (d *keyDesk) take(ctx context.Context, signs keyring.KeyID) error {
 	list, err := d.keys(ctx)
 	if err != nil {
 		return err
@@ -179,13 +191,18 @@ func (d *keyDesk) follow(ctx context.Context, signs keyring.KeyID) error {
 	if err != nil {
 		return err
 	}
-	if d.ring != nil {
+	if d.ring == nil {
+		d.ring = ring
+	} else {
 		d.ring.ReplaceWith(ring)
-		return nil
 	}
-	d.ring = ring
-	if d.b != nil {
-		d.audit, err = d.b.AuditWith(ctx, ring)
+	return nil
+}
+
+// openAudit opens the audit log, once.
+func (d *keyDesk) openAudit(ctx context.Context) (err error) {
+	if d.b != nil && d.audit == nil {
+		d.audit, err = d.b.AuditWith(ctx, d.ring)
 	}
 	return err
 }

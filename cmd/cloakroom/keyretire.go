@@ -48,12 +48,15 @@ func newKeyRetire(env *environment) *cobra.Command {
 		if *wait <= 0 {
 			return wrong(cmd, "--wait: not a time to wait for")
 		}
-		d, err := openKeys(cmd, env)
+		// Whoever holds a lock in the database keeps the key no longer than this.
+		urgent, cancel := context.WithTimeout(cmd.Context(), beforehand)
+		defer cancel()
+		d, err := openKeysIn(urgent, cmd, env)
 		if err != nil {
 			return err
 		}
 		d.wait = *wait
-		return errors.Join(d.retire(cmd, args[0], *text), d.Close())
+		return errors.Join(d.retire(cmd, urgent, args[0], *text), d.Close())
 	}
 	return cmd
 }
@@ -69,7 +72,7 @@ type retirement struct {
 
 // retire ends a key. The order is that of urgency: nothing that can wait, and nothing
 // that can fail but the keys themselves, comes before the keys.
-func (d *keyDesk) retire(cmd *cobra.Command, id string, text bool) error {
+func (d *keyDesk) retire(cmd *cobra.Command, urgent context.Context, id string, text bool) error {
 	ctx := cmd.Context()
 	list, err := d.keys(ctx)
 	if err != nil {
@@ -96,15 +99,13 @@ func (d *keyDesk) retire(cmd *cobra.Command, id string, text bool) error {
 		w = readOnly{d.src}
 	}
 	r := &retirement{keyDesk: d, key: k}
-	if err := d.follow(ctx, keyring.KeyID{}); err != nil {
-		if d.ring == nil {
-			return err
-		}
-		d.note("the audit log is away: %v", err)
+	if err := d.take(ctx, keyring.KeyID{}); err != nil {
+		return err
 	}
+	_ = d.openAudit(urgent) // where it is away, that is told of below
 	r.active = d.ring.Active()
 	r.rotator = d.rotator(w)
-	return r.run(ctx, ended)
+	return r.run(ctx, urgent, ended)
 }
 
 // readOnly is a source in whose keys nothing is left to change.
@@ -132,14 +133,17 @@ func named(cmd *cobra.Command, list []keyring.Key, text string) (keyring.Key, er
 }
 
 // run ends the key, and then what depends on it.
-func (r *retirement) run(ctx context.Context, ended bool) error {
+func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 	if !ended {
-		r.prepare(ctx)
+		r.prepare(urgent)
 	}
 	// All that can be waited for before has been: now it is over, or nothing has happened.
 	// Who has not followed is seen below.
 	quick := *r.rotator
 	quick.Wait = time.Millisecond
+	if end, ok := urgent.Deadline(); ok {
+		quick.Before = max(time.Until(end), time.Millisecond)
+	}
 	failed := quick.Retire(ctx, r.key.ID())
 	list, err := r.keys(ctx)
 	if err != nil {
@@ -148,8 +152,11 @@ func (r *retirement) run(ctx context.Context, ended bool) error {
 	if i := slices.IndexFunc(list, func(k keyring.Key) bool { return k.ID() == r.key.ID() }); i < 0 || !over(list[i], time.Now()) {
 		return failed
 	}
-	if err := r.follow(ctx, keyring.KeyID{}); err != nil {
+	if err := r.take(ctx, keyring.KeyID{}); err != nil {
 		return err
+	}
+	if err := r.openAudit(ctx); err != nil {
+		r.note("the audit log is away: %v", err)
 	}
 	r.next = r.ring.Active()
 	in := ""
@@ -194,8 +201,6 @@ const beforehand = 5 * time.Second
 
 // prepare does that. What fails here is done, or told of, afterwards.
 func (r *retirement) prepare(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, beforehand)
-	defer cancel()
 	next := r.ring.Active()
 	if r.key.State() == keyring.Active {
 		var err error

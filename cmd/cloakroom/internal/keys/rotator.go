@@ -41,6 +41,7 @@ type Rotator struct {
 	Log      *slog.Logger
 	Wait     time.Duration // how long the instances are waited for; zero means DefaultWait
 	Interval time.Duration // at which an instance looks at the source; zero means a minute
+	Before   time.Duration // how long, at most, Retire asks the fleet before it writes; zero means 5 s
 
 	// Needed, if set, is asked before a key is pruned, and says why it has to stay: it
 	// is the one that the sessions' store knows as used last, or a hash of a password
@@ -97,7 +98,7 @@ func (r *Rotator) now(ctx context.Context) (time.Time, error) {
 	if r.Fleet == nil {
 		return now, nil
 	}
-	clock, err := r.Fleet.Clock(ctx)
+	clock, err := r.fleet().Clock(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -132,7 +133,7 @@ func (r *Rotator) log(ctx context.Context, name string, id keyring.KeyID) {
 // and who waits for them calls again.
 func (r *Rotator) call(ctx context.Context) {
 	if r.Fleet != nil {
-		r.Fleet.Call(ctx)
+		r.fleet().Call(ctx)
 	}
 }
 
@@ -248,7 +249,7 @@ func (r *Rotator) behind(ctx context.Context, f *following) ([]fleet.Instance, e
 		}
 		if want := fleet.Describe(ring.Keys()); want != f.want {
 			if r.Fleet != nil {
-				if f.gen, err = r.Fleet.Call(ctx); err != nil {
+				if f.gen, err = r.fleet().Call(ctx); err != nil {
 					return nil, err
 				}
 			}
@@ -259,7 +260,7 @@ func (r *Rotator) behind(ctx context.Context, f *following) ([]fleet.Instance, e
 	if r.Fleet == nil {
 		return nil, nil
 	}
-	list, err := r.Fleet.Instances(ctx, time.Now())
+	list, err := r.fleet().Instances(ctx, time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func (r *Rotator) Activate(ctx context.Context, next keyring.KeyID) error {
 func (r *Rotator) unseen(ctx context.Context, begun time.Time) error {
 	wait := 2 * time.Second
 	if r.Fleet != nil {
-		silent, err := r.Fleet.Silent(ctx, time.Now())
+		silent, err := r.fleet().Silent(ctx, time.Now())
 		if err != nil {
 			return err
 		}
@@ -114,7 +115,7 @@ func (r *Rotator) lifetime(ctx context.Context) (time.Duration, error) {
 	if r.Fleet == nil {
 		return r.Lifetime, nil
 	}
-	text, err := r.Fleet.Note(ctx, lasting)
+	text, err := r.fleet().Note(ctx, lasting)
 	if err != nil {
 		return 0, err
 	}
@@ -199,7 +200,7 @@ func (r *Rotator) held(ctx context.Context) ([]string, error) {
 	if r.Fleet == nil {
 		return nil, nil
 	}
-	text, err := r.Fleet.Note(ctx, rolledBack)
+	text, err := r.fleet().Note(ctx, rolledBack)
 	return strings.Fields(text), err
 }
 
@@ -210,7 +211,7 @@ func (r *Rotator) hold(ctx context.Context, held []string, id keyring.KeyID) err
 	}
 	held = slices.DeleteFunc(slices.Clone(held), func(s string) bool { return s == id.String() })
 	held = append(held, id.String())
-	return r.Fleet.SetNote(ctx, rolledBack, strings.Join(held[max(0, len(held)-keyring.MaxKeys):], " "))
+	return r.fleet().SetNote(ctx, rolledBack, strings.Join(held[max(0, len(held)-keyring.MaxKeys):], " "))
 }
 
 // Retire ends all that a key signed, for the day that it leaks: when it returns nil, no
@@ -222,21 +223,7 @@ func (r *Rotator) Retire(ctx context.Context, id keyring.KeyID) error {
 	if err != nil {
 		return err
 	}
-	if k.State() == keyring.Active {
-		if _, err := r.Announce(ctx); err != nil {
-			return err
-		}
-		// Whoever does not follow in time meets a key that it does not know. That
-		// signs out some who have just signed in; a leaked key lets anybody in.
-		r.await(ctx, min(r.wait(), beforeRetiring), false)
-	}
-	now := time.Now()
-	if r.Fleet != nil {
-		// A clock that is ahead would let it live on with the others.
-		if clock, err := r.Fleet.Clock(ctx); err == nil && clock.Before(now) {
-			now = clock
-		}
-	}
+	now := r.beforehand(ctx, k)
 	done := false
 	_, err = r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
 		after, err := keyring.Retire(keys, id, now)
@@ -250,6 +237,29 @@ func (r *Rotator) Retire(ctx context.Context, id keyring.KeyID) error {
 		r.log(ctx, event.KeyRetired, id)
 	}
 	return r.Await(ctx)
+}
+
+// beforehand has the instances learn of the next key, if the one that ends signs, and
+// returns the time at which it ends. However slow the database is, or whoever holds a lock
+// there: it does not take long, and nothing that fails here stands in the way.
+func (r *Rotator) beforehand(ctx context.Context, k keyring.Key) time.Time {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.Before, beforeRetiring))
+	defer cancel()
+	if k.State() == keyring.Active {
+		// Whoever does not follow in time meets a key that it does not know. That
+		// signs out some who have just signed in; a leaked key lets anybody in.
+		if _, err := r.Announce(ctx); err == nil {
+			r.await(ctx, min(r.wait(), beforeRetiring), false)
+		}
+	}
+	now := time.Now()
+	if r.Fleet != nil {
+		// A clock that is ahead would let it live on with the others.
+		if clock, err := r.fleet().Clock(ctx); err == nil && clock.Before(now) {
+			return clock
+		}
+	}
+	return now
 }
 
 // Prune removes the keys that are accepted no more, but for those that are needed, and

@@ -1,0 +1,45 @@
+package keys
+
+import (
+	"context"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+)
+
+// patience is how long the fleet is waited for with a question, however it hangs: a lock
+// that somebody holds in the database is waited for by it for ever.
+const patience = 5 * time.Second
+
+// bounded is a Fleet that answers in time, as far as a Rotator asks it.
+type bounded struct{ Fleet }
+
+func (r *Rotator) fleet() Fleet { return bounded{r.Fleet} }
+
+// answer returns what ask does, in time.
+func answer[T any](ctx context.Context, ask func(ctx context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return ask(ctx)
+}
+
+func (b bounded) Instances(ctx context.Context, now time.Time) ([]fleet.Instance, error) {
+	return answer(ctx, func(ctx context.Context) ([]fleet.Instance, error) { return b.Fleet.Instances(ctx, now) })
+}
+
+func (b bounded) Silent(ctx context.Context, now time.Time) ([]fleet.Instance, error) {
+	return answer(ctx, func(ctx context.Context) ([]fleet.Instance, error) { return b.Fleet.Silent(ctx, now) })
+}
+
+func (b bounded) Call(ctx context.Context) (int64, error) { return answer(ctx, b.Fleet.Call) }
+
+func (b bounded) Clock(ctx context.Context) (time.Time, error) { return answer(ctx, b.Fleet.Clock) }
+
+func (b bounded) Note(ctx context.Context, name string) (string, error) {
+	return answer(ctx, func(ctx context.Context) (string, error) { return b.Fleet.Note(ctx, name) })
+}
+
+func (b bounded) SetNote(ctx context.Context, name, text string) error {
+	_, err := answer(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, b.Fleet.SetNote(ctx, name, text) })
+	return err
+}
