@@ -300,8 +300,17 @@ func (p *Purpose) sealer(sealed []byte) *derivedKey {
 // SealedBy returns the ID of the key that a sealed message names. It judges the
 // shape alone: whether the message is genuine, only opening it can tell.
 func SealedBy(sealed []byte) (KeyID, bool) {
-	if len(sealed) < overhead || sealed[0] != sealVersion {
+	if len(sealed) < overhead {
 		return KeyID{}, false
 	}
-	return KeyID(sealed[1:headerSize]), true
+	return SealedByHead([5]byte(sealed))
+}
+
+// SealedByHead is [SealedBy] for who has no more of a sealed message than its first five
+// bytes, as an index has.
+func SealedByHead(head [5]byte) (KeyID, bool) {
+	if head[0] != sealVersion {
+		return KeyID{}, false
+	}
+	return KeyID(head[1:]), true
 }

@@ -291,13 +291,23 @@ func TestAttack_A14_WhatIsNotSealedIsNeverReturned(t *testing.T) {
 }
 
 func TestSealedByJudgesTheShape(t *testing.T) {
-	sealed := mustNew(t, keyring.Generate()).Purpose("test").Seal(nil, nil)
+	k := keyring.Generate()
+	sealed := mustNew(t, k).Purpose("test").Seal(nil, nil)
 	for n := range sealed {
 		if _, ok := keyring.SealedBy(sealed[:n]); ok {
 			t.Errorf("%d bytes have the shape of a sealed message", n)
 		}
 	}
+	if id, ok := keyring.SealedByHead([5]byte(sealed)); !ok || id != k.ID() {
+		t.Error("five bytes do not name the key")
+	}
+	if _, ok := keyring.SealedByHead([5]byte{}); ok {
+		t.Error("nothing names a key")
+	}
 	sealed[0]++
+	if id, ok := keyring.SealedByHead([5]byte(sealed)); ok || id != (keyring.KeyID{}) {
+		t.Error("the beginning of another version has the shape of this one")
+	}
 	if id, ok := keyring.SealedBy(sealed); ok || id != (keyring.KeyID{}) {
 		t.Error("another version has the shape of this one")
 	}

@@ -44,7 +44,8 @@ func (b *Backend) KeyNeeded(ctx context.Context, id keyring.KeyID) (string, erro
 	return "", nil
 }
 
-// HashesByKey returns how many hashes of passwords are encrypted under which key.
+// HashesByKey returns how many hashes of passwords are encrypted under which key. Those
+// that name none are not among them: no key lets anybody in by them.
 func (b *Backend) HashesByKey(ctx context.Context) (map[keyring.KeyID]int, error) {
 	sealed, err := b.Users.SealedHashes(ctx)
 	if err != nil {
@@ -52,7 +53,9 @@ func (b *Backend) HashesByKey(ctx context.Context) (map[keyring.KeyID]int, error
 	}
 	keys := make(map[keyring.KeyID]int)
 	for key, n := range sealed {
-		keys[keyring.KeyID(key[1:])] += n // behind the version of what a Purpose seals
+		if id, ok := keyring.SealedByHead(key); ok {
+			keys[id] += n
+		}
 	}
 	return keys, nil
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -106,7 +107,7 @@ func hashes(n int) string {
 	if n == 1 {
 		return "1 hash is"
 	}
-	return plural(n, "hashe") + " are"
+	return fmt.Sprintf("%d hashes are", n)
 }
 
 // fleet judges the instances that run now.

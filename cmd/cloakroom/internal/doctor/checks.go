@@ -29,7 +29,7 @@ var Checks = []Check{
 	{"key-mode", "a key file that others can read", "whoever reads it can make a session of any user's"},
 	{"key-folder", "a key file in a folder that others may write to", "whoever may rename files there puts a key of their own in its place"},
 	{"key-links", "a key file with another name (hard link)", "under the other name the same keys are read with that name's rights, and a rotation leaves the old ones there"},
-	{"key-copies", "copies of the key file beside it", "copies are forgotten, backed up and committed; a key that was retired lives on in them"},
+	{"key-copies", "copies of the key file beside it, and what a write that was cut off has left there", "copies are forgotten, backed up and committed; a key that was retired lives on in them"},
 	{"secret-mode", "other files with secrets that others can read", "whoever reads one can reach the database with it"},
 	{"web-folder", "secrets within the folder of a web server", "one wrong line in its configuration serves them to everybody"},
 	{"git-tracked", "secrets in a git repository", "everybody who has ever cloned it has them, and deleting the file does not take them back"},

@@ -105,6 +105,15 @@ var sourceFaults = []fault{
 		s.flags["keys-file"] = s.write("run/secret", s.key.Text(), 0o446)
 	}, []string{"error key-mode"}},
 	{"healthy with keys in a .env file", func(s *site) { s.dotenv(0o600, "") }, nil},
+	{"healthy with keys in a .env file behind a #", func(s *site) {
+		s.must(os.Remove(s.at("keys")))
+		s.flags["keys"] = "dotenv:" + s.write("a#b/.env", "KEYS=\""+s.key.Text()+"\"\n", 0o600) + "#KEYS"
+	}, nil},
+	{".env file of another name has our key twice", func(s *site) {
+		s.dotenv(0o600, "")
+		s.flags["keys"] = "dotenv:" + s.write("a#b/secrets", "OTHER=\""+s.key.Text()+"\"\nKEYS=\""+s.key.Text()+"\"\n", 0o600) + "#KEYS"
+		s.must(os.Remove(filepath.Join(s.dir, ".env")))
+	}, []string{"error key-shared"}},
 	{".env file is open", func(s *site) { s.dotenv(0o644, "") }, []string{"error key-mode"}},
 	{".env file has our key twice", func(s *site) { s.dotenv(0o600, "SECRET_KEY="+s.secretOf(s.key)+"\n") }, []string{"error key-shared"}},
 	{".env file is tracked", func(s *site) { s.dotenv(0o600, ""); s.git("add", "-f", ".env") }, []string{"error git-tracked"}},

@@ -103,6 +103,11 @@ var fileFaults = []fault{
 		s.write("data/keys~", "old", 0o600)
 		s.write("data/.keys.swp", "old", 0o600)
 	}, []string{"warning key-copies"}},
+	{"leftovers beside the key file", func(s *site) {
+		s.write("data/.cloakroom-1234.tmp", "fresh: it is being written", 0o600)
+		old := s.write("data/.cloakroom-keys-0a1b-99.tmp", "left", 0o600)
+		s.must(os.Chtimes(old, time.Time{}, time.Now().Add(-time.Hour)))
+	}, []string{"warning key-copies"}},
 	{"configuration with a password is open", func(s *site) {
 		s.flags["config"] = s.write("cloakroom.toml", "# users = \"postgres://app:Pa55word1@db/app\"\n", 0o644)
 	}, []string{"error secret-mode"}},

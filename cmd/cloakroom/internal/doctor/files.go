@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
@@ -136,6 +137,9 @@ func (e *examination) files(_ context.Context, l *notes) {
 		}
 		if s.kind == keyFile {
 			e.keyFile(l, s.path, info)
+		}
+		if s.kind <= credential {
+			e.leftovers(l, s)
 		}
 	}
 	if modes {
@@ -289,6 +293,22 @@ func (e *examination) keyFile(l *notes, path string, info fs.FileInfo) {
 	}
 	for _, p := range copies {
 		l.find("key-copies", finding.Warning, "rm "+quote(p), "beside the key file lies %s", p)
+	}
+}
+
+// leftovers finds what a program of ours that was cut off has left beside a file with
+// secrets: it is as good as that file. One that is being written is there for an instant.
+func (e *examination) leftovers(l *notes, s secret) {
+	dir := filepath.Dir(resolve(s.path))
+	entries, _ := os.ReadDir(dir)
+	for _, entry := range entries {
+		if ours, _ := filepath.Match(".cloakroom-*.tmp", entry.Name()); !ours {
+			continue
+		}
+		path := filepath.Join(dir, entry.Name())
+		if info, err := os.Lstat(path); err == nil && e.World.Now().Sub(info.ModTime()) > time.Minute {
+			l.find("key-copies", finding.Warning, "rm "+quote(path), "beside %s lies %s, which was to replace such a file", strings.TrimSuffix(s.what, ","), path)
+		}
 	}
 }
 

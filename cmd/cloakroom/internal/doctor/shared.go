@@ -9,6 +9,7 @@ import (
 	"github.com/joho/godotenv"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keysource"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
@@ -23,16 +24,15 @@ func (e *examination) shared(ctx context.Context, l *notes) {
 		l.skip("the keys cannot be read", "key-shared")
 		return
 	}
-	scheme, rest, _ := strings.Cut(e.Settings.Given["keys"], ":")
+	own := e.cfg.Keys
 	environ := make(map[string]string)
 	for _, kv := range e.Environ {
 		name, value, _ := strings.Cut(kv, "=")
-		if scheme != "env" || name != rest {
+		if own.Scheme != keysource.Env || name != own.Name() {
 			environ[name] = value
 		}
 	}
 	judgeShared(l, ring, environ, "the environment")
-	source, name, _ := strings.Cut(rest, "#")
 	for _, path := range e.dotenvs() {
 		text, err := readSome(path)
 		if err != nil {
@@ -43,8 +43,8 @@ func (e *examination) shared(ctx context.Context, l *notes) {
 		if err != nil {
 			continue
 		}
-		if scheme == "dotenv" && resolve(source) == resolve(path) {
-			delete(values, name)
+		if slices.Contains(e.dotenvKeys(), path) {
+			delete(values, own.Name())
 		}
 		judgeShared(l, ring, values, path)
 	}
@@ -84,10 +84,22 @@ func (e *examination) dotenvs() []string {
 			}
 		}
 	}
-	if scheme, rest, _ := strings.Cut(e.Settings.Given["keys"], ":"); scheme == "dotenv" {
-		if path, _, _ := strings.Cut(rest, "#"); !slices.Contains(list, resolve(path)) {
-			list = append(list, resolve(path))
+	for _, path := range e.dotenvKeys() {
+		if !slices.Contains(list, path) {
+			list = append(list, path)
 		}
+	}
+	return list
+}
+
+// dotenvKeys returns the path of the .env file that the keys are in, if they are in one.
+func (e *examination) dotenvKeys() []string {
+	if e.cfg.Keys.Scheme != keysource.Dotenv {
+		return nil
+	}
+	var list []string
+	for _, path := range e.keyFiles() {
+		list = append(list, resolve(path))
 	}
 	return list
 }

@@ -128,6 +128,18 @@ func (p Place) Path() string {
 	return ""
 }
 
+// Name returns the name under which the environment or a .env file has the keys; "" for
+// other places.
+func (p Place) Name() string {
+	switch p.Scheme {
+	case Env:
+		return p.rest
+	case Dotenv:
+		return p.rest[strings.LastIndexByte(p.rest, '#')+1:]
+	}
+	return ""
+}
+
 // Interval returns how often the source is to be looked at by default; 0 if it never
 // changes.
 func (p Place) Interval() time.Duration { return schemes[p.Scheme].interval }

@@ -90,6 +90,11 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
+	for text, want := range map[string]string{"env:SECRET_KEYS": "SECRET_KEYS", "dotenv:a#b/.env#KEYS": "KEYS", "file:a#b": ""} {
+		if p, err := keysource.Parse(text, lookup); err != nil || p.Name() != want {
+			t.Errorf("%s: %q, %v", text, p.Name(), err)
+		}
+	}
 	if p := keysource.InFile("d/keys"); p.Path() != "d/keys" || p.String() != "file:d/keys" || !p.Writable() {
 		t.Errorf("%v", p)
 	}
