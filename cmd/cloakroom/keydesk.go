@@ -121,7 +121,7 @@ func (d *keyDesk) keys(ctx context.Context) ([]keyring.Key, error) {
 
 // writer returns the source if it can be written, else says what to do.
 func (d *keyDesk) writer(cmd *cobra.Command, use string) (keyring.Writer, error) {
-	if w, ok := d.src.(keyring.Writer); ok {
+	if w, ok := d.src.(keyring.Writer); ok && d.cfg.Keys.Writable() {
 		return w, nil
 	}
 	return nil, wrong(cmd, "keys: %s cannot be written from here: print what to put there, one step at a time, with \"cloakroom key %s --print\"", d.cfg.Keys, use)
@@ -245,7 +245,7 @@ func (d *keyDesk) followed(ctx context.Context) error {
 		d.say("followed: there is no database, and so no instance")
 		return nil
 	}
-	list, err := d.fleet.Instances(ctx, time.Now())
+	list, err := d.fleet.Instances(ctx)
 	switch {
 	case err != nil:
 		return err
