@@ -145,7 +145,7 @@ func (d *keyDesk) protected(ctx context.Context) (p protected) {
 		}
 	}
 	var err error
-	p.instances, err = d.fleet.Instances(ctx, time.Now())
+	p.instances, err = d.fleet.Instances(ctx)
 	p.known = err == nil
 	missing("the instances that run", err)
 	p.hashes, err = d.b.HashesByKey(ctx)

@@ -70,7 +70,7 @@ func (d *keyDesk) acceptedByAll(ctx context.Context, id keyring.KeyID) error {
 	if err := d.errAway(); err != nil || d.fleet == nil {
 		return err
 	}
-	list, err := d.fleet.Instances(ctx, time.Now())
+	list, err := d.fleet.Instances(ctx)
 	if err != nil {
 		return err
 	}

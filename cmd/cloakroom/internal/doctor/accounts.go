@@ -112,7 +112,7 @@ func hashes(n int) string {
 
 // fleet judges the instances that run now.
 func (e *examination) fleet(ctx context.Context, l *notes, f *fleet.Fleet) {
-	list, err := f.Instances(ctx, e.World.Now())
+	list, err := f.Instances(ctx)
 	if err != nil {
 		l.skip("the instances cannot be listed", accountChecks[4:]...)
 		return

@@ -3,10 +3,9 @@
 // three tables beside the accounts, which every instance and every command reaches.
 //
 // An instance reports itself every [ReportEvery] and is live for [LiveFor] after it
-// was last seen. Who looks judges that by the clock of its own: the clocks of the
-// instances agree to a few seconds, as those of any cluster do, or an instance
-// counts as gone while it runs. One whose clock is ahead counts as live for as much
-// longer: waiting for nobody harms less than not waiting for somebody.
+// was last seen, by the clock of the database: however wrong the clock of an instance
+// is, it counts as live while it reports. One that has not for longer, and has not
+// left, is silent: it has died, or it runs unseen.
 //
 // [Fleet.Call] makes every instance look at the source of the keys: each asks for
 // the number that it raises once a second. [Fleet.Lead] gives one of them a lease on
@@ -44,9 +43,9 @@ const (
 	// keep is how long an instance that has ended without a word can be found.
 	keep = 24 * time.Hour
 
-	// ahead is by how much the clock of an instance may be ahead of the reader's
-	// before it is taken for wrong.
-	ahead = time.Hour
+	// ahead is by how much the database's clock may be set back: a row that was seen
+	// later than so much from now is nobody's report.
+	ahead = 10 * time.Second
 )
 
 // The most bytes that are kept of each text.
@@ -75,7 +74,7 @@ func Open(ctx context.Context, db sqlstore.DB) (*Fleet, error) {
 type Instance struct {
 	ID      string    // made anew at each start, 1 to 64 bytes
 	Started time.Time // in milliseconds
-	Seen    time.Time // when it last reported, by its own clock; zero: now
+	Seen    time.Time // when it last reported, by the database's clock; Report needs none
 	Version string
 	Addr    string // where it listens
 	URL     string // where browsers find it
@@ -137,10 +136,7 @@ func (f *Fleet) Report(ctx context.Context, i Instance) error {
 	if i.ID == "" || len(i.ID) > maxID {
 		return fmt.Errorf("fleet: report: an id of %d bytes, want 1 to %d", len(i.ID), maxID)
 	}
-	if i.Seen.IsZero() {
-		i.Seen = time.Now()
-	}
-	_, err := f.db.Exec(ctx, f.sql.report, []byte(i.ID), i.Started.UnixMilli(), i.Seen.UnixMilli(),
+	_, err := f.db.Exec(ctx, f.sql.report, []byte(i.ID), i.Started.UnixMilli(),
 		cut(i.Version, maxText), cut(i.Addr, maxText), cut(i.URL, maxText), cut(i.Keys, maxKeys), cut(i.Failing, maxText), i.Look)
 	return wrap("report", err)
 }
@@ -151,22 +147,27 @@ func (f *Fleet) Leave(ctx context.Context, id string) error {
 	return wrap("leave", err)
 }
 
-// Instances returns those that are live at the time now, the longest running first.
-func (f *Fleet) Instances(ctx context.Context, now time.Time) ([]Instance, error) {
-	list, err := f.seen(ctx, now.Add(-LiveFor), now.Add(ahead))
+// Instances returns those that are live, the longest running first.
+func (f *Fleet) Instances(ctx context.Context) ([]Instance, error) {
+	list, err := f.seen(ctx, f.sql.instances, LiveFor, ahead)
 	return list, wrap("list instances", err)
 }
 
-// Silent returns those that were live within the last hour before now, are not any
-// more, and have not left. They have died; or they run, and cannot reach the database.
-func (f *Fleet) Silent(ctx context.Context, now time.Time) ([]Instance, error) {
-	list, err := f.seen(ctx, now.Add(-silentFor), now.Add(-LiveFor-time.Millisecond))
+// Silent returns those that were live within the last hour, are not any more, and have
+// not left. They have died; or they run, and cannot reach the database. One that was seen
+// in the future is among them: nobody knows what it is.
+func (f *Fleet) Silent(ctx context.Context) ([]Instance, error) {
+	list, err := f.seen(ctx, f.sql.silent, silentFor, LiveFor, ahead)
 	return list, wrap("list silent instances", err)
 }
 
-// seen returns the instances that were last seen within a time.
-func (f *Fleet) seen(ctx context.Context, from, to time.Time) ([]Instance, error) {
-	rows, err := f.db.Reader().QueryContext(ctx, f.sql.instances, from.UnixMilli(), to.UnixMilli())
+// seen returns the instances that a statement finds by when they were last seen.
+func (f *Fleet) seen(ctx context.Context, statement string, ages ...time.Duration) ([]Instance, error) {
+	args := make([]any, len(ages))
+	for i, age := range ages {
+		args[i] = age.Milliseconds()
+	}
+	rows, err := f.db.Reader().QueryContext(ctx, statement, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -186,10 +187,10 @@ func (f *Fleet) seen(ctx context.Context, from, to time.Time) ([]Instance, error
 	return list, rows.Err()
 }
 
-// Sweep removes what has not been seen for a day before now, or has a clock that is
-// a day ahead, and returns how many that were.
-func (f *Fleet) Sweep(ctx context.Context, now time.Time) (int, error) {
-	n, err := f.db.Exec(ctx, f.sql.sweep, now.Add(-keep).UnixMilli(), now.Add(keep).UnixMilli())
+// Sweep removes what has not been seen for a day, or was seen a day from now, and returns
+// how many that were.
+func (f *Fleet) Sweep(ctx context.Context) (int, error) {
+	n, err := f.db.Exec(ctx, f.sql.sweep, keep.Milliseconds(), keep.Milliseconds())
 	return n, wrap("sweep", err)
 }
 

@@ -14,10 +14,14 @@ import (
 )
 
 // names lists who is live.
-func names(t *testing.T, f *fleet.Fleet, now time.Time) string {
+func names(t *testing.T, f *fleet.Fleet) string {
 	t.Helper()
-	list, err := f.Instances(t.Context(), now)
+	list, err := f.Instances(t.Context())
 	must(t, err)
+	return ids(list)
+}
+
+func ids(list []fleet.Instance) string {
 	var ids []string
 	for _, i := range list {
 		ids = append(ids, i.ID)
@@ -25,41 +29,96 @@ func names(t *testing.T, f *fleet.Fleet, now time.Time) string {
 	return strings.Join(ids, " ")
 }
 
+// shift sets when an instance was seen, as time does, or somebody who writes to the database.
+func shift(t *testing.T, db database, id string, by time.Duration) {
+	t.Helper()
+	n, err := db.Exec(t.Context(), db.Dialect().SQL("UPDATE cloakroom_instances SET seen = {clock} + ? WHERE id = ?"), by.Milliseconds(), []byte(id))
+	if n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+}
+
 func TestInstancesComeAndGo(t *testing.T) {
 	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
-		f, _ := open()
+		f, db := open()
 		now := time.Now()
 		want := fleet.Instance{
-			ID: "one", Started: now.Add(-time.Hour).Truncate(time.Millisecond).UTC(), Seen: now.Truncate(time.Millisecond).UTC(),
+			ID: "one", Started: now.Add(-time.Hour).Truncate(time.Millisecond).UTC(),
 			Version: "v1.2.3", Addr: "10.0.0.1:8080", URL: "https://example.com", Keys: "ab12cd34 active", Failing: "vault: away", Look: 7,
 		}
-		must(t, f.Report(t.Context(), fleet.Instance{ID: "one", Seen: now.Add(-time.Minute), Started: now}))
+		for id, by := range map[string]time.Duration{
+			"one": -time.Hour, "two": -fleet.LiveFor + 3*time.Second, "gone": -fleet.LiveFor - time.Second, "old": -25 * time.Hour,
+			"ahead": 5 * time.Second, "wrong": time.Minute, "far": 25 * time.Hour,
+		} {
+			must(t, f.Report(t.Context(), fleet.Instance{ID: id, Started: now}))
+			shift(t, db, id, by)
+		}
 		must(t, f.Report(t.Context(), want))
-		must(t, f.Report(t.Context(), fleet.Instance{ID: "two", Started: now, Seen: now.Add(-fleet.LiveFor + time.Second)}))
-		must(t, f.Report(t.Context(), fleet.Instance{ID: "gone", Started: now, Seen: now.Add(-fleet.LiveFor - time.Second)}))
-		must(t, f.Report(t.Context(), fleet.Instance{ID: "old", Started: now, Seen: now.Add(-25 * time.Hour)}))
-		must(t, f.Report(t.Context(), fleet.Instance{ID: "ahead", Started: now, Seen: now.Add(time.Minute)}))
-		must(t, f.Report(t.Context(), fleet.Instance{ID: "wrong", Started: now, Seen: now.Add(25 * time.Hour)}))
-		if got := names(t, f, now); got != "one ahead two" {
+		if got := names(t, f); got != "one ahead two" {
 			t.Errorf("live: %q, want those seen within 30 s, and who is a little ahead", got)
 		}
-		if list, err := f.Silent(t.Context(), now); err != nil || len(list) != 1 || list[0].ID != "gone" {
-			t.Errorf("silent: %v, %v, want those that went without a word", list, err)
+		if list, err := f.Silent(t.Context()); err != nil || ids(list) != "far gone wrong" {
+			t.Errorf("silent: %v, %v, want those that went without a word, and who is far ahead", ids(list), err)
 		}
-		list, err := f.Instances(t.Context(), now)
-		if err != nil || list[0] != want {
-			t.Errorf("%+v, %v, want %+v", list[0], err, want)
+		list, err := f.Instances(t.Context())
+		must(t, err)
+		if off := time.Since(list[0].Seen).Abs(); off > 10*time.Second {
+			t.Errorf("seen %v off", off)
 		}
-		if n, err := f.Sweep(t.Context(), now); n != 2 || err != nil {
-			t.Errorf("swept %d, %v, want old and wrong", n, err)
+		if want.Seen = list[0].Seen; list[0] != want {
+			t.Errorf("%+v, want %+v", list[0], want)
 		}
-		if got := names(t, f, now.Add(-3*time.Second)); got != "one gone ahead two" && got != "one ahead gone two" {
-			t.Errorf("live before: %q", got)
+		if n, err := f.Sweep(t.Context()); n != 2 || err != nil {
+			t.Errorf("swept %d, %v, want old and far", n, err)
 		}
 		must(t, f.Leave(t.Context(), "one"))
 		must(t, f.Leave(t.Context(), "nobody"))
-		if got := names(t, f, now); got != "ahead two" {
+		if got := names(t, f); got != "ahead two" {
 			t.Errorf("live: %q after one has left", got)
+		}
+	})
+}
+
+// An instance with a clock that is wrong is live while it reports, and one that never
+// was is not for long.
+func TestAttack_A43_OnlyTheClockOfTheDatabaseCounts(t *testing.T) {
+	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
+		f, db := open()
+		now := time.Now()
+		for id, by := range map[string]time.Duration{"slow": -40 * time.Second, "fast": 30 * 24 * time.Hour} {
+			must(t, f.Report(t.Context(), fleet.Instance{ID: id, Started: now, Seen: time.Now().Add(by)}))
+		}
+		if got := names(t, f); got != "fast slow" {
+			t.Errorf("live: %q", got)
+		}
+		shift(t, db, "fast", 50*time.Minute)
+		if got := names(t, f); got != "slow" {
+			t.Errorf("live: %q", got)
+		}
+	})
+}
+
+// Whatever somebody has put in its place, the next call is another number.
+func TestAttack_A43_CallOverridesWhatIsNoGeneration(t *testing.T) {
+	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
+		f, db := open()
+		_, err := f.Call(t.Context())
+		must(t, err)
+		values := []string{"9223372036854775807", "-9223372036854775808", "9223372036854775806"}
+		if _, err := db.Exec(t.Context(), "UPDATE cloakroom_signals SET value = 'abc'"); err == nil {
+			values = append(values, "'abc'")
+		}
+		for _, value := range values {
+			if n, err := db.Exec(t.Context(), "UPDATE cloakroom_signals SET value = "+value); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+			n, err := f.Call(t.Context())
+			if off := time.Since(time.UnixMilli(n)).Abs(); err != nil || off > 10*time.Second {
+				t.Errorf("%s: %d, %v", value, n, err)
+			}
+			if next, err := f.Call(t.Context()); err != nil || next <= n {
+				t.Errorf("%s: %d, %v, and %d before", value, next, err, n)
+			}
 		}
 	})
 }
@@ -70,7 +129,7 @@ func TestTextsAreBounded(t *testing.T) {
 		f, _ := open()
 		long := strings.Repeat("é", 5000)
 		must(t, f.Report(t.Context(), fleet.Instance{ID: "x", Version: long, Addr: long, URL: long, Keys: long, Failing: long}))
-		list, err := f.Instances(t.Context(), time.Now())
+		list, err := f.Instances(t.Context())
 		must(t, err)
 		i := list[0]
 		for _, s := range []string{i.Version, i.Addr, i.URL, i.Failing} {
@@ -98,7 +157,7 @@ func TestTextsAreBounded(t *testing.T) {
 			keys[n] = keyring.KeyInfo{ID: keyring.KeyID{byte(n)}, State: keyring.Retiring, Until: time.Now()}
 		}
 		must(t, f.Report(t.Context(), fleet.Instance{ID: "x", Keys: fleet.Describe(keys)}))
-		if list, err = f.Instances(t.Context(), time.Now()); err != nil || list[0].Keys != fleet.Describe(keys) {
+		if list, err = f.Instances(t.Context()); err != nil || list[0].Keys != fleet.Describe(keys) {
 			t.Errorf("%+v, %v", list, err)
 		}
 	})

@@ -29,7 +29,7 @@ func leads(t *testing.T, f *fleet.Fleet, holder string, now time.Time) bool {
 
 func TestLeaseIsOneHolders(t *testing.T) {
 	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
-		f, _ := open()
+		f, db := open()
 		g, _ := open()
 		now := time.Now()
 		check := func(what string, got, want bool) {
@@ -53,6 +53,11 @@ func TestLeaseIsOneHolders(t *testing.T) {
 		check("a, in two years", leads(t, f, "a", now.Add(2*365*24*time.Hour)), true)
 		check("b, today", leads(t, g, "b", now), true)
 		check("a, today", leads(t, f, "a", now), false)
+		// Nor does one who writes to the database: no lease is that long.
+		if n, err := db.Exec(t.Context(), db.Dialect().SQL("UPDATE cloakroom_leases SET holder = 'x', until_at = ?"), now.Add(55*time.Minute).UnixMilli()); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		check("b, beside a lease that nobody has", leads(t, g, "b", now), true)
 		// Tasks are apart.
 		if until, err := f.Lead(t.Context(), "other", "a", now, lease); err != nil || until.IsZero() {
 			t.Errorf("another task: %v, %v", until, err)

@@ -31,7 +31,8 @@ func schema() sqlstore.Schema {
 
 // statements are the texts of every statement in one dialect.
 type statements struct {
-	report, leave, instances, sweep string
+	report, leave, sweep            string
+	instances, silent               string
 	generation, raise, signal       string
 	setNote, note                   string
 	lease, lead, takeFirst, release string
@@ -42,16 +43,20 @@ const instanceColumns = "id, started, seen, version, addr, url, key_states, fail
 
 func newStatements(d *sqlstore.Dialect) statements {
 	s := statements{
-		report: `INSERT INTO cloakroom_instances (` + instanceColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ` +
+		report: `INSERT INTO cloakroom_instances (` + instanceColumns + `) VALUES (?, ?, {clock}, ?, ?, ?, ?, ?, ?) ` +
 			d.Upsert("id", "started", "seen", "version", "addr", "url", "key_states", "failing", "look"),
 		leave: `DELETE FROM cloakroom_instances WHERE id = ?`,
 		instances: `SELECT ` + instanceColumns + ` FROM cloakroom_instances
-			WHERE seen >= ? AND seen <= ? ORDER BY started, id`,
-		sweep: `DELETE FROM cloakroom_instances WHERE seen < ? OR seen > ?`,
+			WHERE seen >= {clock} - ? AND seen <= {clock} + ? ORDER BY started, id`,
+		silent: `SELECT ` + instanceColumns + ` FROM cloakroom_instances
+			WHERE seen >= {clock} - ? AND seen < {clock} - ? OR seen > {clock} + ? ORDER BY started, id`,
+		sweep: `DELETE FROM cloakroom_instances WHERE seen < {clock} - ? OR seen > {clock} + ?`,
 
 		generation: `SELECT value FROM cloakroom_signals WHERE name = ?`,
 		// The time comes in so that the number rises across a restored backup too.
-		raise:  `UPDATE cloakroom_signals SET value = {greatest}(value + 1, {clock}) WHERE name = ?`,
+		// One that is far ahead, or no number, is nobody's: it begins anew.
+		raise: `UPDATE cloakroom_signals SET value = CASE WHEN value < {clock} + 86400000
+			THEN {greatest}(value + 1, {clock}) ELSE {clock} END WHERE name = ?`,
 		signal: `INSERT INTO cloakroom_signals (name, value, note) VALUES (?, 0, ?) ` + d.Upsert("name"),
 
 		setNote: `INSERT INTO cloakroom_signals (name, value, note) VALUES (?, 0, ?) ` + d.Upsert("name", "note"),
@@ -66,7 +71,7 @@ func newStatements(d *sqlstore.Dialect) statements {
 		clock: `SELECT {clock}`,
 	}
 	for _, p := range []*string{
-		&s.report, &s.leave, &s.instances, &s.sweep, &s.generation, &s.raise, &s.signal,
+		&s.report, &s.leave, &s.instances, &s.silent, &s.sweep, &s.generation, &s.raise, &s.signal,
 		&s.setNote, &s.note, &s.lease, &s.lead, &s.takeFirst, &s.release, &s.clock,
 	} {
 		*p = d.SQL(*p)

@@ -69,6 +69,13 @@ func named(name, text string) error {
 // else has it before by a clock that is ahead: a quarter of it and at most this.
 const margin = 5 * time.Second
 
+// longest is the longest lease; all that ask for the same task ask for the same time. Their
+// clocks are less than apart.
+const (
+	longest = time.Hour
+	apart   = time.Minute
+)
+
 // Lead takes the lease on a task for the holder, an instance's ID, or prolongs it, and
 // returns until when it leads. The zero time says that another one does.
 //
@@ -78,8 +85,8 @@ const margin = 5 * time.Second
 //
 //	if time.Now().Before(until) { … }
 //
-// A lease that has run out, was released, or ends by a clock that was wrong (later
-// than an hour from now), is anybody's.
+// A lease that has run out, was released, or ends by a clock that was wrong, later than
+// any that begins within a minute from now, is anybody's.
 func (f *Fleet) Lead(ctx context.Context, name, holder string, now time.Time, lease time.Duration) (until time.Time, err error) {
 	led, err := f.lead(ctx, name, holder, now, lease)
 	if err != nil || !led {
@@ -89,8 +96,8 @@ func (f *Fleet) Lead(ctx context.Context, name, holder string, now time.Time, le
 }
 
 func (f *Fleet) lead(ctx context.Context, name, holder string, now time.Time, lease time.Duration) (bool, error) {
-	if name == "" || holder == "" || len(name) > maxID || len(holder) > maxID || lease <= 0 || lease > ahead {
-		return false, fmt.Errorf("a holder of %d bytes, want 1 to %d, or a lease of %v, want up to %v", len(holder), maxID, lease, ahead)
+	if name == "" || holder == "" || len(name) > maxID || len(holder) > maxID || lease <= 0 || lease > longest {
+		return false, fmt.Errorf("a holder of %d bytes, want 1 to %d, or a lease of %v, want up to %v", len(holder), maxID, lease, longest)
 	}
 	// Most of the time somebody else leads, and nothing has to be written.
 	var (
@@ -98,7 +105,7 @@ func (f *Fleet) lead(ctx context.Context, name, holder string, now time.Time, le
 		ends  int64
 	)
 	err := f.db.Reader().QueryRowContext(ctx, f.sql.lease, []byte(name)).Scan(&other, &ends)
-	at, wrong, until := now.UnixMilli(), now.Add(ahead).UnixMilli(), now.Add(lease).UnixMilli()
+	at, wrong, until := now.UnixMilli(), now.Add(lease+apart).UnixMilli(), now.Add(lease).UnixMilli()
 	switch {
 	case none(err):
 		n, err := f.db.Exec(ctx, f.sql.takeFirst, []byte(name), []byte(holder), until)

@@ -23,12 +23,12 @@ func answer[T any](ctx context.Context, ask func(ctx context.Context) (T, error)
 	return ask(ctx)
 }
 
-func (b bounded) Instances(ctx context.Context, now time.Time) ([]fleet.Instance, error) {
-	return answer(ctx, func(ctx context.Context) ([]fleet.Instance, error) { return b.Fleet.Instances(ctx, now) })
+func (b bounded) Instances(ctx context.Context) ([]fleet.Instance, error) {
+	return answer(ctx, b.Fleet.Instances)
 }
 
-func (b bounded) Silent(ctx context.Context, now time.Time) ([]fleet.Instance, error) {
-	return answer(ctx, func(ctx context.Context) ([]fleet.Instance, error) { return b.Fleet.Silent(ctx, now) })
+func (b bounded) Silent(ctx context.Context) ([]fleet.Instance, error) {
+	return answer(ctx, b.Fleet.Silent)
 }
 
 func (b bounded) Call(ctx context.Context) (int64, error) { return answer(ctx, b.Fleet.Call) }

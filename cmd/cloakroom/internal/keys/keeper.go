@@ -20,9 +20,9 @@ import (
 type Fleet interface {
 	Report(ctx context.Context, i fleet.Instance) error
 	Leave(ctx context.Context, id string) error
-	Instances(ctx context.Context, now time.Time) ([]fleet.Instance, error)
-	Silent(ctx context.Context, now time.Time) ([]fleet.Instance, error)
-	Sweep(ctx context.Context, now time.Time) (int, error)
+	Instances(ctx context.Context) ([]fleet.Instance, error)
+	Silent(ctx context.Context) ([]fleet.Instance, error)
+	Sweep(ctx context.Context) (int, error)
 	Generation(ctx context.Context) (int64, error)
 	Call(ctx context.Context) (int64, error)
 	Lead(ctx context.Context, name, holder string, now time.Time, lease time.Duration) (time.Time, error)

@@ -149,7 +149,7 @@ func (k *Keeper) talk(ctx context.Context) {
 		}
 		if err == nil && time.Since(swept) >= time.Hour {
 			swept = time.Now()
-			err = k.ask(ctx, func(ctx context.Context) error { _, err := k.Fleet.Sweep(ctx, time.Now()); return err })
+			err = k.ask(ctx, func(ctx context.Context) error { _, err := k.Fleet.Sweep(ctx); return err })
 		}
 		k.fleetAnswered(ctx, err)
 	}
@@ -184,7 +184,6 @@ func (k *Keeper) tell(ctx context.Context) error {
 	k.mu.Unlock()
 	// Behind the look: the keys are those that it found, or newer ones.
 	i.Keys = fleet.Describe(k.Ring.Keys())
-	i.Seen = time.Now()
 	return k.ask(ctx, func(ctx context.Context) error { return k.Fleet.Report(ctx, i) })
 }
 

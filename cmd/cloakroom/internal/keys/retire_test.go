@@ -20,12 +20,12 @@ import (
 // stuck is a fleet whose database answers nobody, as long as they wait.
 type stuck struct{ *link }
 
-func (stuck) Instances(ctx context.Context, _ time.Time) ([]fleet.Instance, error) {
+func (stuck) Instances(ctx context.Context) ([]fleet.Instance, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
 
-func (stuck) Silent(ctx context.Context, _ time.Time) ([]fleet.Instance, error) {
+func (stuck) Silent(ctx context.Context) ([]fleet.Instance, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }

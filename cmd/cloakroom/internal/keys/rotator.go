@@ -260,7 +260,7 @@ func (r *Rotator) behind(ctx context.Context, f *following) ([]fleet.Instance, e
 	if r.Fleet == nil {
 		return nil, nil
 	}
-	list, err := r.fleet().Instances(ctx, time.Now())
+	list, err := r.fleet().Instances(ctx)
 	if err != nil {
 		return nil, err
 	}

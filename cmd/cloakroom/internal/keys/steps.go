@@ -44,7 +44,7 @@ func (r *Rotator) Activate(ctx context.Context, next keyring.KeyID) error {
 func (r *Rotator) unseen(ctx context.Context, begun time.Time) error {
 	wait := 2 * time.Second
 	if r.Fleet != nil {
-		silent, err := r.fleet().Silent(ctx, time.Now())
+		silent, err := r.fleet().Silent(ctx)
 		if err != nil {
 			return err
 		}

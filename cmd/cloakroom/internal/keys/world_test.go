@@ -188,18 +188,21 @@ func (l *link) do(f func()) error {
 }
 
 func (l *link) Report(_ context.Context, i fleet.Instance) error {
-	return l.do(func() { l.instances[i.ID] = i })
+	return l.do(func() {
+		i.Seen = time.Now()
+		l.instances[i.ID] = i
+	})
 }
 
 func (l *link) Leave(_ context.Context, id string) error {
 	return l.do(func() { delete(l.instances, id) })
 }
 
-func (l *link) Instances(_ context.Context, now time.Time) (list []fleet.Instance, err error) {
+func (l *link) Instances(context.Context) (list []fleet.Instance, err error) {
 	err = l.do(func() {
 		l.asked = true
 		for _, id := range slices.Sorted(maps.Keys(l.instances)) {
-			if i := l.instances[id]; now.Sub(i.Seen) <= fleet.LiveFor {
+			if i := l.instances[id]; time.Since(i.Seen) <= fleet.LiveFor {
 				list = append(list, i)
 			}
 		}
@@ -207,10 +210,10 @@ func (l *link) Instances(_ context.Context, now time.Time) (list []fleet.Instanc
 	return list, err
 }
 
-func (l *link) Silent(_ context.Context, now time.Time) (list []fleet.Instance, err error) {
+func (l *link) Silent(context.Context) (list []fleet.Instance, err error) {
 	err = l.do(func() {
 		for _, i := range l.instances {
-			if ago := now.Sub(i.Seen); ago > fleet.LiveFor && ago < time.Hour {
+			if ago := time.Since(i.Seen); ago > fleet.LiveFor && ago < time.Hour {
 				list = append(list, i)
 			}
 		}
@@ -218,7 +221,7 @@ func (l *link) Silent(_ context.Context, now time.Time) (list []fleet.Instance, 
 	return list, err
 }
 
-func (l *link) Sweep(context.Context, time.Time) (int, error) { return 0, l.do(func() {}) }
+func (l *link) Sweep(context.Context) (int, error) { return 0, l.do(func() {}) }
 
 func (l *link) Generation(context.Context) (gen int64, err error) {
 	err = l.do(func() { gen = l.gen })
