@@ -33,7 +33,7 @@ var house = map[string]room{
 	"keyring":                {floor: 1},
 	"keyring/agekeys":        {floor: 1, also: []string{"keyring"}},
 	"keyring/dotenv":         {floor: 1, also: []string{"keyring"}},
-	"keyring/vault":          {floor: 1, also: []string{"keyring"}},
+	"keyring/vault":          {floor: 1, also: []string{"keyring", "internal/remote"}},
 	"keyring/awssecrets":     {floor: 1, also: []string{"keyring", "internal/remote"}},
 	"keyring/gcpsecrets":     {floor: 1, also: []string{"keyring", "internal/remote"}},
 	"password":               {floor: 1},

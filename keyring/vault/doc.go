@@ -32,10 +32,17 @@
 // Without auth it is token. Special characters are written as %XX. Of the other
 // variables of Vault's tools only VAULT_HEADERS counts, as the client adds these to
 // each request, and VAULT_SKIP_VERIFY, which is refused: a certificate is always
-// verified, and http:// leads to this machine alone. HTTPS_PROXY is honoured.
+// verified, and http:// leads to this machine alone, through no proxy. HTTPS_PROXY is
+// honoured. A place of which a part has the looks of a key is refused, as the key was
+// put there by mistake.
+//
+// Without ca those servers are trusted whose certificates the system's authorities have
+// signed. On Unix other than macOS, SSL_CERT_FILE and SSL_CERT_DIR replace these: who
+// sets them for the program decides whom it trusts. Better name the CA of the server.
 //
 // Files are read anew at each login, as they rotate. Their permissions have to be
-// those of a secret: see [keyring.MountedFile].
+// those of a secret: see [keyring.MountedFile]. Certificates are read by Open; everybody
+// may read them, but nobody else may change them.
 //
 // # Setting up
 //

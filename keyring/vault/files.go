@@ -39,6 +39,29 @@ func readSecret(ctx context.Context, path string) (string, error) {
 	return "", fmt.Errorf("the file cannot be read: %w", cause(err))
 }
 
+// maxCertificates bounds a file of certificates in bytes: the system's own has a
+// quarter of it.
+const maxCertificates = 1 << 20
+
+// errEndless is the fault of a file that reading may have no end of.
+var errEndless = errors.New("it is no regular file, or too long for certificates; name the file itself")
+
+// certificates tells whether a file of certificates can be read, which everybody may;
+// but who could change it would say which server gets the token. The error does not
+// name the file.
+func certificates(path string) error {
+	_, err := secretfile.Read(path, secretfile.Sealed, maxCertificates)
+	switch {
+	case errors.Is(err, secretfile.ErrMode):
+		return errors.New("others may change the file; run chmod go-w on it")
+	case errors.Is(err, secretfile.ErrKind), errors.Is(err, secretfile.ErrSize):
+		return errEndless
+	case err != nil:
+		return fmt.Errorf("the file cannot be read: %w", cause(err))
+	}
+	return nil
+}
+
 // legible tells whether a text can be a token, a secret id or a JWT, which travel in
 // headers: it is printable ASCII without spaces.
 func legible(text string) bool {

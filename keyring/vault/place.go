@@ -1,14 +1,17 @@
 package vault
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/cloakroom-dev/cloakroom/internal/link"
+	"github.com/cloakroom-dev/cloakroom/internal/remote"
 )
 
 // place is what a place says, together with the environment.
@@ -48,6 +51,11 @@ func (p *parser) parse(text string) *place {
 	pl := &place{field: DefaultField}
 	u, path := p.split(text)
 	if u == nil {
+		return nil
+	}
+	// It would be sent to the server, and written into messages.
+	if query := u.Query(); slices.ContainsFunc([]string{u.Host, path, u.Fragment, query.Get("mount"), query.Get("kv-mount"), query.Get("namespace"), query.Get("role")}, remote.HasKey) {
+		p.fault(remote.KeyFault)
 		return nil
 	}
 	query, err := link.Query(u.RawQuery, append(append([]string{}, parameters...), link.Parameters...)...)
@@ -158,13 +166,26 @@ func (p *parser) server(pl *place, u *url.URL, query url.Values) {
 	case !p.plain && !link.Local(u.Hostname()):
 		p.fault("a link to another host needs TLS; use https://")
 	}
+	// The client reads these whether they count or not, without a bound, and before
+	// anything is asked of anybody.
+	for i, variable := range variables {
+		counts := u.Scheme == "https" && query.Get(link.Parameters[i]) == "" && p.env(variable) == os.Getenv(variable)
+		if path := os.Getenv(variable); path != "" && !counts && link.Parameters[i] != "server-name" {
+			if err := certificates(path); errors.Is(err, errEndless) {
+				p.fault("%s: %w", variable, err)
+			}
+		}
+	}
 }
+
+// variables stand in for the parameters of TLS that a place does not have, in the same
+// order.
+var variables = []string{"VAULT_CACERT", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "VAULT_TLS_SERVER_NAME"}
 
 // trust finds the files of TLS: what the place names, else what the environment
 // does.
 func (p *parser) trust(pl *place, query url.Values) {
 	pl.tls = url.Values{}
-	variables := []string{"VAULT_CACERT", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "VAULT_TLS_SERVER_NAME"}
 	for i, name := range link.Parameters {
 		variable := variables[i]
 		value, from := query.Get(name), name
@@ -174,11 +195,17 @@ func (p *parser) trust(pl *place, query url.Values) {
 		if value == "" {
 			continue
 		}
-		if name != "server-name" {
-			if _, err := os.ReadFile(value); err != nil {
-				p.fault("%s: the file cannot be read: %w", from, cause(err))
-				continue
-			}
+		var err error
+		switch name {
+		case "key":
+			from += ", of the client certificate"
+			_, err = readSecret(context.Background(), value)
+		case "ca", "cert":
+			err = certificates(value)
+		}
+		if err != nil {
+			p.fault("%s: %w", from, err)
+			continue
 		}
 		pl.tls.Set(name, value)
 	}

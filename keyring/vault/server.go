@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/cloakroom-dev/cloakroom/internal/link"
+	"github.com/cloakroom-dev/cloakroom/internal/remote"
 )
 
 const (
@@ -64,17 +65,12 @@ func (b *bounded) Read(p []byte) (int, error) {
 // dial sets up the client. It contacts nobody.
 func dial(pl *place) (*server, error) {
 	t := &transport{&http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  remote.Proxy(),
 		TLSHandshakeTimeout:    10 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 		ForceAttemptHTTP2:      true,
 	}}
 	if pl.address.Scheme == "https" {
-		if pl.tls.Has("key") {
-			if _, err := readSecret(context.Background(), pl.tls.Get("key")); err != nil {
-				return nil, fmt.Errorf("key, of the client certificate: %w", err)
-			}
-		}
 		c, err := link.TLS(pl.tls, pl.address.Hostname())
 		if err != nil {
 			// Its words name the files.

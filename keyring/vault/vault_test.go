@@ -51,6 +51,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	nameProxy()
 	os.Setenv("SSL_CERT_FILE", system.file)
 	os.Setenv("SSL_CERT_DIR", filepath.Join(dir, "none"))
 	code := m.Run()
