@@ -245,7 +245,7 @@ func (d *keyDesk) followed(ctx context.Context) error {
 		d.say("followed: there is no database, and so no instance")
 		return nil
 	}
-	list, err := d.fleet.Instances(ctx, time.Now())
+	list, err := d.fleet.Instances(ctx)
 	switch {
 	case err != nil:
 		return err
