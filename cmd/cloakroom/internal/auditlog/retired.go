@@ -21,13 +21,28 @@ const vouched = "vouched"
 // instance that had not heard of it may have written them. They are noted all the same. It
 // is some minutes longer than that takes, as the end of a key that was taken away is set to
 // minutes before, for clocks that are behind.
-const hurry = 12 * time.Minute
+const hurry = Hurry
+
+// Hurry is how long after the end of a key an instance may sign with it that has not heard.
+const Hurry = 12 * time.Minute
 
 // A Retirement is a key that was taken away.
 type Retirement struct {
 	Key   keyring.KeyID
 	Actor string
 	Count int // sessions that ended with it; below zero where nobody knows
+
+	// Ended is when the key ended, as the keys say: that stands elsewhere than the log. What
+	// was signed with it long after that is vouched for by nobody. Zero: but now.
+	Ended time.Time
+
+	// Again says that the log was handed over before, as somebody remembers elsewhere. If it
+	// does not say so itself, it is not the one that was.
+	Again bool
+
+	// Insist vouches all the same: for a key that was taken away by hand long ago, or a log
+	// that is an older one.
+	Insist bool
 }
 
 // Retired appends the entry of the kind key_retired, and hands the log over: what the key
@@ -38,7 +53,8 @@ type Retirement struct {
 // the key any more.
 //
 // It vouches for a key once, and does nothing from then on. It does not vouch where entries
-// name the key and are not of it; then the entry is kept, and the error says so.
+// name the key and are not of it; nor, unless r insists, where the log may have been written
+// anew with the key since it ended. Then the entry is kept, and the error says why.
 func (l *Log) Retired(ctx context.Context, r Retirement) error {
 	if err := l.Flush(ctx); err != nil {
 		return fmt.Errorf("auditlog: retire a key: %w", err)
@@ -60,12 +76,20 @@ func (l *Log) Retired(ctx context.Context, r Retirement) error {
 		if doubt = odds; err != nil || done {
 			return err
 		}
+		if doubt == nil && !r.Insist {
+			if doubt, err = l.late(ctx, tx, r, at); err != nil {
+				return err
+			}
+		}
 		if l.Signs() && doubt == nil {
 			e.Details[vouched] = strconv.FormatInt(at.Seq, 10)
 		}
 		entries := []Entry{e}
 		// Behind it: what is found now is not vouched for.
 		odd, err := l.stranger(ctx, tx, at)
+		if err == nil && odd == nil && doubt != nil {
+			odd, err = l.unvouched(ctx, tx, at, r.Key) // nor does this entry bind it
+		}
 		if err != nil {
 			return err
 		}
@@ -84,7 +108,7 @@ func (l *Log) Retired(ctx context.Context, r Retirement) error {
 // doubts looks at what was noted about entries of a key: each has to be of it. done says
 // that somebody has vouched for the key before; what was noted since stays.
 func (l *Log) doubts(ctx context.Context, tx sqlstore.Queryer, key keyring.KeyID) (done bool, doubt, err error) {
-	if done, err = l.handedOver(ctx, tx, key); done || err != nil {
+	if done, err = l.handedOver(ctx, tx, key, true); done || err != nil {
 		return done, nil, err
 	}
 	notes, err := l.ofKind(ctx, tx, event.AuditFailed)
@@ -100,15 +124,7 @@ func (l *Log) doubts(ctx context.Context, tx sqlstore.Queryer, key keyring.KeyID
 			return false, err, nil
 		}
 		r := row{hash: found.Hash}
-		rows, err := tx.QueryContext(ctx, l.sql.tagOf, found.Seq)
-		if err != nil {
-			return false, nil, err
-		}
-		there := rows.Next()
-		if there {
-			err = rows.Scan(&r.key, &r.tag)
-		}
-		rows.Close()
+		there, err := l.tagOf(ctx, tx, found.Seq, &r)
 		if err != nil {
 			return false, nil, err
 		}
@@ -120,17 +136,6 @@ func (l *Log) doubts(ctx context.Context, tx sqlstore.Queryer, key keyring.KeyID
 		}
 	}
 	return false, nil, nil
-}
-
-// handedOver tells whether somebody has vouched for a key.
-func (l *Log) handedOver(ctx context.Context, tx sqlstore.Queryer, key keyring.KeyID) (bool, error) {
-	retired, err := l.ofKind(ctx, tx, event.KeyRetired)
-	for i := range retired {
-		if id, ok := l.chain.handsOver(&retired[i]); ok && id == key {
-			return true, nil
-		}
-	}
-	return false, err
 }
 
 // ofKind returns all entries of a kind of which there are few.
@@ -223,7 +228,7 @@ func (l *Log) strange(ctx context.Context, tx sqlstore.Queryer, at Head, key []b
 		return e, nil
 	}
 	// Behind the handover nobody signs with it by mistake.
-	done, err := l.handedOver(ctx, tx, keyring.KeyID(key))
+	done, err := l.handedOver(ctx, tx, keyring.KeyID(key), true)
 	e.Suspicious = done
 	return e, err
 }

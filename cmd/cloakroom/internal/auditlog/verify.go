@@ -88,7 +88,7 @@ type verifier struct {
 	report Report
 
 	strange map[note]int64         // of Strange, those that somebody may vouch for
-	retired map[keyring.KeyID]bool // keys that were vouched for
+	retired map[keyring.KeyID]bool // keys that were vouched for by one at hand
 }
 
 // broken notes what is wrong, once.
@@ -190,8 +190,15 @@ func (v *verifier) entry(r *row) {
 	v.mark(v.at)
 }
 
-// handover follows what entries say of each other's keys.
+// handover follows what entries say of each other's keys. A handover that a key at hand has
+// signed binds: what the other signs behind it is nobody's. That of a key that is gone may be
+// of somebody whom it has leaked to, about the key that came next: it settles notes, and the
+// entries behind it are held against those of who met them. That of a key which goes on with
+// genuine entries is void.
 func (v *verifier) handover(r *row, what verdict) {
+	if what == genuine {
+		delete(v.retired, keyring.KeyID(r.key))
+	}
 	if r.Kind == event.AuditFailed && r.Reason == strangeReason {
 		v.report.Strange++
 		if n, ok := noteOf(r); ok && !v.retired[n.about] && !v.retired[n.by] {
@@ -204,10 +211,12 @@ func (v *verifier) handover(r *row, what verdict) {
 		}
 	}
 	id, ok := v.log.chain.handsOver(r)
-	if !ok {
+	if !ok || v.retired[keyring.KeyID(r.key)] {
 		return
 	}
-	v.retired[id] = true
+	if what == genuine {
+		v.retired[id] = true
+	}
 	for n, times := range v.strange {
 		if n.settled(id, keyring.KeyID(r.key)) {
 			v.report.Strange -= times

@@ -153,7 +153,7 @@ func (l *Log) append(batch []*item, id []byte, again bool) error {
 			return err
 		}
 		if back != nil {
-			all = append([]Entry{{Time: stamp(time.Now()), Kind: event.AuditFailed, Reason: "head moved back", Count: 1, Suspicious: true,
+			all = append([]Entry{{Time: stamp(time.Now()), Kind: event.AuditFailed, Reason: backReason, Count: 1, Suspicious: true,
 				Details: map[string]string{"known": known.String(), "found": at.String()}}}, entries...)
 		}
 		if !at.same(l.signed) {
@@ -202,6 +202,9 @@ func (l *Log) complain(back error, odd *Entry) {
 // one whose tag was of no key at hand.
 const strangeReason = "newest entry of no key at hand"
 
+// backReason is why one says that the entry is gone that its writer knew as the newest.
+const backReason = "head moved back"
+
 // stranger looks at the newest entry, which this process has not written: the
 // entries that follow cover it, and it may be of somebody who has no key. One that is
 // signed by no key at hand is told of by the entry that it returns; for one without
@@ -211,15 +214,17 @@ func (l *Log) stranger(ctx context.Context, tx sqlstore.Queryer, at Head) (*Entr
 		return nil, nil
 	}
 	r := row{hash: at.Hash}
-	err := tx.QueryRowContext(ctx, l.sql.tagOf, at.Seq).Scan(&r.key, &r.tag)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil // removed, as Verify sees from the number
+	found, err := l.tagOf(ctx, tx, at.Seq, &r)
+	if err != nil || !found {
+		return nil, err // removed, as Verify sees from the number
 	}
-	if err != nil {
-		return nil, err
-	}
-	if v := l.chain.judge(&r); v == genuine || v == unsigned {
+	switch l.chain.judge(&r) {
+	case unsigned:
 		return nil, nil
+	case genuine:
+		if over, err := l.over(ctx, tx, r.key); err != nil || !over {
+			return nil, err
+		}
 	}
 	return l.strange(ctx, tx, at, r.key)
 }
