@@ -58,6 +58,7 @@ type statements struct {
 	setPassword, setHash      string
 	changePassword, rehash    string
 	sealed, sealers, rewrap   string // see rewrapping
+	able, unsealed            string // see tallying
 	requireChange             string
 	setDisabled, setRoles     string
 	raiseEpoch, raiseEpochAll string
@@ -124,5 +125,6 @@ func newStatements(d *sqlstore.Dialect) statements {
 		*p = d.SQL(*p)
 	}
 	s.rewrapping(d)
+	s.tallying(d)
 	return s // but search, which Search makes whole
 }

@@ -21,6 +21,7 @@ type statements struct {
 	end, endVersion, endUser       string
 	listUser, scan                 string
 	clock, sweepDelete, sweepDefer string
+	overdue                        string
 	keys, rememberKey, forgetKeys  string
 }
 
@@ -58,13 +59,14 @@ func newStatements(d *Dialect) statements {
 		clock:       `SELECT {clock}`,
 		sweepDelete: d.DeleteFew("cloakroom_session", "id", oldest, "expires < ?"),
 		sweepDefer:  d.UpdateFew("cloakroom_session", "id", oldest, "due = expires"),
+		overdue:     `SELECT count(*) FROM (` + oldest + `) overdue`,
 		keys:        `SELECT id, last_used FROM cloakroom_key ORDER BY last_used DESC, id`,
 		rememberKey: `INSERT INTO cloakroom_key (id, last_used) VALUES (?, ?) ` + later(d, "cloakroom_key", "id", "last_used"),
 		forgetKeys:  `DELETE FROM cloakroom_key`,
 	}
 	for _, p := range []*string{
 		&s.get, &s.explain, &s.create, &s.update, &s.touch, &s.end, &s.endVersion, &s.endUser, &s.listUser,
-		&s.scan, &s.clock, &s.sweepDelete, &s.sweepDefer, &s.keys, &s.rememberKey, &s.forgetKeys,
+		&s.scan, &s.clock, &s.sweepDelete, &s.sweepDefer, &s.overdue, &s.keys, &s.rememberKey, &s.forgetKeys,
 	} {
 		*p = d.SQL(*p)
 	}

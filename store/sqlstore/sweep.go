@@ -46,3 +46,14 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
 		}
 	}
 }
+
+// Overdue returns how many rows have been due to be forgotten since before a time, and
+// limit where there are more: many, if nobody calls [Store.Sweep]. It only reads, so that
+// it can be called over a connection that may not write, as [New] can where the tables
+// are those of this version.
+func (s *Store) Overdue(ctx context.Context, before time.Time, limit int) (n int, err error) {
+	if err := s.db.Reader().QueryRowContext(ctx, s.sql.overdue, before.UnixMilli(), limit).Scan(&n); err != nil {
+		return 0, fmt.Errorf("sqlstore: count what is overdue: %w", err)
+	}
+	return n, nil
+}

@@ -176,3 +176,24 @@ func TestSweepInSmallSteps(t *testing.T) {
 		t.Errorf("a second sweep ran %d statements: what was touched is still due", len(ran))
 	}
 }
+
+// TestOverdue: what nobody has swept is counted, up to a limit.
+func TestOverdue(t *testing.T) { each(t, proveOverdue) }
+
+func proveOverdue(t *testing.T, db database) {
+	s := db.Store()
+	now := time.Now()
+	for range 3 {
+		put(t, s, expired("gone", 2*time.Hour))
+	}
+	put(t, s, expired("later", time.Minute))
+	put(t, s, record("live"))
+	for _, c := range []struct {
+		ago         time.Duration
+		limit, want int
+	}{{time.Hour, 10, 3}, {time.Hour, 2, 2}, {0, 10, 4}, {3 * time.Hour, 10, 0}} {
+		if n, err := s.Overdue(t.Context(), now.Add(-c.ago), c.limit); err != nil || n != c.want {
+			t.Errorf("%v ago, at most %d: %d, %v, want %d", c.ago, c.limit, n, err, c.want)
+		}
+	}
+}

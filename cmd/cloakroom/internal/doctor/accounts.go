@@ -2,12 +2,12 @@ package doctor
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
 	"github.com/cloakroom-dev/cloakroom/internal/link"
@@ -35,10 +35,8 @@ func sizesByAge(records []store.Record) (young, old int, ok bool) {
 }
 
 // accounts judges who can administer, and how passwords are kept.
-func (e *examination) accounts(ctx context.Context, l *notes, t *target, db *looking) {
-	var all, able int
-	row := db.reader.QueryRowContext(ctx, "SELECT count(*), COALESCE(sum(CASE WHEN disabled = 0 AND length(password) > 0 THEN 1 ELSE 0 END), 0) FROM cloakroom_user WHERE admin = 1")
-	switch err := row.Scan(&all, &able); {
+func (e *examination) accounts(ctx context.Context, l *notes, t *target, users *sqlusers.Users) {
+	switch all, able, err := users.CountAdmins(ctx); {
 	case err != nil:
 		l.skip(t.name()+" does not list accounts", "no-admin", "one-admin")
 	case all == 0:
@@ -48,57 +46,39 @@ func (e *examination) accounts(ctx context.Context, l *notes, t *target, db *loo
 	case able == 1:
 		l.find("one-admin", finding.OK, "cloakroom user add NAME --role admin --invite", "%s: one administrator can sign in", t.name())
 	}
-	e.pepper(ctx, l, t, db)
+	e.pepper(ctx, l, t, users)
 }
 
-// maxHashes bounds how many hashes are looked at.
-const maxHashes = 20000
-
-// sealedPrefix begins a hash that package password has encrypted.
-const sealedPrefix = "$sealed$v=1$"
-
-// pepper judges whether hashes are encrypted as the settings say. Of what is read only
-// the name of the key is looked at.
-func (e *examination) pepper(ctx context.Context, l *notes, t *target, db *looking) {
+// pepper judges whether hashes are encrypted as the settings say.
+func (e *examination) pepper(ctx context.Context, l *notes, t *target, users *sqlusers.Users) {
+	if e.cfg.Pepper {
+		plain, err := users.UnsealedHashes(ctx)
+		if err != nil {
+			l.skip(t.name()+" does not count hashes", "pepper-plain")
+		}
+		if plain > 0 {
+			l.find("pepper-plain", finding.Warning, "each is encrypted when its owner signs in; for those who do not come: cloakroom user reset NAME",
+				"pepper is on, and %s not encrypted in %s", hashes(plain), t.name())
+		}
+	}
 	ring := e.keys.wait(ctx)
 	if ring == nil {
 		l.skip("the keys cannot be read", "pepper-key")
-	}
-	rows, err := db.reader.QueryContext(ctx, db.dialect.SQL("SELECT password FROM cloakroom_user WHERE length(password) > 0 LIMIT ?"), maxHashes)
-	if err != nil {
-		l.skip(t.name()+" does not list accounts", "pepper-plain", "pepper-key")
 		return
 	}
-	defer rows.Close()
-	plain, gone := 0, make(map[string]int)
-	for rows.Next() {
-		var stored []byte
-		if err := rows.Scan(&stored); err != nil {
-			l.skip(t.name()+" does not list accounts", "pepper-plain", "pepper-key")
-			return
-		}
-		text, sealed := strings.CutPrefix(string(stored), sealedPrefix)
-		if !sealed {
-			plain++
-			continue
-		}
-		b, _ := base64.RawStdEncoding.DecodeString(text)
-		if id, ok := keyring.SealedBy(b); ring != nil && (!ok || !ring.Has(id)) {
-			gone[id.String()]++
-		}
+	sealed, err := users.SealedHashes(ctx)
+	if err != nil {
+		l.skip(t.name()+" does not count hashes", "pepper-key")
+		return
 	}
-	if plain > 0 && e.cfg.Pepper {
-		l.find("pepper-plain", finding.Warning, "each is encrypted when its owner signs in; for those who do not come: cloakroom user reset NAME",
-			"pepper is on, and %s not encrypted in %s", hashes(plain), t.name())
-	}
-	ids := make([]string, 0, len(gone))
-	for id := range gone {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		l.find("pepper-key", finding.Error, "restore the key file that has the key; for those whose key is lost: cloakroom user reset NAME",
-			"%s encrypted under the key %s, which is not among ours", hashes(gone[id]), id)
+	const reset = "for those whose key is lost: cloakroom user reset NAME"
+	for key, n := range sealed { // findings are sorted
+		switch id, ok := keyring.SealedByHead(key); {
+		case !ok:
+			l.find("pepper-key", finding.Error, "restore them from a backup, or cloakroom user reset NAME", "%s damaged, and name no key", hashes(n))
+		case !ring.Has(id):
+			l.find("pepper-key", finding.Error, "restore the key file that has the key; "+reset, "%s encrypted under the key %s, which is not among ours", hashes(n), id)
+		}
 	}
 }
 

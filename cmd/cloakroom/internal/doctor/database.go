@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
@@ -66,7 +65,7 @@ func (e *examination) tables(ctx context.Context, l *notes, t *target, db *looki
 	var st *sqlstore.Store
 	if e.table(l, t, have, "session", func() (err error) { st, err = sqlstore.New(ctx, db); return err }) {
 		if t.sessions {
-			e.sessions(ctx, l, t, db, st)
+			e.sessions(ctx, l, t, st)
 		}
 		e.registry(ctx, l, t, st)
 	} else {
@@ -75,8 +74,9 @@ func (e *examination) tables(ctx context.Context, l *notes, t *target, db *looki
 	if !t.accounts {
 		return
 	}
-	if e.table(l, t, have, "user", func() error { _, err := sqlusers.New(ctx, db); return err }) {
-		e.accounts(ctx, l, t, db)
+	var users *sqlusers.Users
+	if e.table(l, t, have, "user", func() (err error) { users, err = sqlusers.New(ctx, db); return err }) {
+		e.accounts(ctx, l, t, users)
 	} else {
 		l.skip("the tables of accounts are of another version", accountChecks[:4]...)
 	}
@@ -149,17 +149,14 @@ const (
 )
 
 // sessions judges the sizes of sessions, and whether expired ones are removed.
-func (e *examination) sessions(ctx context.Context, l *notes, t *target, db *looking, st *sqlstore.Store) {
+func (e *examination) sessions(ctx context.Context, l *notes, t *target, st *sqlstore.Store) {
 	records, err := st.Scan(ctx, store.ID{}, sample)
 	if err != nil {
 		l.skip(t.name()+" does not list sessions: "+e1(err), "session-size", "session-growth")
 	} else {
 		judgeSizes(l, t, records)
 	}
-	var n int
-	before := e.World.Now().Add(-day).UnixMilli()
-	query := fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM cloakroom_session WHERE due < ? LIMIT %d) due", backlog+1)
-	if err := db.reader.QueryRowContext(ctx, db.dialect.SQL(query), before).Scan(&n); err != nil {
+	if n, err := st.Overdue(ctx, e.World.Now().Add(-day), backlog+1); err != nil {
 		l.skip(t.name()+" does not count sessions", "sweep")
 	} else if n > backlog {
 		l.find("sweep", finding.Warning, "start the service, which removes them every five minutes; if it runs, see its log for sweep_failed",

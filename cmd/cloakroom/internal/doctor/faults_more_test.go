@@ -215,6 +215,9 @@ var databaseFaults = []fault{
 		s.must(err)
 		s.exec(fmt.Sprintf("UPDATE cloakroom_user SET password = CAST('%s' AS BLOB)", sealed))
 	}, []string{"error pepper-key"}},
+	{"hashes that name no key", func(s *site) {
+		s.exec("UPDATE cloakroom_user SET password = CAST('$sealed$v=1$AQ' AS BLOB)")
+	}, []string{"error pepper-key"}},
 	{"instances with two keys", func(s *site) {
 		s.instance("one", "v1", "https://a.example", s.infos(s.key)...)
 		s.instance("two", "v1", "https://a.example", s.infos(keyring.Generate())...)
