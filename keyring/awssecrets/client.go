@@ -65,6 +65,9 @@ func (s *Source) connect(ctx context.Context) (*client, error) {
 	if c := s.client.Load(); c != nil {
 		return c, nil
 	}
+	if err := s.checkFiles(); err != nil {
+		return nil, err
+	}
 	w := &wire{plaintext: s.plaintext}
 	cfg, err := config.LoadDefaultConfig(ctx, func(o *config.LoadOptions) error { s.configure(o, w); return nil })
 	if err != nil {
