@@ -26,6 +26,9 @@ var comparable = map[string]string{
 	"keyring: int(text[i]) == int(text[i - 1]) + step": "whether a secret was typed, while keys are read",
 	"keyring: text[i] == rows[at + 1]":                 "whether a secret was typed, while keys are read",
 	"keyring: text[i] == text[last + 2]":               "whether a secret was typed, while keys are read",
+	"keyring: bytes.Equal(upper, plain)":               "two forms of what everybody knows",
+	"keyring: int(small(text[i])) == want":             "whether a secret was typed, while keys are read",
+	"secretfile: kind(text[i]) != kind(text[i - 1])":   "whether a path looks like a secret, where a message shows it",
 	"keyring: a.material == b.material":                "two pointers; what they lead to is compared behind it, in constant time",
 
 	"agekeys: bytes.HasPrefix(text, []byte(\"-----\"))":                         "how a ciphertext begins",

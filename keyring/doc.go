@@ -33,6 +33,14 @@
 // short, typed, or stand in somebody's documentation are refused (ASVS 11.2.3): see
 // [Read].
 //
+// That finds what people type and publish, and not every weak source: from 32 bytes
+// nobody can tell whether they were random. It does not know most words of languages
+// other than English, nor words with digits for letters, where they look like base64;
+// passwords that a key derivation function was given; random numbers that were not made
+// for secrets, but for those of the best-known seeds; or a good secret that has been used
+// elsewhere. To judge the first key takes some tens of milliseconds, and 4 MiB from then
+// on; a program that judges none pays nothing.
+//
 // # Rotating
 //
 // A [Ring] holds one active key, which signs, and any number of others that are

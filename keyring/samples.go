@@ -1,11 +1,7 @@
 package keyring
 
 import (
-	"crypto/sha256"
-	"crypto/sha512"
 	_ "embed" // the list
-	"encoding/binary"
-	"encoding/hex"
 	"slices"
 	"strings"
 	"sync"
@@ -40,44 +36,36 @@ var sampleSecrets = []string{
 	"603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4", // NIST SP 800-38A, AES-256
 	"9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", // RFC 8032 §7.1, first secret key
 	"0323354b2b0fa5bc837e0665777ba68f5ab328e6f054c928a90f84b2d2502ebf", // RFC 7515 §A.1, first half of the key
-}
-
-// isSample tells whether a secret is known to the world.
-func isSample(secret *[secretSize]byte) bool {
-	_, found := slices.BinarySearch(samples(), binary.BigEndian.Uint64(secret[:]))
-	return found
+	"243f6a8885a308d313198a2e03707344a4093822299f31d0082efa98ec4e6c89", // pi, as in Blowfish
+	"452821e638d01377be5466cf34e90c6cc0ac29b7c97c50dd3f84d5b5b5470917", // pi, what follows
+	"6a09e667bb67ae853c6ef372a54ff53a510e527f9b05688c1f83d9ab5be0cd19", // SHA-256, initial value
+	"428a2f9871374491b5c0fbcfe9b5dba53956c25b59f111f1923f82a4ab1c5ed5", // SHA-256, first constants
+	"6a09e667f3bcc908bb67ae8584caa73b3c6ef372fe94f82ba54ff53a5f1d36f1", // SHA-512, initial value
+	"79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798", // secp256k1, generator
+	"6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296", // P-256, generator
+	"000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f", // Bitcoin, first block
+	"4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b", // Bitcoin, its transaction
+	"6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321", // Git, the empty tree
+	"020305070b0d1113171d1f25292b2f353b3d4347494f53596165676b6d717f83", // prime numbers
+	"0103091b51f3d7838897c44ade98c753f9e9b9297b704fedc54de7b31745cf6b", // powers of 3 modulo 257
+	"c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721", // RFC 6979 §A.2.5, private key
+	"a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4", // RFC 7748 §5.2, scalar
+	"4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742", // RFC 7748 §6.1, shared secret
+	"1c9240a5eb55d38af333888604f6b5f0473917c1402b80099dca5cbc207075c0", // RFC 8439 §A.5, key
+	"c47b0294dbbbee0fec4757f22ffeee3587ca4730c3d33b691df38bab076bc558", // NIST AESAVS, AES-256
+	"d4ee72dbf913584ad5b6d8f1f769f8ad3afe7c28cbf1d4fbe097a88f44755842", // Ed25519, examples
+	"49f94ac7044948c78a285d904f87f0a4c7897f7e8f3a4eb2255fda750b2cc397", // jwt.io, signature of the example
+	"d862c2e36b0a42f7827c67ebc8d44df77a5b95e4e83781234823c1189ecc40fc", // Python, random.getrandbits after seed(0)
+	"cd072cd8be6f9f62ac4c09c28206e7e35594aa6b342f5d0a3a5e4842fab428f7", // Python, random.randbytes after seed(0)
+	"2291d8cdc310411e7ec27378a661c935187c07e4d5636e9bc3c400b27244b8cd", // Python, random.getrandbits after seed(1)
+	"f5b165224a58b791df6af1d8303e61cdc4bb86c3d1c427103c344c4189eb2f1e", // Python, random.randbytes after seed(1)
+	"a31c06bd463e3923bc1aadbde48b16976c080717373b819a068f32b7a6b38b6b", // Python, random.getrandbits after seed(42)
+	"9d79b1a37f31801cd11a6706fb40d6bd57526846903bb13ede562439e9c1b823", // Python, random.randbytes after seed(42)
+	"f7c7701d0117e9f1f0ce9508abb11519c45a3c0407fcc90458a59f7b9d762617", // Python, random.getrandbits after seed(1234)
+	"b97f69f75edf35c71fdad37066eae91d14f6ea01456b341770b835e942f549f1", // Python, random.randbytes after seed(1234)
 }
 
 // isSamplePhrase tells whether a text is a sample as it stands, in whatever case.
 func isSamplePhrase(text string) bool {
 	return slices.ContainsFunc(samplePhrases(), func(p string) bool { return len(p) == len(text) && strings.EqualFold(p, text) })
 }
-
-// samples returns the first eight bytes of all secrets that are known to the world,
-// in order. A phrase itself is text and refused as such; here stand the forms which
-// hide that: its hashes, also with the line end that a shell adds.
-var samples = sync.OnceValue(func() []uint64 {
-	phrases := samplePhrases()
-	known := make([]uint64, 0, 5*len(phrases))
-	add := func(b []byte) {
-		secret := condense(b)
-		known = append(known, binary.BigEndian.Uint64(secret[:]))
-	}
-	for _, phrase := range phrases {
-		s256, line := sha256.Sum256([]byte(phrase)), sha256.Sum256([]byte(phrase+"\n"))
-		s384, s512 := sha512.Sum384([]byte(phrase)), sha512.Sum512([]byte(phrase))
-		add(s256[:])
-		add(line[:])
-		add(s384[:])
-		add(s512[:])
-	}
-	for _, s := range sampleSecrets {
-		b, err := hex.DecodeString(s)
-		if err != nil {
-			panic("keyring: sample secret: " + err.Error())
-		}
-		add(b)
-	}
-	slices.Sort(known)
-	return known
-})

@@ -16,11 +16,13 @@ const typedBits = 32
 // is put together from some views of what comes next, by how well each did so far.
 func typed(text string, hexadecimal bool) bool {
 	chars := 64.0
-	foretell := []func(text string, i int) float64{chance, byWords, byStep(1), byStep(-1), byStep(0), byKeyboard, byRepetition}
+	foretell := []func(text string, i int) float64{
+		chance, byWords, byStep(1), byStep(-1), byStep(0), byKeyboard, byRepetition, byWalk, byLane(1), byLane(2), byLane(3),
+	}
 	if hexadecimal {
-		// There are no words to speak of in it.
+		// It has words of its own.
 		chars, text = 16, strings.ToLower(text)
-		foretell = append(foretell[:1], foretell[2:]...)
+		foretell[1] = byHexWord
 	}
 	weights := make([]float64, len(foretell))
 	for j := range weights {

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -30,13 +31,17 @@ const advice = "; make a key with cloakroom key new"
 
 // weak says why a secret is not one that nobody can guess (ASVS 11.2.3), or
 // nil. Randomness cannot be proven from 32 bytes, but what people put in its
-// place shows: text, counters, repetitions, examples. A random secret is refused
-// about once in a billion; [Generate] then draws again.
+// place shows: text in whatever code, series of numbers, repetitions, examples and their
+// hashes. What it cannot see is told in the comment of the package. A random secret is
+// refused about once in a billion; [Generate] then draws again.
 func weak(secret *[secretSize]byte) error {
 	err := weakBytes(secret[:])
 	if err == nil {
-		// Who has to fill 43 characters types them: look at the text as well.
+		// Who has to fill 43 characters types them, or 64: look at the text as well.
 		err = weakText(base64.RawURLEncoding.EncodeToString(secret[:]))
+	}
+	if err == nil {
+		err = weakText(hex.EncodeToString(secret[:]))
 	}
 	if err == nil && isSample(secret) {
 		err = errors.New("secret is published as a sample, everybody knows it")
@@ -52,11 +57,11 @@ func weakBytes(b []byte) error {
 	switch {
 	case periodic(b):
 		return errors.New("secret repeats itself")
-	case hasSteps(b, 8):
+	case hasSteps(b, 8), isSeries(b), isDecimal(b):
 		return errors.New("secret is a pattern or padded, not random bytes")
 	case distinct(b) < 16 || mostFrequent(b) >= len(b)/4:
 		return errors.New("secret has too few different bytes to be random")
-	case isText(b):
+	case isText(b), isDisguised(b):
 		return errors.New("secret is text, not random bytes")
 	}
 	return nil
