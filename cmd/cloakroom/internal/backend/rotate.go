@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
@@ -41,7 +42,45 @@ func (b *Backend) KeyNeeded(ctx context.Context, id keyring.KeyID) (string, erro
 	if n := hashes[id]; n > 0 {
 		return fmt.Sprintf("%d hashes of passwords are encrypted under it", n), nil
 	}
+	return b.unverified(ctx, id)
+}
+
+// unverified says why the audit log needs a key that has ended.
+func (b *Backend) unverified(ctx context.Context, id keyring.KeyID) (string, error) {
+	ring, err := b.readKeys(ctx, false)
+	if err != nil {
+		return "", err
+	}
+	// Whoever takes a key away from one moment to the next sets its end to some minutes
+	// before, and is not done yet; nor may they be if they begin anew.
+	if time.Since(ended(ring, id)) < haste {
+		return "it ended within the last hour", nil
+	}
+	log, err := b.AuditWith(ctx, ring)
+	if err != nil {
+		return "", err
+	}
+	defer log.Close()
+	switch awaits, err := log.Awaits(ctx, id); {
+	case err != nil:
+		return "", err
+	case awaits:
+		return "its entries of the audit log are not vouched for yet: run cloakroom key retire --now " + id.String() + " again", nil
+	}
 	return "", nil
+}
+
+// haste is for how long a key that has ended stays, whatever it is needed for.
+const haste = time.Hour
+
+// ended returns when a key ends; the zero time where nobody knows it.
+func ended(ring *keyring.Ring, id keyring.KeyID) time.Time {
+	for _, k := range ring.Keys() {
+		if k.ID == id {
+			return k.Until
+		}
+	}
+	return time.Time{}
 }
 
 // HashesByKey returns how many hashes of passwords are encrypted under which key. Those
