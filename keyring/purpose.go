@@ -303,14 +303,14 @@ func SealedBy(sealed []byte) (KeyID, bool) {
 	if len(sealed) < overhead {
 		return KeyID{}, false
 	}
-	return SealedByHead([5]byte(sealed))
+	return SealedByHead(sealed)
 }
 
 // SealedByHead is [SealedBy] for who has no more of a sealed message than its first five
 // bytes, as an index has.
-func SealedByHead(head [5]byte) (KeyID, bool) {
-	if head[0] != sealVersion {
+func SealedByHead(head []byte) (KeyID, bool) {
+	if len(head) < headerSize || head[0] != sealVersion {
 		return KeyID{}, false
 	}
-	return KeyID(head[1:]), true
+	return KeyID(head[1:headerSize]), true
 }

@@ -298,14 +298,17 @@ func TestSealedByJudgesTheShape(t *testing.T) {
 			t.Errorf("%d bytes have the shape of a sealed message", n)
 		}
 	}
-	if id, ok := keyring.SealedByHead([5]byte(sealed)); !ok || id != k.ID() {
+	if id, ok := keyring.SealedByHead(sealed[:5]); !ok || id != k.ID() {
 		t.Error("five bytes do not name the key")
 	}
-	if _, ok := keyring.SealedByHead([5]byte{}); ok {
+	if _, ok := keyring.SealedByHead(sealed[:4]); ok {
+		t.Error("four bytes name a key")
+	}
+	if _, ok := keyring.SealedByHead(make([]byte, 5)); ok {
 		t.Error("nothing names a key")
 	}
 	sealed[0]++
-	if id, ok := keyring.SealedByHead([5]byte(sealed)); ok || id != (keyring.KeyID{}) {
+	if id, ok := keyring.SealedByHead(sealed[:5]); ok || id != (keyring.KeyID{}) {
 		t.Error("the beginning of another version has the shape of this one")
 	}
 	if id, ok := keyring.SealedBy(sealed); ok || id != (keyring.KeyID{}) {

@@ -119,8 +119,7 @@ func newStatements(d *sqlstore.Dialect) statements {
 	for _, p := range []*string{
 		&s.byName, &s.byID, &s.account, &s.state, &s.admins, &s.enabledAdmins, &s.create, &s.owner, &s.rename, &s.remove,
 		&s.setPassword, &s.setHash, &s.changePassword, &s.rehash, &s.requireChange, &s.setDisabled, &s.setRoles,
-		&s.raiseEpoch, &s.raiseEpochFrom, &s.raiseEpochAll, &s.setLink, &s.byLink, &s.takeLink,
-		&s.setup, &s.checkSetup, &s.claim,
+		&s.raiseEpoch, &s.raiseEpochFrom, &s.raiseEpochAll, &s.setLink, &s.byLink, &s.takeLink, &s.setup, &s.checkSetup, &s.claim,
 	} {
 		*p = d.SQL(*p)
 	}
