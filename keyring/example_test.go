@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,13 +46,16 @@ func ExampleReadFile() {
 	// Output: true
 }
 
-// Keys may come from wherever a program gets its secrets, such as an environment
-// variable with one or more lines.
+// Keys may stand in a text that a program reads anyway, such as its configuration. For
+// files, variables of the environment and managers of secrets see [keyring.Load].
 func ExampleRead() {
-	os.Setenv("KEYS", keyring.Generate().Text()) // cloakroom key new
-	defer os.Unsetenv("KEYS")
+	config := fmt.Sprintf(`{"listen": ":8080", "keys": %q}`, keyring.Generate().Text()) // cloakroom key new
 
-	ring, err := keyring.Read(strings.NewReader(os.Getenv("KEYS")))
+	var settings struct{ Listen, Keys string }
+	if err := json.Unmarshal([]byte(config), &settings); err != nil {
+		log.Fatal(err)
+	}
+	ring, err := keyring.Read(strings.NewReader(settings.Keys))
 	if err != nil {
 		log.Fatal(err)
 	}

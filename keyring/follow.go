@@ -25,20 +25,16 @@ const (
 
 // FollowOptions say how [Ring.Follow] looks. The zero value, and nil, are the defaults.
 type FollowOptions struct {
-	// Interval is the time between two looks; zero means [DefaultInterval].
+	// Interval is the time between two looks; zero and below mean [DefaultInterval].
 	Interval time.Duration
 
-	// Timeout bounds each reading of the source, and Accept; zero means ten seconds.
+	// Timeout bounds each reading of the source; zero and below mean ten seconds.
 	Timeout time.Duration
 
 	// Now makes it look at once for each value that is received. While it looks it
 	// receives none: a channel with room for one value loses no call. A closed
 	// channel is as none.
 	Now <-chan struct{}
-
-	// Accept, if set, may refuse keys that are good by themselves: the ring then
-	// goes on with those it has, and Accept is asked again with the next look.
-	Accept func(ctx context.Context, keys *Ring) error
 
 	// Looked, if set, is told of each look: whether there are other keys in the ring
 	// now, and why it failed if it did. While looks fail the ring goes on with the
@@ -125,13 +121,6 @@ func (f *follower) look(ctx context.Context) (changed bool, err error) {
 	}
 	if missing(f.ring, next) == len(f.ring.load().keys) {
 		return false, fmt.Errorf("keyring: %s: none of the keys in use is among them; put those back; if they are lost or leaked, retire them or restart with the new ones", nameOf(f.src))
-	}
-	if f.Accept != nil {
-		ctx, cancel := context.WithTimeout(ctx, f.Timeout)
-		defer cancel()
-		if err := f.Accept(ctx, next); err != nil {
-			return false, err
-		}
 	}
 	f.ring.ReplaceWith(next)
 	return true, nil

@@ -47,8 +47,9 @@ func Load(ctx context.Context, src Source) (*Ring, error) {
 }
 
 // Env returns the Source that is an environment variable of this process. It holds
-// what a key file would: key lines, or one bare secret. It never changes while the
-// process lives, so keys that come this way rotate by a restart.
+// what a key file would: key lines, or one bare secret. Where it is empty or missing,
+// Read is an error. It never changes while the process lives, so keys that come this
+// way rotate by a restart.
 func Env(name string) Source { return env(name) }
 
 type env string

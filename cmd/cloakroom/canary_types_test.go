@@ -115,11 +115,11 @@ func TestPromise11_NothingThatHoldsKeysPrintsThem(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		follow := &keyring.FollowOptions{Accept: func(context.Context, *keyring.Ring) error { return fmt.Errorf("refused: %v %#v", ring, src) }}
+		follow := &keyring.FollowOptions{}
 		values[name+" config"], values[name+" *config"], values[name+" place"] = *cfg, cfg, cfg.Keys
 		values[name+" source"], values[name+" ring"], values[name+" keeper"] = src, ring, keeper
 		values[name+" status"], values[name+" instance"], values[name+" follow"] = keeper.Status(), instance, follow
-		values[name+" refusal"] = follow.Accept(t.Context(), ring)
+		values[name+" refusal"] = fmt.Errorf("refused: %v %#v", ring, src)
 	}
 	n := 0
 	for name, v := range values {
@@ -159,8 +159,8 @@ func TestPromise11_StacksOfPanicsShowNoKey(t *testing.T) {
 		"Edit": func() {
 			keyring.Edit(t.Context(), src, func(list []keyring.Key) ([]keyring.Key, error) { panic(list) })
 		},
-		"Accept": func() {
-			ring.Follow(t.Context(), others, &keyring.FollowOptions{Interval: 10 * time.Millisecond, Accept: func(_ context.Context, r *keyring.Ring) error { panic(r) }})
+		"Looked": func() {
+			ring.Follow(t.Context(), others, &keyring.FollowOptions{Interval: 10 * time.Millisecond, Looked: func(bool, error) { panic(ring) }})
 		},
 		"Read": func() { keyring.Read(&panicking{[]byte(k.Text() + "\n")}) },
 		"nil":  func() { var p *keyring.Purpose; p.Seal([]byte(k.String()), nil) },

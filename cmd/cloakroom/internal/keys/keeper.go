@@ -55,9 +55,6 @@ type Options struct {
 	// Needed is asked before a key is pruned; see [Rotator].
 	Needed func(ctx context.Context, id keyring.KeyID) (why string, err error)
 
-	// Accept, if set, may refuse keys that are good by themselves.
-	Accept func(ctx context.Context, keys *keyring.Ring) error
-
 	// Reload makes it look at once for each value that is received, as at a SIGHUP.
 	Reload <-chan struct{}
 
@@ -205,11 +202,6 @@ func (k *Keeper) load(ctx context.Context) (changed bool, err error) {
 	if !slices.ContainsFunc(k.Ring.Keys(), func(i keyring.KeyInfo) bool { return ring.Has(i.ID) }) {
 		return false, errStrangers
 	}
-	if k.Accept != nil {
-		if err := k.Accept(ctx, ring); err != nil {
-			return false, err
-		}
-	}
 	k.Ring.ReplaceWith(ring)
 	return true, nil
 }
@@ -230,7 +222,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	poke(k.activated)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		k.Ring.Follow(ctx, k.src, &keyring.FollowOptions{Interval: k.Interval, Now: k.now, Accept: k.Accept, Looked: k.looked})
+		k.Ring.Follow(ctx, k.src, &keyring.FollowOptions{Interval: k.Interval, Now: k.now, Looked: k.looked})
 	})
 	wg.Go(func() { k.nudge(ctx) })
 	wg.Go(func() { k.activate(ctx) })

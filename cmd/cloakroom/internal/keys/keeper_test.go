@@ -192,33 +192,26 @@ func TestFleetAway(t *testing.T) {
 	})
 }
 
-// A SIGHUP is a look, and who refuses keys keeps those they have.
-func TestReloadAndAccept(t *testing.T) {
+// A SIGHUP is a look, and where the source is away the keys stay.
+func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, s := source(t, keyring.Generate()), database()
 		hup := make(chan struct{})
-		var refuses atomic.Bool
 		i := run(t, m, nil, func(o *keys.Options) {
 			rarely(o)
 			o.Reload = hup
-			o.Accept = func(context.Context, *keyring.Ring) error {
-				if refuses.Load() {
-					return errors.New("keys: the sessions were signed with another key")
-				}
-				return nil
-			}
 		})
-		refuses.Store(true)
 		if _, err := rotator(m, s).Announce(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		m.set(errors.New("no route to host"))
 		hup <- struct{}{}
 		time.Sleep(500 * time.Millisecond)
 		i.log.count(t, event.KeysFailed, 1)
 		if len(i.ring.Keys()) != 1 {
-			t.Error("it took what was refused")
+			t.Error("it took what it cannot read")
 		}
-		refuses.Store(false)
+		m.set(nil)
 		hup <- struct{}{}
 		time.Sleep(500 * time.Millisecond)
 		i.log.count(t, event.KeysChanged, 1)
