@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
@@ -60,6 +62,23 @@ func certificates(path string) error {
 		return fmt.Errorf("the file cannot be read: %w", cause(err))
 	}
 	return nil
+}
+
+// finite tells whether reading all files in a directory comes to an end.
+func finite(dir string) bool {
+	const most = 10000
+	n := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := os.Stat(path)
+		if n++; n > most || err == nil && (!info.Mode().IsRegular() || info.Size() > maxCertificates) {
+			return errEndless
+		}
+		return nil
+	})
+	return !errors.Is(err, errEndless)
 }
 
 // legible tells whether a text can be a token, a secret id or a JWT, which travel in

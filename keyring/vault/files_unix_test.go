@@ -65,4 +65,10 @@ func TestASVS_13_3_1_FilesOfCertificates(t *testing.T) {
 		told(t, open("http://127.0.0.1:1/secret/x?token-file=/t", nil), variable, "no regular file")
 		os.Unsetenv(variable)
 	}
+	t.Setenv("VAULT_CAPATH", filepath.Dir(pipe))
+	told(t, open("http://127.0.0.1:1/secret/x?token-file=/t", nil), "VAULT_CAPATH", "regular files")
+	t.Setenv("VAULT_CAPATH", filepath.Dir(other.file))
+	if err := open("http://127.0.0.1:1/secret/x?token-file=/t", nil); err != nil && strings.Contains(err.Error(), "regular files") {
+		t.Errorf("a directory of certificates: %v", err)
+	}
 }

@@ -176,6 +176,9 @@ func (p *parser) server(pl *place, u *url.URL, query url.Values) {
 			}
 		}
 	}
+	if dir := os.Getenv("VAULT_CAPATH"); dir != "" && !finite(dir) {
+		p.fault("VAULT_CAPATH: not all in the directory are regular files of certificates; unset it, and name one file with ?ca= or in VAULT_CACERT")
+	}
 }
 
 // variables stand in for the parameters of TLS that a place does not have, in the same
