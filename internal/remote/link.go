@@ -164,9 +164,9 @@ func (f *Failure) Error() string { return f.Text }
 // Unwrap returns the error of the context where the call ended with it.
 func (f *Failure) Unwrap() error { return f.cause }
 
-// Link tells what went wrong on the way to a server, or returns nil where the way was
+// Explain tells what went wrong on the way to a server, or returns nil where the way was
 // not to blame.
-func Link(ctx context.Context, err error) error {
+func Explain(ctx context.Context, err error) error {
 	if text, ok := certificate(err); ok {
 		return &Failure{Text: "TLS failed: " + text}
 	}

@@ -99,7 +99,7 @@ func TestClient(t *testing.T) {
 	if status, err := get(server.URL + "/redirect"); status != http.StatusTemporaryRedirect || err != nil || hops != 0 {
 		t.Errorf("a redirect was followed: %d, %v", status, err)
 	}
-	if _, err := get(server.URL + "/long"); err == nil || !strings.Contains(remote.Link(ctx, err).Error(), "longer") {
+	if _, err := get(server.URL + "/long"); err == nil || !strings.Contains(remote.Explain(ctx, err).Error(), "longer") {
 		t.Errorf("a long answer: %v", err)
 	}
 	if _, err := get(server.URL + "/full"); err != nil {
@@ -150,7 +150,7 @@ func TestMayTalk(t *testing.T) {
 
 // TestLink: what is not of the way is left to others.
 func TestLink(t *testing.T) {
-	if err := remote.Link(context.Background(), io.ErrNoProgress); err != nil {
+	if err := remote.Explain(context.Background(), io.ErrNoProgress); err != nil {
 		t.Error(err)
 	}
 }

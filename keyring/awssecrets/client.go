@@ -60,7 +60,7 @@ func (s *Source) connect(ctx context.Context) (*client, error) {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return nil, s.errorf("%w", remote.Link(ctx, ctx.Err()))
+		return nil, s.errorf("%w", remote.Explain(ctx, ctx.Err()))
 	}
 	if c := s.client.Load(); c != nil {
 		return c, nil

@@ -30,7 +30,7 @@ func (s *Source) explain(ctx context.Context, action string, watch *remote.Watch
 		text, refused := s.told(action, api.ErrorCode(), api.ErrorMessage(), watch)
 		return s.errorf("%s", text), refused
 	}
-	if link := remote.Link(ctx, err); link != nil {
+	if link := remote.Explain(ctx, err); link != nil {
 		return s.errorf("%w", link), false
 	}
 	var resp *smithyhttp.ResponseError
@@ -120,7 +120,7 @@ func (s *Source) configError(ctx context.Context, err error) error {
 	var path *fs.PathError
 	switch {
 	case ctx.Err() != nil:
-		return s.errorf("%w", remote.Link(ctx, ctx.Err()))
+		return s.errorf("%w", remote.Explain(ctx, ctx.Err()))
 	case errors.As(err, &profile):
 		return s.errorf("the profile that AWS_PROFILE names is in none of the shared files; see ~/.aws/config and ~/.aws/credentials")
 	case errors.As(err, &file):
@@ -139,7 +139,7 @@ func (s *Source) credentialsError(ctx context.Context, err error) error {
 	var canceled *aws.RequestCanceledError
 	switch {
 	case ctx.Err() != nil, errors.As(err, &canceled):
-		link := remote.Link(ctx, errors.Join(err, ctx.Err()))
+		link := remote.Explain(ctx, errors.Join(err, ctx.Err()))
 		return s.errorf("while looking for credentials (is there a role? is a metadata service meant to be there?): %w", link)
 	case errors.Is(err, remote.ErrPlaintext):
 		return s.errorf("the endpoint that gives credentials: %w; see AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI, AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL", remote.ErrPlaintext)
@@ -155,7 +155,7 @@ func (s *Source) credentialsError(ctx context.Context, err error) error {
 		}
 		return s.errorf("credentials are refused by what gives them; see role, profile and trust policy")
 	}
-	if link := remote.Link(ctx, err); link != nil {
+	if link := remote.Explain(ctx, err); link != nil {
 		return s.errorf("while getting credentials: %w", link)
 	}
 	return s.errorf("no credentials can be had from what environment or profile name; see AWS_PROFILE, AWS_WEB_IDENTITY_TOKEN_FILE and AWS_CONTAINER_CREDENTIALS_FULL_URI, or try aws sts get-caller-identity")

@@ -99,7 +99,7 @@ func (s *Source) token(ctx context.Context, watch *remote.Watch) (string, error)
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return "", s.errorf("%w", remote.Link(ctx, ctx.Err()))
+		return "", s.errorf("%w", remote.Explain(ctx, ctx.Err()))
 	}
 	s.link.ctx, s.link.failed, s.link.status = ctx, nil, 0
 	if s.tokens == nil || s.refused.Swap(false) {

@@ -113,7 +113,7 @@ func role(permission string) string {
 
 // linkError puts into words why the API was not reached.
 func (c *call) linkError(err error) error {
-	link := remote.Link(c.ctx, err)
+	link := remote.Explain(c.ctx, err)
 	if link == nil {
 		link = errGarbage
 	}
@@ -139,7 +139,7 @@ func (s *Source) tokenError(ctx context.Context, watch *remote.Watch, err error)
 	case errors.Is(err, remote.ErrPlaintext):
 		return s.errorf("the server that gives tokens: %w; see token_uri in the file of credentials, or GCE_METADATA_HOST", remote.ErrPlaintext)
 	case ctx.Err() != nil:
-		return s.errorf("while getting a token (from where GOOGLE_APPLICATION_CREDENTIALS says, or the metadata server): %w", remote.Link(ctx, ctx.Err()))
+		return s.errorf("while getting a token (from where GOOGLE_APPLICATION_CREDENTIALS says, or the metadata server): %w", remote.Explain(ctx, ctx.Err()))
 	case errors.As(err, &none):
 		return s.errorf("%w", errNoCredentials)
 	case errors.As(err, &meta):
@@ -152,7 +152,7 @@ func (s *Source) tokenError(ctx context.Context, watch *remote.Watch, err error)
 	case s.link.status >= 300:
 		return s.errorf("%s", tokenWords(s.link.status, nil, watch))
 	}
-	if link := remote.Link(ctx, err); link != nil {
+	if link := remote.Explain(ctx, err); link != nil {
 		return s.errorf("while getting a token: %w", link)
 	}
 	if text := err.Error(); strings.Contains(text, "private key") || strings.Contains(text, "asn1") || strings.Contains(text, "x509") {
