@@ -98,7 +98,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	// Without it nobody follows a redirect, whichever client is put around this.
 	resp.Header.Del("Location")
-	resp.Body = &bounded{resp.Body, MaxAnswer}
+	resp.Body = Bound(resp.Body, MaxAnswer)
 	return resp, nil
 }
 
@@ -129,7 +129,9 @@ func (w *Watch) Clock() string {
 	return ""
 }
 
-// bounded is a body that fails where it is too long.
+// Bound returns a body that fails with [ErrTooLong] where it has more than limit bytes.
+func Bound(body io.ReadCloser, limit int64) io.ReadCloser { return &bounded{body, limit} }
+
 type bounded struct {
 	io.ReadCloser
 	left int64

@@ -42,34 +42,14 @@ type transport struct{ *http.Transport }
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.Transport.RoundTrip(r)
 	if err == nil {
-		resp.Body = &bounded{resp.Body, maxAnswer}
+		resp.Body = remote.Bound(resp.Body, maxAnswer)
 	}
 	return resp, err
 }
 
-var errTooLarge = errors.New("too large")
-
-type bounded struct {
-	io.ReadCloser
-	left int
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= n; b.left < 0 {
-		return 0, errTooLarge
-	}
-	return n, err
-}
-
 // dial sets up the client. It contacts nobody.
 func dial(pl *place) (*server, error) {
-	t := &transport{&http.Transport{
-		Proxy:                  remote.Proxy(),
-		TLSHandshakeTimeout:    10 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		ForceAttemptHTTP2:      true,
-	}}
+	t := &transport{remote.Transport()}
 	if pl.address.Scheme == "https" {
 		c, err := link.TLS(pl.tls, pl.address.Hostname())
 		if err != nil {
@@ -208,7 +188,7 @@ func broken(ctx context.Context, err error) *fault {
 		return &fault{text: "given up: " + context.Canceled.Error(), err: context.Canceled}
 	case ctx.Err() != nil:
 		return &fault{text: "the server did not answer in time; see whether it runs and can be reached, and the address", err: context.DeadlineExceeded}
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, remote.ErrTooLong):
 		return &fault{text: "the answer is too large for one of Vault; see the address"}
 	}
 	if f := distrust(err); f != nil {
