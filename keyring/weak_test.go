@@ -158,6 +158,9 @@ func TestASVS_11_2_3_TypedSecretsAreRefused(t *testing.T) {
 func TestRandomSecretsAreAccepted(t *testing.T) {
 	t.Parallel()
 	for i := range 3000 {
+		if raceEnabled && i%5 > 0 {
+			continue // see above
+		}
 		b := random(32 + i%33)
 		if _, err := keyring.Read(strings.NewReader(encodings[1+i%6](b))); err != nil {
 			t.Fatalf("%x: %v", b, err)
