@@ -61,8 +61,8 @@ func printEntries(cmd *cobra.Command, n *names, list []auditlog.Entry) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Seq, e.Time.Format(time.DateTime+"Z"), sign(e), printable(e.Kind),
-			orDash(user), orDash(actor), orDash(printable(e.Addr)), orDash(printable(e.More())))
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Seq, e.Time.Format(time.DateTime+"Z"), sign(e), event.Printable(e.Kind),
+			orDash(user), orDash(actor), orDash(event.Printable(e.Addr)), orDash(event.Printable(e.More())))
 	}
 	return table.Flush()
 }
@@ -104,7 +104,7 @@ func (n *names) of(who string) (string, error) {
 	u, err := n.users.ByID(n.ctx, who)
 	switch {
 	case errors.Is(err, auth.ErrNoUser):
-		n.known[who] = printable(who)
+		n.known[who] = event.Printable(who)
 	case err != nil:
 		return "", err
 	default:
@@ -113,7 +113,7 @@ func (n *names) of(who string) (string, error) {
 	return n.known[who], nil
 }
 
-func beside(name, id string) string { return printable(name) + " (" + printable(id) + ")" }
+func beside(name, id string) string { return event.Printable(name) + " (" + event.Printable(id) + ")" }
 
 // former returns the IDs of those who had a name once, as entries tell it.
 func former(ctx context.Context, l *auditlog.Log, name string) ([]string, error) {

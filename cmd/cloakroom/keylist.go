@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/store"
 )
@@ -226,9 +227,9 @@ func (d *keyDesk) printKeys(docs []keyDoc) error {
 			switch n := len(*k.Instances); { // whoever is not as the others are is named
 			case n == 0 || n == k.running:
 			case k.State == "retired":
-				by += ": " + printable(strings.Join(*k.Instances, ", "))
+				by += ": " + event.Printable(strings.Join(*k.Instances, ", "))
 			default:
-				by += ", not by " + printable(strings.Join(k.missing, ", "))
+				by += ", not by " + event.Printable(strings.Join(k.missing, ", "))
 			}
 		}
 		sessions := known(k.Sessions)

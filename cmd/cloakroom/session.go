@@ -15,6 +15,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/web"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 )
 
 func newSession(env *environment) *cobra.Command {
@@ -64,7 +65,7 @@ func newSessionList(env *environment) *cobra.Command {
 		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
 		fmt.Fprintln(table, "HANDLE\tUSER\tDEVICE\tADDRESS\tCREATED\tLAST SEEN")
 		for _, d := range docs {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Handle, printable(d.User), d.Device, orDash(d.Address), moment(d.Created), moment(d.LastSeen))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Handle, event.Printable(d.User), d.Device, orDash(d.Address), moment(d.Created), moment(d.LastSeen))
 		}
 		return table.Flush()
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/password"
 )
 
@@ -65,7 +66,7 @@ func newUserAdd(env *environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			done := "added " + printable(u.Name)
+			done := "added " + event.Printable(u.Name)
 			if n.MustChange {
 				done += ", who must change the password at the first login"
 			}
@@ -161,14 +162,4 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-// printable takes out of a text what a terminal would act on.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, s)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 )
 
 // links are the settings of a command that prints a link: where things are, and where
@@ -106,7 +107,7 @@ func newUserRename(env *environment) *cobra.Command {
 	settings(cmd, everywhere...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return changeUser(cmd, env, args, func(ctx context.Context, c *console, u auth.User, args []string) (string, error) {
-			return "is now " + printable(args[1]), c.Rename(ctx, admin.Console, u.ID, args[1])
+			return "is now " + event.Printable(args[1]), c.Rename(ctx, admin.Console, u.ID, args[1])
 		})
 	}
 	return cmd
@@ -186,7 +187,7 @@ func newUserLink(env *environment, use, short string, make func(*console, contex
 				return err
 			}
 			if use == "reset" && u.Password == "" {
-				fmt.Fprintf(env.stderr, "cloakroom: %s has no password yet, and any invite of before is void: a link that works for a day is made with \"cloakroom user invite\"\n", printable(u.Name))
+				fmt.Fprintf(env.stderr, "cloakroom: %s has no password yet, and any invite of before is void: a link that works for a day is made with \"cloakroom user invite\"\n", event.Printable(u.Name))
 			}
 			return c.printLink(cmd, link)
 		})
@@ -205,7 +206,7 @@ func changeUser(cmd *cobra.Command, env *environment, args []string, do change) 
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", printable(u.Name), done)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", event.Printable(u.Name), done)
 		return err
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/throttle"
 )
 
@@ -113,7 +114,7 @@ func newUserList(env *environment) *cobra.Command {
 		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
 		fmt.Fprintln(table, "NAME\tROLES\tSTATE\tCREATED\tID")
 		for _, d := range docs {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", printable(d.Name), orDash(strings.Join(d.Roles, ",")), d.state(), moment(d.Created), d.ID)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", event.Printable(d.Name), orDash(strings.Join(d.Roles, ",")), d.state(), moment(d.Created), d.ID)
 		}
 		return table.Flush()
 	}

@@ -90,6 +90,16 @@ func Err(err error) slog.Attr {
 	return slog.String("err", quote(s, maxErr))
 }
 
+// Printable is outside text as it may stand in what a terminal shows: what has anything
+// that cannot be printed, a control character or one that turns the direction of
+// writing, is a quoted Go string. Letters of all scripts stand as they are.
+func Printable(s string) string {
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return s
+	}
+	return strconv.Quote(s)
+}
+
 // quote cuts s to n bytes, at the beginning of a character, and quotes it.
 func quote(s string, n int) string {
 	if len(s) <= n {

@@ -162,3 +162,14 @@ func TestASVS_16_2_1_EveryEventSaysWhenItIsWritten(t *testing.T) {
 		t.Error("no event found")
 	}
 }
+
+func TestPrintable(t *testing.T) {
+	for s, want := range map[string]string{
+		"": "", "one (127.0.0.1:80)": "one (127.0.0.1:80)", `a "b"`: `a "b"`, "Zoë 山田": "Zoë 山田",
+		"a\x1b[31mb": `"a\x1b[31mb"`, "a\nb": `"a\nb"`, "a\u202eb": `"a\u202eb"`, "a\u009bb": `"a\u009bb"`, "Zoë\u200b": `"Zoë\u200b"`, "\xff": `"\xff"`,
+	} {
+		if got := event.Printable(s); got != want {
+			t.Errorf("%q: %s, want %s", s, got, want)
+		}
+	}
+}

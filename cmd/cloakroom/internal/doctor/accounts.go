@@ -10,6 +10,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/store"
@@ -122,7 +123,7 @@ func (e *examination) judgeFleet(l *notes, list []fleet.Instance, ring *keyring.
 	if len(keys) > 1 {
 		l.find("fleet-keys", finding.Error, wait+"give all of them one source of keys, and restart those that have others", "%s", differ("keys", keys))
 	} else if ring != nil && len(keys) == 1 && keys[fleet.Describe(ring.Keys())] == "" {
-		l.find("fleet-keys", finding.Warning, wait+"name the keys that the instances have", "the running instances have other keys than %s: %s", e.cfg.Keys, sortedNames(keys)[0])
+		l.find("fleet-keys", finding.Warning, wait+"name the keys that the instances have", "the running instances have other keys than %s: %s", e.cfg.Keys, event.Printable(sortedNames(keys)[0]))
 	}
 	if len(versions) > 1 {
 		l.find("fleet-version", finding.Warning, "finish the upgrade", "%s", differ("versions", versions))
@@ -136,7 +137,7 @@ func (e *examination) judgeFleet(l *notes, list []fleet.Instance, ring *keyring.
 func differ(what string, values map[string]string) string {
 	var list []string
 	for v, instance := range values {
-		list = append(list, "on "+quoted(instance)+" "+quoted(v))
+		list = append(list, event.Printable(instance)+" has "+event.Printable(v))
 	}
 	slices.Sort(list)
 	return "running instances have different " + what + ": " + strings.Join(list, "; ")

@@ -220,7 +220,7 @@ var databaseFaults = []fault{
 	}, []string{"error pepper-key"}},
 	{"instances with two keys", func(s *site) {
 		s.instance("one", "v1", "https://a.example", s.infos(s.key)...)
-		s.instance("two", "v1", "https://a.example", s.infos(keyring.Generate())...)
+		s.instance("two\u202e", "v1", "https://a.example", s.infos(keyring.Generate())...) // a name that turns what follows it
 	}, []string{"error fleet-keys"}},
 	{"instances with other keys than ours", func(s *site) { s.instance("one", "v1", "", s.infos(keyring.Generate())...) }, []string{"warning fleet-keys"}},
 	{"instances of two versions and addresses", func(s *site) {

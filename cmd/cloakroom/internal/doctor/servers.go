@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,9 +12,6 @@ import (
 	"github.com/cloakroom-dev/cloakroom/store/memcachestore"
 	"github.com/cloakroom-dev/cloakroom/store/redisstore"
 )
-
-// quoted writes a text that somebody else has written.
-func quoted(s string) string { return strconv.QuoteToASCII(s[:min(len(s), 200)]) }
 
 // postgres judges what is particular to PostgreSQL.
 func (e *examination) postgres(ctx context.Context, l *notes, t *target, db *looking) {
