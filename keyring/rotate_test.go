@@ -250,7 +250,9 @@ func TestStepsThatCannotBeGone(t *testing.T) {
 	if err == nil {
 		_, err = keyring.Text(keys)
 	}
-	has := func(id keyring.KeyID) bool { return slices.ContainsFunc(keys, func(k keyring.Key) bool { return k.ID() == id }) }
+	has := func(id keyring.KeyID) bool {
+		return slices.ContainsFunc(keys, func(k keyring.Key) bool { return k.ID() == id })
+	}
 	if err != nil || len(keys) != keyring.MaxKeys || has(full[9].ID()) || !has(a.ID()) || !has(full[1].ID()) {
 		t.Errorf("retired among as many as may be that go on: %d keys, %v", len(keys), err)
 	}
