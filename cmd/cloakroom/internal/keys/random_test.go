@@ -1,8 +1,10 @@
 package keys_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -135,6 +137,14 @@ func (c *chaos) retire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.retires = false
+	if silent, ok := errors.AsType[*keys.SilentError](err); ok {
+		for _, s := range silent.Silent { // they have crashed
+			if slices.ContainsFunc(c.all[:], func(i *instance) bool { return i.ID() == s.ID }) {
+				c.Errorf("retire: %s runs: %v", s.ID, err)
+			}
+		}
+		err = nil
+	}
 	if err != nil {
 		c.Errorf("retire: %v", err)
 	}

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,4 +135,103 @@ func TestAttack_A15_ALockKeepsNoKey(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An instance that is frozen is in no list for long, and goes on when it thaws: it is
+// named until somebody says that it has stopped. One that had followed before is not.
+func TestAttack_A15_TheSilentAreNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := source(t, keyring.Generate()), database()
+		a := run(t, m, s, nil)
+		b := run(t, m, s, func(o *keys.Options) { o.Instance.ID, o.Instance.Addr = "web-2", "10.0.0.2:8080" })
+		leaked, id := signed(b.ring), b.ring.Active()
+		b.link.set(errAway)
+		b.src.set(errAway)
+		time.Sleep(33 * time.Second)
+		err := rotator(m, s).Retire(t.Context(), id)
+		silent, ok := errors.AsType[*keys.SilentError](err)
+		if !ok || len(silent.Silent) != 1 || leaked(a.ring) || !leaked(b.ring) {
+			t.Fatalf("%v", err)
+		}
+		for _, want := range []string{"web-2 (10.0.0.2:8080) since 20", "key " + id.String(), "with --stopped web-2"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%q lacks %q", err, want)
+			}
+		}
+		b.src.set(nil)
+		b.link.set(nil)
+		time.Sleep(2 * time.Second)
+		must(t, rotator(m, s).Ended(t.Context(), id))
+		b.link.set(errAway) // and it has followed
+		time.Sleep(time.Minute)
+		must(t, rotator(m, s).Ended(t.Context(), id))
+		if err := rotator(m, s).Retire(t.Context(), a.ring.Active()); err == nil {
+			t.Error("it may accept the next one")
+		}
+		must(t, s.link().Leave(t.Context(), "web-2"))
+		must(t, rotator(m, s).Ended(t.Context(), id))
+	})
+}
+
+// strike has somebody who may write to the database strike out all instances, and all
+// calls, as fast as they can.
+func (s *state) strike(ctx context.Context) {
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		clear(s.instances)
+		s.gen = 0
+		s.mu.Unlock()
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Instances that are struck out of the list are waited for as long as it takes them to
+// look by themselves.
+func TestAttack_A43_TheStruckOutAreGivenTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := source(t, keyring.Generate()), database()
+		i := run(t, m, s, func(o *keys.Options) { o.Interval = 10 * time.Second })
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer cancel()
+		wg.Go(func() { s.strike(ctx) })
+		var why []string
+		r := rotator(m, s)
+		r.Interval, r.Waits = 10*time.Second, func(_ time.Duration, text string) { why = append(why, text) }
+		next, err := r.Announce(t.Context())
+		must(t, err)
+		must(t, r.Activate(t.Context(), next))
+		if !i.ring.Has(next) {
+			t.Error("a key signs that an instance refuses")
+		}
+		time.Sleep(20 * time.Second)
+		leaked := signed(i.ring)
+		if i.ring.Active() != next {
+			t.Fatalf("%v signs", i.ring.Active())
+		}
+		must(t, r.Retire(t.Context(), next))
+		if leaked(i.ring) || len(why) < 2 {
+			t.Errorf("accepted %t, and it says %q", leaked(i.ring), why)
+		}
+	})
+}
+
+// One that is struck out of a list in which others stay is missed.
+func TestAttack_A43_TheStruckOutAreMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := source(t, keyring.Generate()), database()
+		run(t, m, s, nil)
+		b := run(t, m, s, func(o *keys.Options) { o.Interval = 10 * time.Second })
+		r := rotator(m, s)
+		r.Interval = 10 * time.Second
+		must(t, r.Await(t.Context()))
+		leaked, id := signed(b.ring), b.ring.Active()
+		b.link.set(errAway) // it cannot report itself again
+		must(t, s.link().Leave(t.Context(), b.ID()))
+		must(t, r.Retire(t.Context(), id))
+		if leaked(b.ring) {
+			t.Error("it accepts the key")
+		}
+	})
 }

@@ -48,7 +48,11 @@ type Rotator struct {
 	// is sealed under it. "" lets it go.
 	Needed func(ctx context.Context, id keyring.KeyID) (why string, err error)
 
-	guard func() error // asked before each change, nil for a command
+	// Waits, if set, is told before instances are given time that nobody hears of.
+	Waits func(rest time.Duration, why string)
+
+	seen  map[string]bool // the instances that were live once, since the Rotator was made
+	guard func() error    // asked before each change, nil for a command
 }
 
 var (
@@ -263,6 +267,12 @@ func (r *Rotator) behind(ctx context.Context, f *following) ([]fleet.Instance, e
 	list, err := r.fleet().Instances(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if r.seen == nil {
+		r.seen = make(map[string]bool)
+	}
+	for _, i := range list {
+		r.seen[i.ID] = true
 	}
 	return slices.DeleteFunc(list, func(i fleet.Instance) bool { return i.Look >= f.gen && i.Keys == f.want }), nil
 }

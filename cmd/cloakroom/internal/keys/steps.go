@@ -39,25 +39,22 @@ func (r *Rotator) Activate(ctx context.Context, next keyring.KeyID) error {
 }
 
 // unseen gives those instances time to look which the database does not show, because
-// they cannot reach it: as long as it takes with a file and, where one has fallen
-// silent lately, for two looks in turn.
+// they cannot reach it, or somebody has struck them out: as long as it takes with a file
+// and, where one has fallen silent lately, for two looks in turn.
 func (r *Rotator) unseen(ctx context.Context, begun time.Time) error {
-	wait := 2 * time.Second
 	if r.Fleet != nil {
 		silent, err := r.fleet().Silent(ctx)
 		if err != nil {
 			return err
 		}
 		if len(silent) > 0 {
-			wait = max(wait, 2*r.interval())
+			return r.pause(ctx, begun, max(2*time.Second, 2*r.interval()), "silent: "+since(silent))
 		}
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(time.Until(begun.Add(wait))):
-		return nil
+	if err := r.unlisted(ctx, begun); err != nil {
+		return err
 	}
+	return r.pause(ctx, begun, 2*time.Second, "")
 }
 
 // state returns a key as the source has it; the zero Key is none.
@@ -215,9 +212,10 @@ func (r *Rotator) hold(ctx context.Context, held []string, id keyring.KeyID) err
 }
 
 // Retire ends all that a key signed, for the day that it leaks: when it returns nil, no
-// live instance accepts it. In the place of the active key the next one signs, or a new
-// one, which the instances are given a few seconds to learn first. An error behind the
-// change, such as a [*LagError], says who may accept it still.
+// instance accepts it that the database shows; see [Rotator.Ended]. In the place of the
+// active key the next one signs, or a new one, which the instances are given a few seconds
+// to learn first. An error behind the change, such as a [*LagError], says who may accept it
+// still.
 func (r *Rotator) Retire(ctx context.Context, id keyring.KeyID) error {
 	k, err := r.state(ctx, id)
 	if err != nil {
@@ -236,7 +234,7 @@ func (r *Rotator) Retire(ctx context.Context, id keyring.KeyID) error {
 	if done {
 		r.log(ctx, event.KeyRetired, id)
 	}
-	return r.Await(ctx)
+	return r.Ended(ctx, id)
 }
 
 // beforehand has the instances learn of the next key, if the one that ends signs, and
