@@ -121,6 +121,11 @@ var sourceFaults = []fault{
 		s.dotenv(0o600, "")
 		s.write(".env", "OTHER=1\n", 0o600)
 	}, []string{"error key-source"}},
+	{"Vault's token is open and tracked", func(s *site) {
+		s.vault()
+		s.must(os.Chmod(filepath.Join(s.dir, "vault-token"), 0o646))
+		s.git("add", "-f", "vault-token")
+	}, []string{"error git-tracked", "error key-mode"}},
 	{"Vault is away", func(s *site) { s.vault() }, []string{"error key-source"}},
 }
 
