@@ -232,7 +232,7 @@ func unvouched(r auditlog.Report) error {
 	if r.Unsigned == 0 && r.Uncovered == 0 {
 		return fmt.Errorf("the audit log is whole, but not verifiable: %d times an entry was written behind one that no key at hand had signed, "+
 			"added from outside or of a key that was not kept as retiring: look for them with audit list --kind audit_failed; "+
-			"if the key was taken away by hand, finish that with \"cloakroom key retire --now\" and its ID; or put up with it by --allow-unsigned", r.Strange)
+			"if the key was taken away by hand, finish that with \"cloakroom key retire --now --vouch\" and its ID; or put up with it by --allow-unsigned", r.Strange)
 	}
 	return fmt.Errorf("the audit log is whole, but not verifiable: of %d entries %d were signed with a key that is not at hand, and %d with none: "+
 		"name the key file with --keys, or put up with it by --allow-unsigned", r.Entries, r.Unknown, r.Unsigned)

@@ -41,6 +41,10 @@ type keyDesk struct {
 	// accepts any more, so that it can be handed on to the next.
 	ring  *keyring.Ring
 	audit *auditlog.Log
+
+	// signer is the ring of the audit log. A key that ended long ago is over for it: what that
+	// has signed since is not to be covered as if it were genuine.
+	signer *keyring.Ring
 }
 
 // openKeys opens what the settings name. It makes nothing, and does without a database.
@@ -153,9 +157,9 @@ func (d *keyDesk) lifetime(ctx context.Context) time.Duration {
 	return longest
 }
 
-// opened returns a ring of these keys in which nothing is over: it signs with the key of
-// this ID, or with the active one for the zero ID.
-func opened(list []keyring.Key, signs keyring.KeyID) (*keyring.Ring, error) {
+// opened returns a ring of these keys in which nothing is over that was not before a time: it
+// signs with the key of this ID, or with the active one for the zero ID.
+func opened(list []keyring.Key, signs keyring.KeyID, before time.Time) (*keyring.Ring, error) {
 	soon := time.Now().Add(time.Hour)
 	var active keyring.Key
 	var others []keyring.Key
@@ -163,7 +167,7 @@ func opened(list []keyring.Key, signs keyring.KeyID) (*keyring.Ring, error) {
 		switch {
 		case k.ID() == signs, signs == keyring.KeyID{} && k.State() == keyring.Active:
 			active = k.AsActive()
-		case k.State() == keyring.Active, k.State() == keyring.Retiring && k.Until().Before(soon):
+		case k.State() == keyring.Active, k.State() == keyring.Retiring && k.Until().Before(soon) && !k.Until().Before(before):
 			others = append(others, k.AsRetiring(soon))
 		default:
 			others = append(others, k)
@@ -187,14 +191,19 @@ func (d *keyDesk) take(ctx context.Context, signs keyring.KeyID) error {
 	if err != nil {
 		return err
 	}
-	ring, err := opened(list, signs)
+	ring, err := opened(list, signs, time.Time{})
+	if err != nil {
+		return err
+	}
+	signer, err := opened(list, signs, time.Now().Add(-auditlog.Hurry))
 	if err != nil {
 		return err
 	}
 	if d.ring == nil {
-		d.ring = ring
+		d.ring, d.signer = ring, signer
 	} else {
 		d.ring.ReplaceWith(ring)
+		d.signer.ReplaceWith(signer)
 	}
 	return nil
 }
@@ -202,7 +211,7 @@ func (d *keyDesk) take(ctx context.Context, signs keyring.KeyID) error {
 // openAudit opens the audit log, once.
 func (d *keyDesk) openAudit(ctx context.Context) (err error) {
 	if d.b != nil && d.audit == nil {
-		d.audit, err = d.b.AuditWith(ctx, d.ring)
+		d.audit, err = d.b.AuditWith(ctx, d.signer)
 	}
 	return err
 }

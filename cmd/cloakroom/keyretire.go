@@ -31,13 +31,18 @@ func newKeyRetire(env *environment) *cobra.Command {
 			"hashes of passwords are brought under that one: nobody needs a new password. What the key has\n" +
 			"signed in the audit log stays genuine, and what it signs there from now on is not.\n" +
 			"\n" +
+			"With a key that is retiring already, sessions have moved to the one that signs, forged ones with\n" +
+			"them: \"cloakroom session end --all\" ends those. If all of the keys leaked, retire each.\n" +
+			"\n" +
 			"When it has ended with 0, no instance that runs accepts the key. Else it names those that may:\n" +
-			"stop them, and run it again. The store of the sessions need not be there: what it has of them\n" +
-			"is ended if it is, and nobody lets it in if it is not.",
+			"stop them, and run it again. It ends with 1 as well where the log may have been written anew\n" +
+			"with the key since that ended: if it was not, say --vouch. The store of the sessions need not be\n" +
+			"there: what it has of them is ended if it is, and nobody lets it in if it is not.",
 		Args: exactly(1, "a key's id"),
 	}
 	now := cmd.Flags().Bool("now", false, "say that it is meant: who is signed in under the key is signed out")
 	text := cmd.Flags().Bool("print", false, "change nothing, and print the keys as they are to be; for keys that cannot be written from here")
+	insist := cmd.Flags().Bool("vouch", false, "take for genuine what the key has signed in the audit log, also where it may be of somebody else")
 	wait := cmd.Flags().Duration("wait", keys.DefaultWait, "wait for the instances that run for this `time`")
 	settings(cmd, append(slices.Clone(everywhere), "lifetime", "keys-interval")...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -56,7 +61,8 @@ func newKeyRetire(env *environment) *cobra.Command {
 			return err
 		}
 		d.wait = *wait
-		return errors.Join(d.retire(cmd, urgent, args[0], *text), d.Close())
+		r := &retirement{keyDesk: d, insist: *insist}
+		return errors.Join(r.retire(cmd, urgent, args[0], *text), d.Close())
 	}
 	return cmd
 }
@@ -64,7 +70,10 @@ func newKeyRetire(env *environment) *cobra.Command {
 // retirement is a key on its way out.
 type retirement struct {
 	*keyDesk
+	insist  bool          // vouch for the audit log whatever stands there
 	key     keyring.Key   // as it was found
+	others  []keyring.Key // with it
+	ended   time.Time     // when it ended
 	active  keyring.KeyID // that signed then
 	next    keyring.KeyID // that signs in its place
 	rotator *keys.Rotator
@@ -72,8 +81,8 @@ type retirement struct {
 
 // retire ends a key. The order is that of urgency: nothing that can wait, and nothing
 // that can fail but the keys themselves, comes before the keys.
-func (d *keyDesk) retire(cmd *cobra.Command, urgent context.Context, id string, text bool) error {
-	ctx := cmd.Context()
+func (r *retirement) retire(cmd *cobra.Command, urgent context.Context, id string, text bool) error {
+	ctx, d := cmd.Context(), r.keyDesk
 	list, err := d.keys(ctx)
 	if err != nil {
 		return err
@@ -82,6 +91,7 @@ func (d *keyDesk) retire(cmd *cobra.Command, urgent context.Context, id string, 
 	if err != nil {
 		return err
 	}
+	r.key, r.others = k, list
 	ended := over(k, time.Now())
 	if text {
 		if ended {
@@ -98,7 +108,6 @@ func (d *keyDesk) retire(cmd *cobra.Command, urgent context.Context, id string, 
 	if !ok {
 		w = readOnly{d.src}
 	}
-	r := &retirement{keyDesk: d, key: k}
 	if err := d.take(ctx, keyring.KeyID{}); err != nil {
 		return err
 	}
@@ -149,9 +158,11 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 	if err != nil {
 		return errors.Join(failed, err)
 	}
-	if i := slices.IndexFunc(list, func(k keyring.Key) bool { return k.ID() == r.key.ID() }); i < 0 || !over(list[i], time.Now()) {
+	i := slices.IndexFunc(list, func(k keyring.Key) bool { return k.ID() == r.key.ID() })
+	if i < 0 || !over(list[i], time.Now()) {
 		return failed
 	}
+	r.ended = list[i].Until()
 	if err := r.take(ctx, keyring.KeyID{}); err != nil {
 		return err
 	}
@@ -164,6 +175,7 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 		in = " in its place"
 	}
 	r.say("retired: %v is accepted no more; %v signs%s", r.key.ID(), r.next, in)
+	r.remind()
 	if r.b == nil {
 		return r.blind()
 	}
@@ -171,8 +183,21 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 	sessions := r.end(ctx)
 	lag := r.await(ctx, r.rotator)
 	r.rewrap(ctx) // what the last of them has done meanwhile
-	r.record(ctx, lag == nil, sessions)
-	return errors.Join(lag, r.stuck(ctx))
+	return errors.Join(lag, r.record(ctx, lag == nil, sessions), r.stuck(ctx))
+}
+
+// remind says what the end of the key does not end.
+func (r *retirement) remind() {
+	for _, k := range r.others {
+		switch {
+		case r.key.State() == keyring.Active && k.State() == keyring.Next:
+			r.note("if all of the keys leaked, %v leaked with them, which was made before: retire it as well", k.ID())
+		// Its end is set to some minutes before: one that never was beside the other is older.
+		case r.key.State() == keyring.Retiring && k.State() == keyring.Active && r.key.Until().After(k.Created()):
+			r.note("sessions that were under the key have moved to %v, which signs, at their next request, forged ones with them, and go on: "+
+				"\"cloakroom session end --all\" ends everybody", k.ID())
+		}
+	}
 }
 
 // blind says what is not known, and not done, where the accounts are away.
@@ -238,7 +263,11 @@ func (r *retirement) end(ctx context.Context) int {
 		r.note("records of sessions are left, which nobody lets in: %v", err)
 		return -1
 	}
-	r.say("ended: %d sessions; who had them has to sign in again", n)
+	what := "sessions"
+	if n == 1 {
+		what = "session"
+	}
+	r.say("ended: %d %s under it; who was signed in has to sign in again", n, what)
 	return n
 }
 
@@ -263,20 +292,52 @@ func (r *retirement) endRecords(ctx context.Context) (n int, err error) {
 
 // record writes it into the audit log, under the key that signs now. Once nobody signs with
 // the old one any more, it vouches for what that has signed.
-func (r *retirement) record(ctx context.Context, all bool, sessions int) {
+func (r *retirement) record(ctx context.Context, all bool, sessions int) error {
 	if r.audit == nil {
-		return
+		return nil
 	}
 	if r.next != r.active {
 		r.report(ctx, event.KeyActivated, r.next)
 	}
 	if !all {
 		r.retiredEvent(ctx, sessions)
-		return
+		return nil
 	}
-	if err := r.audit.Retired(ctx, auditlog.Retirement{Key: r.key.ID(), Actor: admin.Console.ID, Count: sessions}); err != nil {
+	return r.handOver(ctx, sessions)
+}
+
+// handedOver is the name of the note on keys from which the audit log was handed over, beside
+// which the log can be older than it was.
+const handedOver = "handed over"
+
+// handOver vouches for what the key has signed in the audit log.
+func (r *retirement) handOver(ctx context.Context, sessions int) (err error) {
+	if err := r.audit.Flush(ctx); err != nil {
 		r.note("the audit log cannot be vouched for: %v", err)
+		return nil
 	}
+	before, err := r.fleet.Note(ctx, handedOver)
+	if err != nil {
+		return err
+	}
+	ids := strings.Fields(before)
+	again := slices.Contains(ids, r.key.ID().String())
+	log, err := r.b.AuditWith(ctx, r.ring) // which takes the key
+	if err != nil {
+		return err
+	}
+	err = log.Retired(ctx, auditlog.Retirement{Key: r.key.ID(), Actor: admin.Console.ID, Count: sessions, Ended: r.ended, Again: again, Insist: r.insist})
+	if errors.Is(err, auditlog.ErrLate) {
+		err = fmt.Errorf("%w; compare the log lines that are kept elsewhere, and if they say the same, vouch for it with --vouch", err)
+	}
+	if err := errors.Join(err, log.Close()); err != nil {
+		return fmt.Errorf("the audit log is not vouched for: %w", err)
+	}
+	if again {
+		return nil
+	}
+	ids = append(ids, r.key.ID().String())
+	return r.fleet.SetNote(ctx, handedOver, strings.Join(ids[max(0, len(ids)-keyring.MaxKeys):], " "))
 }
 
 // retiredEvent writes that the key was taken away, where somebody may go on with it.

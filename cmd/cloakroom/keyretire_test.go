@@ -116,7 +116,7 @@ func TestPromise10_AnInstanceThatDoesNotFollowIsNamed(t *testing.T) {
 	stuck.cmd.Process.Signal(syscall.SIGSTOP)
 	code, out := command(t, dir, "key", "retire", "--now", "--wait=2s", old)
 	addr := strings.TrimPrefix(stuck.URL, "http://")
-	if code != 1 || !strings.Contains(out, addr) || strings.Contains(out, strings.TrimPrefix(running.URL, "http://")) || !strings.Contains(out, "ended: 1 sessions") {
+	if code != 1 || !strings.Contains(out, addr) || strings.Contains(out, strings.TrimPrefix(running.URL, "http://")) || !strings.Contains(out, "ended: 1 session under it; ") {
 		t.Errorf("exit code %d, want 1 and %s: %s", code, addr, out)
 	}
 	if a, err := callers[0].ask("GET", "/auth/session", k.cookie, "", ""); err != nil || a.status != http.StatusUnauthorized {

@@ -47,14 +47,16 @@ func (l *Log) over(ctx context.Context, tx sqlstore.Queryer, key []byte) (bool, 
 	return l.handedOver(ctx, tx, keyring.KeyID(key), true)
 }
 
+// ErrLate is why Retired does not vouch for a key unless it is insisted.
+var ErrLate = errors.New("auditlog: the log may have been written anew with the key since that ended")
+
 // late returns what keeps somebody from vouching for a key some time after it ended: with the
 // key that leaked the log can be written anew, from before the end on, and what then stands
 // there is of the key as well. The time of those entries is whatever their writer says; that
 // of who met them is not.
 func (l *Log) late(ctx context.Context, tx sqlstore.Queryer, r Retirement, at Head) (doubt, err error) {
-	const insist = "compare the log lines that are kept elsewhere; if entries of the key are as they were, vouch for them all the same"
 	if r.Again {
-		return fmt.Errorf("auditlog: the log was handed over from the key %v before, and does not say so any more: entries were removed from outside, or a backup was restored: "+insist, r.Key), nil
+		return fmt.Errorf("%w: it was handed over from the key %v before, and does not say so any more: entries were removed from outside, or a backup was restored", ErrLate, r.Key), nil
 	}
 	if r.Ended.IsZero() {
 		return nil, nil
@@ -70,10 +72,10 @@ func (l *Log) late(ctx context.Context, tx sqlstore.Queryer, r Retirement, at He
 			continue
 		}
 		if n, ok := noteOf(e); ok && n.about == r.Key && e.Time.After(last) {
-			return fmt.Errorf("auditlog: entry %d tells of one of the key %v that came long after its end: who has the key may have written it: "+insist, e.Seq, r.Key), nil
+			return fmt.Errorf("%w: entry %d tells of one of the key %v that came long after its end", ErrLate, e.Seq, r.Key), nil
 		}
 		if e.Reason == backReason && e.Time.After(r.Ended) {
-			return fmt.Errorf("auditlog: entry %d tells that entries were removed after the end of the key %v, or a backup was restored: "+insist, e.Seq, r.Key), nil
+			return fmt.Errorf("%w: entry %d tells that entries were removed after the end of the key %v, or a backup was restored", ErrLate, e.Seq, r.Key), nil
 		}
 	}
 	var of row
@@ -81,7 +83,7 @@ func (l *Log) late(ctx context.Context, tx sqlstore.Queryer, r Retirement, at He
 		return nil, err
 	}
 	if bytes.Equal(of.key, r.Key[:]) && time.Now().After(last) {
-		return fmt.Errorf("auditlog: entry %d, the newest, is of the key %v, and nobody has met it before its end: who has the key may have written it: "+insist, at.Seq, r.Key), nil
+		return fmt.Errorf("%w: entry %d, the newest, is of the key %v, and nobody has met it before its end", ErrLate, at.Seq, r.Key), nil
 	}
 	return nil, nil
 }
