@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -71,9 +70,9 @@ type LagError struct {
 func (e *LagError) Error() string {
 	list := make([]string, len(e.Behind))
 	for i, in := range e.Behind {
-		list[i] = clean(in.Name()) + " has " + clean(orNone(in.Keys))
+		list[i] = event.Printable(in.Name()) + " has " + event.Printable(orNone(in.Keys))
 		if in.Failing != "" {
-			list[i] += ", because: " + clean(in.Failing)
+			list[i] += ", because: " + event.Printable(in.Failing)
 		}
 	}
 	return fmt.Sprintf("keys: not every instance has followed within %v: %s: wanted is %s: "+
@@ -83,14 +82,6 @@ func (e *LagError) Error() string {
 func orNone(s string) string {
 	if s == "" {
 		return "none yet"
-	}
-	return s
-}
-
-// clean quotes what a terminal could act on.
-func clean(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return strconv.QuoteToASCII(s)
 	}
 	return s
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
@@ -23,7 +24,7 @@ type SilentError struct {
 func (e *SilentError) Error() string {
 	flags := make([]string, len(e.Silent))
 	for i, in := range e.Silent {
-		flags[i] = "--stopped " + clean(in.ID)
+		flags[i] = "--stopped " + event.Printable(in.ID)
 	}
 	return fmt.Sprintf("keys: silent, and perhaps running: %s: who runs may accept key %v still: see that none does, and run this again with %s",
 		since(e.Silent), e.Key, strings.Join(flags, " "))
@@ -33,7 +34,7 @@ func (e *SilentError) Error() string {
 func since(silent []fleet.Instance) string {
 	list := make([]string, len(silent))
 	for i, in := range silent {
-		list[i] = clean(in.Name()) + " since " + in.Seen.UTC().Format(time.RFC3339)
+		list[i] = event.Printable(in.Name()) + " since " + in.Seen.UTC().Format(time.RFC3339)
 	}
 	return strings.Join(list, "; ")
 }
