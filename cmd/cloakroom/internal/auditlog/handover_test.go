@@ -194,3 +194,17 @@ func proveAwaits(t *testing.T, db database) {
 		t.Errorf("told of: got %v, %v, want true", got, err)
 	}
 }
+
+// TestASVS_16_4_2_AKeyThatGoesOnWasNotHandedOver: one that is accepted still, and nobody knows
+// that it leaked, says so of the key that signs, which goes on and hands over another one.
+func TestASVS_16_4_2_AKeyThatGoesOnWasNotHandedOver(t *testing.T) {
+	l, spy := newLeak(t, file(t)), keyring.Generate().AsRetiring(time.Now().Add(time.Hour))
+	vouch(t, l.db, ringOf(t, spy.AsActive()), l.key)
+	fill(t, l.db, ringOf(t, l.old, spy), 1)
+	ended := l.old.AsRetiring(time.Now().Add(-time.Second))
+	fill(t, l.db, ringOf(t, l.key, spy, ended), 1) // and a note
+	l.retirer = ringOf(t, l.key, spy, l.old.AsRetiring(time.Now().Add(time.Hour)))
+	must(t, l.retire(t))
+	l.after = ringOf(t, l.key, spy, ended)
+	l.green(t, 5)
+}
