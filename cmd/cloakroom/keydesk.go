@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,8 @@ type keyDesk struct {
 	out  io.Writer
 	wait time.Duration
 	src  keyring.Source
+
+	stopped []string // IDs of instances that are said not to run
 
 	// b is nil where there is no database yet, and where it is away, for which away is the
 	// reason. What it opens is nil then, too.
@@ -134,6 +137,9 @@ func (d *keyDesk) writer(cmd *cobra.Command, use string) (keyring.Writer, error)
 // rotator returns what takes the steps of a rotation, and writes them into the audit log.
 func (d *keyDesk) rotator(w keyring.Writer) *keys.Rotator {
 	r := &keys.Rotator{Source: w, Wait: d.wait, Interval: d.cfg.KeysInterval, Log: d.log()}
+	r.Waits = func(rest time.Duration, why string) {
+		d.say("waiting: %v, in which an instance that is not heard of looks at the keys by itself (%s)", rest.Round(time.Second), why)
+	}
 	if d.fleet != nil {
 		r.Fleet = d.fleet
 	}
@@ -254,6 +260,8 @@ func (d *keyDesk) followed(ctx context.Context) error {
 		d.say("followed: there is no database, and so no instance")
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
+	defer cancel()
 	list, err := d.fleet.Instances(ctx)
 	switch {
 	case err != nil:
@@ -266,6 +274,29 @@ func (d *keyDesk) followed(ctx context.Context) error {
 		d.say("followed: all %d instances that run", len(list))
 	}
 	return nil
+}
+
+// forget takes out the instances that are said to have stopped. One that runs reports
+// itself again soon, and is none that is silent.
+func (d *keyDesk) forget(ctx context.Context) {
+	if d.fleet == nil || len(d.stopped) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, beforehand)
+	defer cancel()
+	silent, err := d.fleet.Silent(ctx)
+	for _, id := range d.stopped {
+		switch {
+		case err != nil:
+		case !slices.ContainsFunc(silent, func(i fleet.Instance) bool { return i.ID == id }):
+			d.note("--stopped: no instance of that id is silent")
+		default:
+			err = d.fleet.Leave(ctx, id)
+		}
+	}
+	if err != nil {
+		d.note("--stopped: %v", err)
+	}
 }
 
 // rewrap brings encrypted hashes of passwords under the key that signs. Those that it

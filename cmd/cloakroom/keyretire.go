@@ -35,15 +35,17 @@ func newKeyRetire(env *environment) *cobra.Command {
 			"them: \"cloakroom session end --all\" ends those. If all of the keys leaked, retire each.\n" +
 			"\n" +
 			"When it has ended with 0, no instance that runs accepts the key. Else it names those that may:\n" +
-			"stop them, and run it again. It ends with 1 as well where the log may have been written anew\n" +
-			"with the key since that ended: if it was not, say --vouch. The store of the sessions need not be\n" +
-			"there: what it has of them is ended if it is, and nobody lets it in if it is not.",
+			"stop them, and run it again. One that was silent within the hour counts as one that may, until\n" +
+			"--stopped says that it does not run. It ends with 1 as well where the audit log may have been\n" +
+			"written anew with the key since that ended: if it was not, say --vouch. The store of the sessions\n" +
+			"need not be there: what it has of them is ended if it is, and nobody lets it in if it is not.",
 		Args: exactly(1, "a key's id"),
 	}
 	now := cmd.Flags().Bool("now", false, "say that it is meant: who is signed in under the key is signed out")
 	text := cmd.Flags().Bool("print", false, "change nothing, and print the keys as they are to be; for keys that cannot be written from here")
 	insist := cmd.Flags().Bool("vouch", false, "take for genuine what the key has signed in the audit log, also where it may be of somebody else")
 	wait := cmd.Flags().Duration("wait", keys.DefaultWait, "wait for the instances that run for this `time`")
+	stopped := cmd.Flags().StringArray("stopped", nil, "say that the silent instance of this `id` does not run any more; may be given again")
 	settings(cmd, append(slices.Clone(everywhere), "lifetime", "keys-interval")...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !*now {
@@ -60,7 +62,7 @@ func newKeyRetire(env *environment) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		d.wait = *wait
+		d.wait, d.stopped = *wait, *stopped
 		r := &retirement{keyDesk: d, insist: *insist}
 		return errors.Join(r.retire(cmd, urgent, args[0], *text), d.Close())
 	}
@@ -148,12 +150,12 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 	}
 	// All that can be waited for before has been: now it is over, or nothing has happened.
 	// Who has not followed is seen below.
-	quick := *r.rotator
-	quick.Wait = time.Millisecond
+	r.rotator.Wait = time.Millisecond
 	if end, ok := urgent.Deadline(); ok {
-		quick.Before = max(time.Until(end), time.Millisecond)
+		r.rotator.Before = max(time.Until(end), time.Millisecond)
 	}
-	failed := quick.Retire(ctx, r.key.ID())
+	failed := r.rotator.Retire(ctx, r.key.ID())
+	r.rotator.Wait = r.wait
 	list, err := r.keys(ctx)
 	if err != nil {
 		return errors.Join(failed, err)
@@ -181,7 +183,7 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 	}
 	r.rewrap(ctx)
 	sessions := r.end(ctx)
-	lag := r.await(ctx, r.rotator)
+	lag := r.followed(ctx)
 	r.rewrap(ctx) // what the last of them has done meanwhile
 	return errors.Join(lag, r.record(ctx, lag == nil, sessions), r.stuck(ctx))
 }
@@ -198,6 +200,16 @@ func (r *retirement) remind() {
 				"\"cloakroom session end --all\" ends everybody", k.ID())
 		}
 	}
+}
+
+// followed returns nil once no instance accepts the key. Those that are said to have
+// stopped are not asked.
+func (r *retirement) followed(ctx context.Context) error {
+	r.forget(ctx)
+	if err := r.rotator.Ended(ctx, r.key.ID()); err != nil {
+		return err
+	}
+	return r.keyDesk.followed(ctx)
 }
 
 // blind says what is not known, and not done, where the accounts are away.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
@@ -42,6 +43,7 @@ func newKeyRotate(env *environment) *cobra.Command {
 	cmd.Flags().BoolVar(&how.rollback, "rollback", false, "go back to the key before, and keep the one of now as next")
 	cmd.Flags().BoolVar(&how.print, "print", false, "change nothing, and print the keys as they are to be after the next step")
 	wait := cmd.Flags().Duration("wait", keys.DefaultWait, "wait for the instances that run for this `time`")
+	stopped := cmd.Flags().StringArray("stopped", nil, "say that the silent instance of this `id` does not run any more; may be given again")
 	settings(cmd, append(slices.Clone(everywhere), "lifetime", "keys-interval")...)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if how.next && how.rollback {
@@ -54,7 +56,7 @@ func newKeyRotate(env *environment) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		d.wait = *wait
+		d.wait, d.stopped = *wait, *stopped
 		return errors.Join(d.rotate(cmd, how), d.Close())
 	}
 	return cmd
@@ -84,6 +86,7 @@ func (d *keyDesk) rotate(cmd *cobra.Command, how rotation) error {
 	if err := d.follow(ctx, keyring.KeyID{}); err != nil {
 		return err
 	}
+	d.forget(ctx)
 	r := d.rotator(w)
 	if how.rollback {
 		return d.rollback(ctx, r)
@@ -207,6 +210,8 @@ func (d *keyDesk) begun(ctx context.Context, id string) error {
 	if d.fleet == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
+	defer cancel()
 	return d.fleet.SetNote(ctx, rotating, id)
 }
 
