@@ -81,7 +81,8 @@ type Keeper struct {
 	status Status
 	look   int64 // the generation at which the last good look began
 	failed failing
-	away   bool // the fleet does not answer, and that has been said
+	away   bool    // the fleet does not answer
+	lost   reasons // that has been said
 }
 
 // Status is how the keys of an instance stand.
@@ -123,7 +124,7 @@ func New(opts Options) (*Keeper, error) {
 	if opts.Instance.Started.IsZero() {
 		opts.Instance.Started = time.Now()
 	}
-	k := &Keeper{Options: opts, src: &noting{Source: opts.Source}}
+	k := &Keeper{Options: opts, src: &noting{Source: opts.Source}, lost: reasons{again: sayEvery}}
 	for _, c := range []*chan struct{}{&k.now, &k.report, &k.activated} {
 		*c = make(chan struct{}, 1)
 	}

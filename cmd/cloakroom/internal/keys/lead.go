@@ -35,6 +35,7 @@ type leader struct {
 	next  keyring.KeyID // the next key, and since when this leader knows of it
 	since time.Time
 	said  reasons
+	idle  reasons // that nobody rotates
 
 	pruned time.Time // when that was tried last
 }
@@ -47,7 +48,7 @@ const pruneEvery = time.Hour
 
 // lead takes a turn every ten seconds.
 func (k *Keeper) lead(ctx context.Context) {
-	l := &leader{Keeper: k, said: reasons{again: complainEvery}}
+	l := &leader{Keeper: k, said: reasons{again: complainEvery}, idle: reasons{again: complainEvery}}
 	w, _ := k.Source.(keyring.Writer) // New has seen to it
 	l.rotator = &Rotator{Source: w, Fleet: k.Fleet, Lifetime: k.Lifetime, Actor: task, Log: k.Log, Needed: k.Needed, guard: l.holds}
 	defer l.leads(false)
@@ -91,6 +92,7 @@ func (l *leader) turn(ctx context.Context) {
 	})
 	if !l.leads(l.holds() == nil) {
 		l.next, l.said = keyring.KeyID{}, reasons{again: complainEvery}
+		l.overdue(ctx)
 		return
 	}
 	// The lease bounds what may take long, so that the next turn prolongs it.
@@ -104,6 +106,23 @@ func (l *leader) turn(ctx context.Context) {
 		event.Log(ctx, l.Log, slog.LevelError, event.RotationFailed, event.Err(err))
 	}
 }
+
+// overdue says that nobody rotates, where that should have been done an hour ago: whoever
+// holds the lease does not act, or is none that runs.
+func (l *leader) overdue(ctx context.Context) {
+	due := l.Ring.Keys()[0].Created.Add(l.Rotation)
+	if due.Before(l.Instance.Started) {
+		due = l.Instance.Started // nobody may have run before
+	}
+	if time.Since(due) > overdueAfter && l.idle.news("", time.Now()) {
+		event.Log(ctx, l.Log, slog.LevelError, event.RotationFailed, event.Err(fmt.Errorf(
+			"keys: key %v should have been replaced, and whoever leads does not: see what the other instances say; if there are none, somebody has written to cloakroom_leases; \"cloakroom key rotate\" replaces it now",
+			l.Ring.Active())))
+	}
+}
+
+// overdueAfter is how long a leader is given.
+const overdueAfter = time.Hour
 
 // reason is what makes a fault another one: not for how long it has been so.
 func reason(err error) string {

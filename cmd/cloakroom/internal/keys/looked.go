@@ -49,7 +49,8 @@ type failing struct {
 	since time.Time // zero while it does not
 	wait  time.Duration
 	next  time.Time
-	said  reasons
+	told  bool    // and the log has it
+	said  reasons // now and before
 }
 
 // again tells whether it is time for a look before the turn.
@@ -112,16 +113,24 @@ func (k *Keeper) note(now time.Time, changed bool, err error) (up, say bool) {
 	}
 	if err != nil {
 		if k.failed.since.IsZero() {
-			k.failed = failing{since: now, wait: time.Second, next: now.Add(time.Second)}
+			k.failed = failing{since: now, wait: time.Second, next: now.Add(time.Second), said: k.failed.said}
 		}
-		return false, k.failed.said.news(err.Error(), now)
+		// A source that comes and goes is told of once a minute.
+		k.failed.said.again = 0
+		if !k.failed.told {
+			k.failed.said.again = sayEvery
+		}
+		say = k.failed.said.news(err.Error(), now)
+		k.failed.told = k.failed.told || say
+		return false, say
 	}
-	k.status.LastGood, k.failed = now, failing{}
+	up = k.failed.told
+	k.status.LastGood, k.failed = now, failing{said: k.failed.said}
 	if at := k.src.read.Load(); at != k.look {
 		k.look = at
 		poke(k.report)
 	}
-	return before != nil, false
+	return up, false
 }
 
 // talk hears whether somebody calls, each second, and reports.
@@ -139,13 +148,13 @@ func (k *Keeper) talk(ctx context.Context) {
 		case <-turn.C:
 		}
 		err := k.hear(ctx)
-		if due && err == nil {
-			if err = k.tell(ctx); err == nil {
+		// Whoever cannot hear can be heard: the others are to know that it runs.
+		if due {
+			if tells := k.tell(ctx); tells == nil {
 				told = time.Now()
+			} else {
+				told, err = time.Time{}, tells // at the next turn
 			}
-		}
-		if due && err != nil {
-			told = time.Time{} // at the next turn
 		}
 		if err == nil && time.Since(swept) >= time.Hour {
 			swept = time.Now()
@@ -187,16 +196,16 @@ func (k *Keeper) tell(ctx context.Context) error {
 	return k.ask(ctx, func(ctx context.Context) error { return k.Fleet.Report(ctx, i) })
 }
 
-// fleetAnswered says once that the fleet is away. The keys follow all the same.
+// fleetAnswered says once that the fleet is away, and once a minute if it comes and goes. The keys follow all the same.
 func (k *Keeper) fleetAnswered(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
 	k.mu.Lock()
-	said := k.away
+	say := err != nil && !k.away && k.lost.news("", time.Now())
 	k.away = err != nil
 	k.mu.Unlock()
-	if err != nil && !said {
+	if say {
 		event.Log(ctx, k.Log, slog.LevelWarn, event.StoreFailed, slog.String("op", "instances"), event.Err(err))
 	}
 }
