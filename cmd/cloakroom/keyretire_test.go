@@ -2,15 +2,20 @@ package main_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore/sqlite"
 )
 
 // keysOf returns the IDs of the keys in dir in this state.
@@ -178,4 +183,27 @@ func TestPromise10_AKilledRotationGoesOn(t *testing.T) {
 		t.Errorf("signed out: %d, %v", a.status, err)
 	}
 	must(t, dir, "audit", "verify")
+}
+
+// TestAttack_A43_AForgedNoteStopsNoRotation: who can write to the database says there that a
+// rotation to the key that signs has broken off.
+func TestAttack_A43_AForgedNoteStopsNoRotation(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	addUser(t, dir, "ada")
+	old := keysOf(t, dir, "active")[0]
+	db, err := sqlite.Open(filepath.Join(dir, "cloakroom-data", "cloakroom.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := fleet.Open(t.Context(), db)
+	if err == nil {
+		err = f.SetNote(t.Context(), "rotating", fmt.Sprintf("%s %d %s %064x", old, time.Now().Unix(), old, 1))
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if out := must(t, dir, "key", "rotate"); keysOf(t, dir, "active")[0] == old {
+		t.Errorf("the key signs still, and it says %s", out)
+	}
 }

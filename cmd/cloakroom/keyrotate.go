@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -93,7 +96,7 @@ func (d *keyDesk) rotate(cmd *cobra.Command, how rotation) error {
 	}
 	active, unfinished := d.unfinished(ctx)
 	if unfinished && !how.next {
-		d.say("active: %v signs already; this ends the rotation that broke off", active.ID)
+		d.say("active: %v signs already; this ends the rotation that broke off, and makes no other key: for that run it again", active.ID)
 		return d.settle(ctx, r)
 	}
 	next, err := r.Announce(ctx)
@@ -205,10 +208,19 @@ func (d *keyDesk) prune(ctx context.Context, r *keys.Rotator) error {
 // rotating is the name of the note on a rotation that a command has begun.
 const rotating = "rotating"
 
+// lately is how long ago a command may have been broken off that another one goes on with.
+const lately = 10 * time.Minute
+
 // begun notes that this command is about to make a key active, or with "" that it is done.
+// The note is signed: whoever can write to the database only would keep a key for ever.
 func (d *keyDesk) begun(ctx context.Context, id string) error {
 	if d.fleet == nil {
 		return nil
+	}
+	if id != "" {
+		id += " " + strconv.FormatInt(time.Now().Unix(), 10)
+		signer, tag := d.ring.Purpose(rotating).Sign([]byte(id))
+		id += " " + signer.String() + " " + hex.EncodeToString(tag[:])
 	}
 	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
 	defer cancel()
@@ -222,6 +234,21 @@ func (d *keyDesk) unfinished(ctx context.Context) (keyring.KeyInfo, bool) {
 	if d.fleet == nil || time.Since(active.Created) > time.Hour {
 		return active, false
 	}
-	id, err := d.fleet.Note(ctx, rotating)
-	return active, err == nil && id == active.ID.String()
+	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
+	defer cancel()
+	text, err := d.fleet.Note(ctx, rotating)
+	note := strings.Fields(text)
+	if err != nil || len(note) != 4 || note[0] != active.ID.String() {
+		return active, false
+	}
+	at, err := strconv.ParseInt(note[1], 10, 64)
+	if ago := time.Since(time.Unix(at, 0)); err != nil || ago.Abs() > lately {
+		return active, false
+	}
+	signer, err := keyring.ParseKeyID(note[2])
+	if err != nil {
+		return active, false
+	}
+	tag, err := hex.DecodeString(note[3])
+	return active, err == nil && d.ring.Purpose(rotating).Verify(signer, []byte(note[0]+" "+note[1]), tag)
 }

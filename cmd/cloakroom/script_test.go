@@ -2,14 +2,18 @@ package main_test
 
 import (
 	"database/sql"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	_ "modernc.org/sqlite" // to make a database that is newer than the command
+
+	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
 // TestScripts runs the commands as an operator types them: testdata/script.
@@ -37,12 +41,17 @@ func TestScripts(t *testing.T) {
 				_, err = db.Exec(args[1])
 				ts.Check(err)
 			},
-			// note NAME FILE writes a note of the instances, with the text of a file.
+			// note NAME FILE writes a signed note of the instances, on the key that a file names.
 			"note": func(ts *testscript.TestScript, _ bool, args []string) {
 				db, err := sql.Open("sqlite", ts.MkAbs("cloakroom-data/cloakroom.db"))
 				ts.Check(err)
 				defer db.Close()
-				res, err := db.Exec("UPDATE cloakroom_signals SET note = ? WHERE name = ?", []byte(strings.TrimSpace(ts.ReadFile(args[1]))), []byte("note/"+args[0]))
+				ring, err := keyring.ReadFile(ts.MkAbs("cloakroom-data/keys"))
+				ts.Check(err)
+				text := fmt.Sprintf("%s %d", strings.TrimSpace(ts.ReadFile(args[1])), time.Now().Unix())
+				signer, tag := ring.Purpose(args[0]).Sign([]byte(text))
+				text += fmt.Sprintf(" %v %x", signer, tag)
+				res, err := db.Exec("UPDATE cloakroom_signals SET note = ? WHERE name = ?", []byte(text), []byte("note/"+args[0]))
 				ts.Check(err)
 				if n, err := res.RowsAffected(); n != 1 || err != nil {
 					ts.Fatalf("%d notes written, %v", n, err)
