@@ -65,3 +65,29 @@ func TestAPipeIsNoFile(t *testing.T) {
 		t.Fatal("waits for a writer")
 	}
 }
+
+// TestASVS_13_3_1_FilesOfOthersAreNotBelieved: whoever owns a file can change it, and its
+// mode as well.
+func TestASVS_13_3_1_FilesOfOthersAreNotBelieved(t *testing.T) {
+	for _, c := range []struct {
+		owner, process int
+		want           bool
+	}{
+		{1000, 1000, true}, {0, 1000, true}, {1001, 1000, false}, {65534, 1000, false},
+		{1000, 0, true}, {0, 0, true},
+	} {
+		if got := secretfile.Ours(c.owner, c.process); got != c.want {
+			t.Errorf("a file of %d is believed by a process of %d: %t", c.owner, c.process, got)
+		}
+	}
+	if os.Geteuid() != 0 {
+		return // only root can make a file of another's
+	}
+	path := write(t, t.TempDir(), 0o600, secret)
+	if err := os.Chown(path, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := secretfile.Read(path, secretfile.Private, 100); err != nil {
+		t.Errorf("root cannot rotate the keys of a service: %v", err)
+	}
+}

@@ -13,8 +13,9 @@ import (
 	"os"
 )
 
-// A Rule says what a file's group and others may do with it. On other systems than
-// Unix the permissions of the directory have to see to that.
+// A Rule says what a file's group and others may do with it. Whatever the rule, the file
+// has to be the process's own or root's; root reads everybody's. On other systems than
+// Unix the permissions of the directory have to see to all that.
 type Rule int
 
 const (
@@ -63,6 +64,9 @@ func Check(f *os.File, rule Rule) error {
 	}
 	if !info.Mode().IsRegular() {
 		return nil
+	}
+	if err := checkOwner(f, info); err != nil {
+		return err
 	}
 	return checkMode(f, rule, info.Mode().Perm())
 }

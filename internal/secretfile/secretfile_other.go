@@ -9,6 +9,9 @@ import (
 
 func openRead(path string) (*os.File, error) { return os.Open(path) }
 
+// checkOwner has nothing to look at, for the reason of checkMode.
+func checkOwner(*os.File, fs.FileInfo) error { return nil }
+
 // checkMode has nothing to look at: access is a matter of the ACL that the file
 // inherits from its directory, and the mode bits are made up.
 func checkMode(*os.File, Rule, fs.FileMode) error { return nil }

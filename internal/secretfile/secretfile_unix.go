@@ -16,6 +16,20 @@ func openRead(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
+// checkOwner refuses a file of somebody else's, who may read and change it whatever its
+// mode is.
+func checkOwner(f *os.File, info fs.FileInfo) error {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || ours(int(st.Uid), os.Geteuid()) {
+		return nil
+	}
+	return faultf(f.Name(), ErrMode, "belongs to another user (uid %d), who can change it; give it to the user that runs this: chown %d %q", st.Uid, os.Geteuid(), f.Name())
+}
+
+// ours tells whether a process may believe a file: its own, and root's, who can change
+// everything. Root itself works on the files of those that it runs services as.
+func ours(owner, process int) bool { return process == 0 || owner == process || owner == 0 }
+
 // checkMode refuses a file of a mode that the rule forbids.
 func checkMode(f *os.File, rule Rule, perm fs.FileMode) error {
 	path, change := f.Name(), perm&0o022 != 0

@@ -1,0 +1,6 @@
+//go:build unix
+
+package secretfile
+
+// Ours is the rule on owners.
+var Ours = ours
