@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -91,7 +92,7 @@ func (s *running) newKeeper(ctx context.Context, b *backend.Backend, ring *keyri
 	}
 	k, err := keys.New(keys.Options{
 		Ring: ring, Source: src, Interval: s.cfg.KeysInterval, Fleet: instances,
-		Instance: fleet.Instance{Addr: addr, URL: s.cfg.Origin(), Version: version()},
+		Instance: fleet.Instance{Addr: s.place(addr), URL: s.cfg.Origin(), Version: version()},
 		Rotation: s.cfg.KeyRotation, Lifetime: s.cfg.Lifetime, Needed: b.KeyNeeded,
 		Reload: reload, Log: s.log,
 		Activated: func(ctx context.Context) error {
@@ -109,6 +110,19 @@ func (s *running) newKeeper(ctx context.Context, b *backend.Backend, ring *keyri
 		return nil, err
 	}
 	return k, k.Begin(ctx)
+}
+
+// place names an address for whoever shares the accounts: those on other machines may
+// listen on the same one.
+func (s *running) place(addr string) string {
+	if !s.cfg.Users.Shared() {
+		return addr
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return "" // nobody can be told apart by it
+	}
+	return host + " " + addr
 }
 
 // newSite returns the pages, whose links begin with base.

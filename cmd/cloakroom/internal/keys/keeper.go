@@ -169,6 +169,9 @@ func (k *Keeper) Begin(ctx context.Context) error {
 	k.begun = true
 	k.mu.Unlock()
 	if k.Fleet != nil {
+		if err := k.succeed(ctx); err != nil {
+			return err
+		}
 		if err := k.tell(ctx); err != nil {
 			return err
 		}
@@ -189,6 +192,30 @@ func (k *Keeper) Begin(ctx context.Context) error {
 		return err
 	}
 	return k.tell(ctx)
+}
+
+// succeed takes out who listened where this instance does now: it has ended without a
+// word, or the address would not be free, and nobody needs to wait for it.
+func (k *Keeper) succeed(ctx context.Context) error {
+	if k.Instance.Addr == "" {
+		return nil
+	}
+	live, err := k.Fleet.Instances(ctx)
+	if err != nil {
+		return err
+	}
+	silent, err := k.Fleet.Silent(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range append(live, silent...) {
+		if i.Addr == k.Instance.Addr && i.ID != k.Instance.ID {
+			if err := k.Fleet.Leave(ctx, i.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // errStrangers is why other keys are not taken; [keyring.Ring.Follow] has the same rule.

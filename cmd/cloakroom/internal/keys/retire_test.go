@@ -173,6 +173,27 @@ func TestAttack_A15_TheSilentAreNamed(t *testing.T) {
 	})
 }
 
+// Who listens where another did has taken its place: that one is not waited for, nor named.
+func TestWhoTakesAnAddressSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := source(t, keyring.Generate()), database()
+		at := func(id, addr string) func(o *keys.Options) {
+			return func(o *keys.Options) { o.Instance.ID, o.Instance.Addr = id, addr }
+		}
+		for _, i := range []*instance{run(t, m, s, at("killed", "10.0.0.1:8080")), run(t, m, s, at("other", "10.0.0.2:8080"))} {
+			i.link.set(errAway) // it reports no more
+			i.src.set(errAway)
+		}
+		time.Sleep(time.Minute)
+		b := run(t, m, s, at("next", "10.0.0.1:8080"))
+		err := rotator(m, s).Retire(t.Context(), b.ring.Active())
+		silent, ok := errors.AsType[*keys.SilentError](err)
+		if !ok || len(silent.Silent) != 1 || silent.Silent[0].ID != "other" {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
 // strike has somebody who may write to the database strike out all instances, and all
 // calls, as fast as they can.
 func (s *state) strike(ctx context.Context) {
