@@ -23,7 +23,7 @@ func TestAttack_A52_AServerWithoutRoom(t *testing.T) {
 		"memcached":               {services.MemcachedKind, []string{"-m", "2", "-I", "1m"}, true},
 		"memcached, full":         {services.MemcachedKind, []string{"-m", "2", "-I", "1m", "-M"}, false},
 		"redis":                   {services.RedisKind, []string{"--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru"}, true},
-		"redis, soonest first":    {services.RedisKind, []string{"--maxmemory", "3mb", "--maxmemory-policy", "volatile-ttl"}, true},
+		"redis, soonest first":    {services.RedisKind, []string{"--maxmemory", "3mb", "--maxmemory-policy", "volatile-ttl", "--maxmemory-samples", "64"}, true},
 		"redis, without evicting": {services.RedisKind, []string{"--maxmemory", "3mb", "--maxmemory-policy", "noeviction"}, false},
 	}
 	for name, on := range servers {

@@ -228,6 +228,7 @@ func TestASVS_15_4_3_AStoreThatIsStuck(t *testing.T) {
 					t.Errorf("%s %d: %v after %v", op, n, err, took)
 				}
 			}
+			synctest.Wait() // for those that are just ending
 			if n := runtime.NumGoroutine() - base; n > most {
 				t.Errorf("%s: %d goroutines are left", op, n)
 			}
@@ -239,6 +240,7 @@ func TestASVS_15_4_3_AStoreThatIsStuck(t *testing.T) {
 			if calls := s.faulty.take(); len(calls) != 1 {
 				t.Errorf("%s: not even when the store is back", op)
 			}
+			synctest.Wait()
 			if n := runtime.NumGoroutine() - base; n > 0 {
 				t.Errorf("%s: %d goroutines are left", op, n)
 			}
