@@ -112,7 +112,7 @@ func TestAttack_A47_TheServiceStartsWithNoSampleKey(t *testing.T) {
 		if _, err := keyring.Read(strings.NewReader(line)); err == nil {
 			t.Errorf("%q is taken", line)
 		}
-		if i%24 != 0 && i > 20 && i < len(lines)-6 {
+		if i%48 != 0 && i > 10 && i < len(lines)-6 {
 			continue // a start takes its time
 		}
 		if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
