@@ -140,20 +140,7 @@ func (l *Log) doubts(ctx context.Context, tx sqlstore.Queryer, key keyring.KeyID
 
 // ofKind returns all entries of a kind of which there are few.
 func (l *Log) ofKind(ctx context.Context, tx sqlstore.Queryer, kind string) ([]row, error) {
-	rows, err := tx.QueryContext(ctx, l.sql.ofKind, []byte(kind))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []row
-	for rows.Next() {
-		var r row
-		if err := scan(rows, &r, true); err != nil {
-			return nil, err
-		}
-		list = append(list, r)
-	}
-	return list, rows.Err()
+	return allRows(ctx, tx, l.sql.ofKind, []byte(kind))
 }
 
 // handsOver returns the key that an entry vouches for. It does so for another key than its

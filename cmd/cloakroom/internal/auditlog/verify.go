@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
 )
 
 // Report is what [Log.Verify] found.
@@ -271,7 +272,12 @@ func (v *verifier) beyond(ctx context.Context, end Head) error {
 
 // rows runs a query of all columns.
 func (l *Log) rows(ctx context.Context, query string, args ...any) ([]row, error) {
-	rows, err := l.db.Reader().QueryContext(ctx, query, args...)
+	return allRows(ctx, l.db.Reader(), query, args...)
+}
+
+// allRows is rows within a transaction, or without.
+func allRows(ctx context.Context, q sqlstore.Queryer, query string, args ...any) ([]row, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
