@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
@@ -98,19 +99,27 @@ func (b *Backend) shared() bool {
 	return b.cfg.Store.Shared() || b.cfg.Store.Scheme == config.Sealed && b.cfg.Users.Shared()
 }
 
-// knownKeys returns the keys that have been used, the one used last first.
+// knownKeys returns the keys that have been used, of all registries, the one used last
+// first. One registry may know of a key what another has not been told: instances that
+// lost their race left their key in the first one only.
 func (b *Backend) knownKeys(ctx context.Context) ([]store.KnownKey, error) {
-	var last []store.KnownKey
+	var known []store.KnownKey
 	for _, r := range b.registries {
-		known, err := r.KnownKeys(ctx)
+		more, err := r.KnownKeys(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if len(last) == 0 || len(known) > 0 && known[0].LastUsed.After(last[0].LastUsed) {
-			last = known
+		for _, k := range more {
+			i := slices.IndexFunc(known, func(o store.KnownKey) bool { return o.ID == k.ID })
+			if i < 0 {
+				known = append(known, k)
+			} else if k.LastUsed.After(known[i].LastUsed) {
+				known[i] = k
+			}
 		}
 	}
-	return last, nil
+	slices.SortStableFunc(known, func(a, b store.KnownKey) int { return b.LastUsed.Compare(a.LastUsed) })
+	return known, nil
 }
 
 // remember notes that the active key is in use. Of two instances that start at

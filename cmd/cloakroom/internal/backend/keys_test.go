@@ -1,0 +1,81 @@
+package backend
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/store"
+)
+
+// registry remembers keys as the stores do.
+type registry map[string]time.Time
+
+func (r registry) RememberKey(_ context.Context, id string, now time.Time) error {
+	if now = now.Truncate(time.Millisecond); now.After(r[id]) {
+		r[id] = now
+	}
+	return nil
+}
+
+func (r registry) KnownKeys(context.Context) (known []store.KnownKey, err error) {
+	for id, used := range r {
+		known = append(known, store.KnownKey{ID: id, LastUsed: used})
+	}
+	return known, nil
+}
+
+func (r registry) ForgetKeys(context.Context) error { clear(r); return nil }
+
+func newRing(t *testing.T) (*keyring.Ring, string) {
+	t.Helper()
+	ring, err := keyring.New(keyring.Generate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring, ring.Active().String()
+}
+
+// TestPromise10_TheLosersKeyDoesNotStopTheWinner: Memcached keeps its keys in two
+// registries. An instance that lost its race left its key in the first of them; the
+// winner wrote to the second after that, and starts again all the same.
+func TestPromise10_TheLosersKeyDoesNotStopTheWinner(t *testing.T) {
+	winner, won := newRing(t)
+	_, lost := newRing(t)
+	past := time.Now().Add(-time.Minute)
+	for i := range 2 {
+		both := []store.KeyRegistry{nil, nil}
+		both[i] = registry{lost: past, won: past.Add(time.Millisecond)}
+		both[1-i] = registry{won: past.Add(time.Second)}
+		b := &Backend{cfg: &config.Config{}, registries: both}
+		known, err := b.knownKeys(t.Context())
+		if err != nil || len(known) != 2 || known[0].ID != won || !known[0].LastUsed.Equal(past.Add(time.Second)) {
+			t.Errorf("known: %v %v", known, err)
+		}
+		if err := b.remember(t.Context(), winner, known); err != nil {
+			t.Error("the winner starts again:", err)
+		}
+	}
+}
+
+// TestPromise10_TheSecondToNoteItsKeyGivesUp and puts back in front what it found,
+// in whichever registry that was.
+func TestPromise10_TheSecondToNoteItsKeyGivesUp(t *testing.T) {
+	loser, lost := newRing(t)
+	_, won := newRing(t)
+	for _, has := range []int{0, 1} {
+		both := []registry{{}, {}}
+		both[has][won] = time.Now()
+		b := &Backend{cfg: &config.Config{}, registries: []store.KeyRegistry{both[0], both[1]}}
+		err := b.remember(t.Context(), loser, nil)
+		if err == nil || !strings.Contains(err.Error(), "lacks the key "+won) {
+			t.Errorf("registry %d: %v", has, err)
+		}
+		if !both[has][won].After(both[has][lost]) {
+			t.Errorf("registry %d: the loser's key is in front", has)
+		}
+	}
+}
