@@ -123,6 +123,28 @@ func TestAttack_A43_CallOverridesWhatIsNoGeneration(t *testing.T) {
 	})
 }
 
+// What somebody has written there by hand, and SQLite takes, keeps no instance from
+// starting, and the next call mends it.
+func TestAttack_A43_WhatIsNoNumberIsGenerationZero(t *testing.T) {
+	t.Parallel()
+	f, db := open(t, 0, kinds[0].address(t))
+	_, err := f.Call(t.Context())
+	must(t, err)
+	for _, value := range []string{"'abc'", "''", "1.5", "1e30", "x'ff00'", "'9223372036854775808'"} {
+		if n, err := db.Exec(t.Context(), "UPDATE cloakroom_signals SET value = "+value); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		if n, err := f.Generation(t.Context()); n != 0 || err != nil {
+			t.Errorf("%s: %d, %v", value, n, err)
+		}
+		called, err := f.Call(t.Context())
+		must(t, err)
+		if n, err := f.Generation(t.Context()); n != called || n == 0 || err != nil {
+			t.Errorf("%s: %d, %v behind the call %d", value, n, err, called)
+		}
+	}
+}
+
 // No text makes a row large, and none is refused for its size.
 func TestTextsAreBounded(t *testing.T) {
 	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {
