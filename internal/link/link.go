@@ -1,5 +1,5 @@
-// Package link is what the packages of stores on servers have in common about
-// the way there: which hosts are this machine, what a URL's query may say, how
+// Package link is what the packages of stores and of keys on servers have in common
+// about the way there: which hosts are this machine, what a URL's query may say, how
 // TLS is set up, and what an error may repeat.
 package link
 
@@ -67,27 +67,33 @@ func Check(raw string) error {
 	return nil
 }
 
-// Query reads what stands behind the ? of a URL. Each of the known parameters may
-// be there once, with a value, and no other: it would be one that nobody looks
-// at. Its name is not repeated, as it may be a piece of the password.
+// Query reads what stands behind the ? of a URL, as [Values] does. The error tells all
+// faults in one line.
 func Query(raw string, known ...string) (url.Values, error) {
+	query, faults := Values(raw, known...)
+	return query, Join(faults)
+}
+
+// Values reads parameters as a URL has them behind its ?. Each of the known ones may be
+// there once, with a value, and no other: it would be one that nobody looks at. Its name
+// is not repeated in the faults, as it may be a piece of the password.
+func Values(raw string, known ...string) (query url.Values, faults []string) {
 	query, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, errors.New("the query of the URL cannot be parsed: write special characters as %XX")
+		return query, []string{"the part behind ? cannot be read: write special characters as %XX"}
 	}
-	var faults []string
 	for name := range query {
 		if !slices.Contains(known, name) {
-			faults = append(faults, "unknown parameter in the URL: it takes "+strings.Join(known, ", "))
+			faults = append(faults, "unknown parameter: it takes "+strings.Join(known, ", "))
 			break
 		}
 	}
 	for _, name := range known {
 		if values := query[name]; len(values) > 1 || len(values) == 1 && values[0] == "" {
-			faults = append(faults, fmt.Sprintf("parameter %q in the URL: write it once, with a value", name))
+			faults = append(faults, fmt.Sprintf("parameter %s: write it once, with a value", name))
 		}
 	}
-	return query, Join(faults)
+	return query, faults
 }
 
 // Parameters are those of a query that TLS reads.

@@ -49,8 +49,8 @@ func TestPromise11_Check(t *testing.T) {
 func TestQuery(t *testing.T) {
 	for raw, want := range map[string]string{
 		"": "", "a=1": "", "a=1&b=%40": "",
-		"hunter2": "takes a, b", "a=1&hunter2=x": "takes a, b", "a=": `"a"`, "a": `"a"`, "a=1&a=2": `"a"`, "%zz": "parsed", "a=hunter2;b": "parsed",
-		"x=1&a=&b=&y": `takes a, b; parameter "a"`,
+		"hunter2": "takes a, b", "a=1&hunter2=x": "takes a, b", "a=": "parameter a:", "a": "parameter a:", "a=1&a=2": "parameter a:", "%zz": "cannot be read", "a=hunter2;b": "cannot be read",
+		"x=1&a=&b=&y": "takes a, b; parameter a:",
 	} {
 		_, err := link.Query(raw, "a", "b")
 		switch {

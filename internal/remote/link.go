@@ -152,26 +152,50 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Broken is the text of a failure that a second attempt may mend.
-const Broken = "the connection broke off; see whether a firewall or proxy is in between"
-
 // A Failure is a link that failed, in words that show nothing of what was sent.
 type Failure struct {
-	Text  string
-	cause error // of the contexts' two, or nil
+	Text   string
+	Trust  Trust // why TLS failed, where the place can say what to do about it
+	Unsent bool  // nobody has seen the request
+	Again  bool  // a second attempt may mend it
+	cause  error // of the contexts' two, or nil
 }
+
+// Trust is what a client and a server of TLS disagree on.
+type Trust int
+
+const (
+	NotTLS   Trust = iota // or nothing about it that a place can say
+	OfIssuer              // who signed the server's certificate
+	OfHost                // the host in it
+	OfClient              // what the server wants of the client: a certificate, maybe
+)
 
 func (f *Failure) Error() string { return f.Text }
 
 // Unwrap returns the error of the context where the call ended with it.
 func (f *Failure) Unwrap() error { return f.cause }
 
-// Explain tells what went wrong on the way to a server, or returns nil where the way was
-// not to blame.
+// Explain tells what went wrong on the way to a server, as a [*Failure], or returns nil
+// where the way was not to blame.
 func Explain(ctx context.Context, err error) error {
-	if text, ok := certificate(err); ok {
-		return &Failure{Text: "TLS failed: " + text}
+	f := untrusted(err)
+	if f == nil {
+		f = unreached(ctx, err)
 	}
+	if f == nil {
+		return nil
+	}
+	var op *net.OpError
+	f.Unsent = errors.As(err, &op) && dialing(op)
+	return f
+}
+
+// dialing tells whether there was no connection yet.
+func dialing(op *net.OpError) bool { return op.Op == "dial" || op.Op == "proxyconnect" }
+
+// unreached is why a request or its answer got lost, or nil.
+func unreached(ctx context.Context, err error) *Failure {
 	var dns *net.DNSError
 	var op *net.OpError
 	switch {
@@ -180,23 +204,19 @@ func Explain(ctx context.Context, err error) error {
 	case errors.Is(err, ErrTooLong):
 		return &Failure{Text: "the answer is longer than any of a secret manager; see what listens there"}
 	case errors.Is(ctx.Err(), context.Canceled):
-		return &Failure{"the call was given up", context.Canceled}
+		return &Failure{Text: "the call was given up", cause: context.Canceled}
 	case ctx.Err() != nil || timeout(err):
-		return &Failure{"no answer in time; see whether a firewall or proxy is in between", context.DeadlineExceeded}
+		return &Failure{Text: "no answer in time; see whether the server runs, and whether a firewall or proxy is in between", cause: context.DeadlineExceeded}
 	case errors.As(err, &dns):
 		return &Failure{Text: "the name of the host is not known to DNS; see region, endpoint and resolver"}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return &Failure{Text: "the connection was refused; see the endpoint, and whether a proxy is needed"}
-	case errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect"):
+		return &Failure{Text: "the connection was refused; see whether the server runs, the endpoint, and whether a proxy is needed"}
+	case errors.As(err, &op) && dialing(op):
 		return &Failure{Text: "the host cannot be reached; see network, endpoint and proxy"}
 	case op != nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return &Failure{Text: Broken}
-	}
+		return &Failure{Text: "the connection broke off; see whether a firewall or proxy is in between", Again: true}
 	// net/http makes strings of a few of its errors.
-	switch text := err.Error(); {
-	case strings.Contains(text, "HTTP response to HTTPS client"):
-		return &Failure{Text: "TLS failed: the server speaks plain http; see the endpoint"}
-	case strings.Contains(text, "malformed HTTP"):
+	case strings.Contains(err.Error(), "malformed HTTP"):
 		return &Failure{Text: "the answer is no HTTP; see what listens there"}
 	}
 	return nil
@@ -207,27 +227,32 @@ func timeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }
 
-// certificate tells what is wrong with TLS, if it is that.
-func certificate(err error) (string, bool) {
+// untrusted is why TLS failed, or nil.
+func untrusted(err error) *Failure {
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var verify *tls.CertificateVerificationError
 	var header tls.RecordHeaderError
-	var alert tls.AlertError
+	var alert *net.OpError
+	f := new(Failure)
 	switch {
 	case errors.As(err, &host):
-		return "the server's certificate is for another host; see the endpoint", true
+		f.Text, f.Trust = "the server's certificate is for another host; see the endpoint", OfHost
 	case errors.As(err, &authority):
-		return "the server's certificate is of an authority that this machine does not trust; install the system's CA certificates, or that of the proxy in between", true
+		f.Text, f.Trust = "the server's certificate is of an authority that this machine does not trust; install the system's CA certificates, or that of the proxy in between", OfIssuer
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "the server's certificate has expired or is not valid yet; see this machine's clock", true
+		f.Text = "the server's certificate has expired or is not valid yet; renew it, or set this machine's clock"
 	case errors.As(err, &invalid), errors.As(err, &verify):
-		return "the server's certificate is not valid", true
-	case errors.As(err, &header):
-		return "what answers does not speak TLS; see the endpoint", true
-	case errors.As(err, &alert):
-		return "the server broke the handshake off", true
+		f.Text = "the server's certificate is not valid; see it with openssl s_client"
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &header):
+		f.Text = "what answers does not speak TLS; see the endpoint and its port"
+	case errors.As(err, &alert) && alert.Op == "remote error":
+		// An alert, which is a number, and has words of Go's own.
+		f.Text, f.Trust = "the server refuses ("+alert.Err.Error()+")", OfClient
+	default:
+		return nil
 	}
-	return "", false
+	f.Text = "TLS failed: " + f.Text
+	return f
 }

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/cloakroom-dev/cloakroom/internal/link"
 )
 
 // A Place is where a secret lies: NAME?query#FIELD, any of which but NAME may be
@@ -47,26 +49,13 @@ func Cut(text string, known ...string) (p Place, faults []string) {
 			faults = append(faults, "the field behind # has characters that are none of a name")
 		}
 	}
-	var err error
-	if p.Query, err = url.ParseQuery(query); err != nil {
-		return p, append(faults, "the part behind ? cannot be read: write special characters as %XX")
-	}
+	values, wrong := link.Values(query, known...)
+	p.Query = values
 	// What was written as %XX can be read by now.
 	if HasKey(p.Field) || slices.ContainsFunc(slices.Concat(slices.Collect(maps.Values(p.Query))...), HasKey) {
 		return Place{}, []string{KeyFault}
 	}
-	for name := range p.Query {
-		if !slices.Contains(known, name) {
-			faults = append(faults, "unknown parameter: it takes "+strings.Join(known, ", "))
-			break
-		}
-	}
-	for _, name := range known {
-		if v := p.Query[name]; len(v) > 1 || len(v) == 1 && v[0] == "" {
-			faults = append(faults, fmt.Sprintf("parameter %s: write it once, with a value", name))
-		}
-	}
-	return p, faults
+	return p, append(faults, wrong...)
 }
 
 // maxPlace bounds a place in bytes: the longest names and a few parameters.

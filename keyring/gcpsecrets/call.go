@@ -182,7 +182,8 @@ func (c *call) do(method, path, permission string, in []byte) ([]byte, error) {
 	for n := 1; ; n++ {
 		body, err := c.once(method, path, permission, in)
 		var r *refusal
-		again := errors.As(err, &r) && (r.status == http.StatusTooManyRequests || r.status >= 500) || errors.Is(err, errBroken)
+		var link *remote.Failure
+		again := errors.As(err, &r) && (r.status == http.StatusTooManyRequests || r.status >= 500) || errors.As(err, &link) && link.Again
 		if !again || method != http.MethodGet || n == attempts {
 			return body, err
 		}

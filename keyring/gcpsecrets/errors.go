@@ -18,9 +18,6 @@ import (
 var (
 	errGarbage      = errors.New("the answer is none of Secret Manager's; see what listens at the endpoint")
 	errTokenGarbage = errors.New("the answer to the request for a token is none; see token_uri in the file of credentials, or GCE_METADATA_HOST")
-
-	// errBroken marks a connection that broke, for which a second attempt is good.
-	errBroken = errors.New("broken")
 )
 
 // A refusal is an answer that is no 200.
@@ -117,16 +114,8 @@ func (c *call) linkError(err error) error {
 	if link == nil {
 		link = errGarbage
 	}
-	if link.Error() == remote.Broken {
-		link = broken{link}
-	}
 	return c.s.errorf("%w", link)
 }
-
-// broken is a link that may be well the next time.
-type broken struct{ error }
-
-func (broken) Is(target error) bool { return target == errBroken }
 
 // tokenError puts into words why there is no token.
 func (s *Source) tokenError(ctx context.Context, watch *remote.Watch, err error) error {

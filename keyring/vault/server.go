@@ -2,16 +2,11 @@ package vault
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -181,64 +176,18 @@ func (a *answer) fault() *fault {
 	return f
 }
 
-// broken is why there was no answer at all.
-func broken(ctx context.Context, err error) *fault {
-	switch {
-	case ctx.Err() == context.Canceled:
-		return &fault{text: "given up: " + context.Canceled.Error(), err: context.Canceled}
-	case ctx.Err() != nil:
-		return &fault{text: "the server did not answer in time; see whether it runs and can be reached, and the address", err: context.DeadlineExceeded}
-	case errors.Is(err, remote.ErrTooLong):
-		return &fault{text: "the answer is too large for one of Vault; see the address"}
-	}
-	if f := distrust(err); f != nil {
-		return f
-	}
-	f := &fault{text: "the connection broke off", again: true}
-	if op := new(net.OpError); errors.As(err, &op) {
-		f.unsent = op.Op == "dial" || op.Op == "proxyconnect"
-	}
-	if f.unsent {
-		f.text = "the server cannot be reached"
-	}
-	if dns := new(net.DNSError); errors.As(err, &dns) {
-		f.text += ": there is no such host"
-	} else if errno := syscall.Errno(0); errors.As(err, &errno) {
-		f.text += ": " + errno.Error()
-	} else if errors.Is(err, os.ErrDeadlineExceeded) {
-		f.text += ": it took too long"
-	}
-	f.text += "; see whether it runs, and the address"
-	return f
+// advice is what the place can say about TLS.
+var advice = map[remote.Trust]string{
+	remote.OfIssuer: "; or name the file of its CA with ?ca= or in VAULT_CACERT",
+	remote.OfHost:   "; or give the name in it with ?server-name=",
+	remote.OfClient: "; it may want a client certificate, ?cert= and &key=",
 }
 
-// distrust is why TLS failed, or nil.
-func distrust(err error) *fault {
-	f := new(fault)
-	var (
-		authority x509.UnknownAuthorityError
-		host      x509.HostnameError
-		invalid   x509.CertificateInvalidError
-		verify    *tls.CertificateVerificationError
-		alert     *net.OpError
-		record    tls.RecordHeaderError
-	)
-	switch {
-	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
-		f.text = "the server speaks no TLS there; see the address and its port"
-	case errors.As(err, &authority):
-		f.text = "TLS: no CA that is trusted here has signed the server's certificate; name the file of its CA with ?ca= or in VAULT_CACERT"
-	case errors.As(err, &host):
-		f.text = "TLS: the server's certificate is for another host; use the name in it, or give it with ?server-name="
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		f.text = "TLS: the server's certificate has expired or is not valid yet; renew it, or set the clock"
-	case errors.As(err, &invalid), errors.As(err, &verify):
-		f.text = "TLS: the server's certificate is not valid; see it with openssl s_client"
-	case errors.As(err, &alert) && alert.Op == "remote error":
-		// An alert, which is a number, and has words of ours.
-		f.text = "TLS: the server refuses (" + alert.Err.Error() + "); it may want a client certificate, ?cert= and &key="
-	default:
-		return nil
+// broken is why there was no answer at all.
+func broken(ctx context.Context, err error) *fault {
+	var f *remote.Failure
+	if !errors.As(remote.Explain(ctx, err), &f) {
+		return &fault{text: "the connection broke off; see whether the server runs, and the address", again: true}
 	}
-	return f
+	return &fault{text: f.Text + advice[f.Trust], err: f.Unwrap(), unsent: f.Unsent, again: f.Again}
 }
