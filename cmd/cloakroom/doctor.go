@@ -53,7 +53,7 @@ func examine(cmd *cobra.Command, env *environment, p *probe.Options, asJSON bool
 		c := opts.Settings.Config
 		p.Prefix = c.Prefix
 		p.Service = probe.Service{PublicURL: c.Origin(), TLS: c.TLS(), TrustedProxies: c.TrustedProxies}
-		opts.Public = func(ctx context.Context) []finding.Finding { return probe.Run(ctx, *p) }
+		opts.Public = func(ctx context.Context) finding.Result { return probe.Run(ctx, *p) }
 	}
 	report := doctor.Run(cmd.Context(), opts)
 	var err error

@@ -37,21 +37,11 @@ type Options struct {
 	World    World    // the machine; the zero World is the one we run on
 
 	// Public, if set, looks at the service as a browser does. It is one more part.
-	Public func(ctx context.Context) []finding.Finding
+	Public func(ctx context.Context) finding.Result
 }
 
-// NotChecked is a check that could not be made.
-type NotChecked struct {
-	Check  string `json:"check"`
-	Reason string `json:"reason"`
-}
-
-// Report is what was found.
-type Report struct {
-	Findings   []finding.Finding `json:"findings"`    // the worst first
-	Checked    []string          `json:"checked"`     // what was looked at, by name
-	NotChecked []NotChecked      `json:"not_checked"` // what could not be
-}
+// Report is what was found, the worst first.
+type Report finding.Result
 
 // examination is one run.
 type examination struct {
@@ -101,13 +91,13 @@ func (e *examination) parts() []part {
 	}
 	list = append(list, e.placeParts()...)
 	if e.Public != nil {
-		list = append(list, part{[]string{public}, func(ctx context.Context, l *notes) { l.take(e.Public(ctx)) }})
+		list = append(list, part{[]string{public}, func(ctx context.Context, l *notes) { l.visited(e.Public(ctx)) }})
 	}
 	return list
 }
 
-// public names the visit under the public address among what was checked; its findings
-// have names of their own.
+// public names the visit under the public address among what was checked; what is looked
+// at on the way has names of its own.
 const public = "public"
 
 // notes is what one part has found so far. Once it is closed, which is when the part
@@ -171,6 +161,24 @@ func (l *notes) take(list []finding.Finding) {
 	}
 }
 
+// visited notes what came of the visit under the public address: only that says how far
+// it went.
+func (l *notes) visited(r finding.Result) {
+	l.take(r.Findings)
+	for _, n := range r.NotChecked {
+		l.skip(n.Reason, n.Check)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.checks = append(slices.Clone(l.checks), r.Checked...)
+	for _, n := range r.NotChecked {
+		l.checks = append(l.checks, n.Check)
+	}
+}
+
 // skip notes that checks could not be made. Without a reason they do not apply.
 func (l *notes) skip(reason string, checks ...string) {
 	l.mu.Lock()
@@ -190,7 +198,7 @@ func (l *notes) skip(reason string, checks ...string) {
 
 // report puts the notes together.
 func report(books []*notes) *Report {
-	r := &Report{Findings: []finding.Finding{}, Checked: []string{}, NotChecked: []NotChecked{}}
+	r := &Report{Findings: []finding.Finding{}, Checked: []string{}, NotChecked: []finding.NotChecked{}}
 	for _, l := range books {
 		l.mu.Lock()
 		r.Findings = append(r.Findings, l.findings...)
@@ -200,9 +208,9 @@ func report(books []*notes) *Report {
 			switch {
 			case skipped && reason == "" && !found: // does not apply
 			case skipped && !found:
-				r.NotChecked = append(r.NotChecked, NotChecked{c, reason})
+				r.NotChecked = append(r.NotChecked, finding.NotChecked{Check: c, Reason: reason})
 			case l.late && !found:
-				r.NotChecked = append(r.NotChecked, NotChecked{c, fmt.Sprintf("no answer within %v", l.patience)})
+				r.NotChecked = append(r.NotChecked, finding.NotChecked{Check: c, Reason: fmt.Sprintf("no answer within %v", l.patience)})
 			default:
 				r.Checked = append(r.Checked, c)
 			}
@@ -213,7 +221,7 @@ func report(books []*notes) *Report {
 	r.Findings = slices.Compact(r.Findings)
 	slices.Sort(r.Checked)
 	r.Checked = slices.Compact(r.Checked)
-	slices.SortFunc(r.NotChecked, func(a, b NotChecked) int {
+	slices.SortFunc(r.NotChecked, func(a, b finding.NotChecked) int {
 		return strings.Compare(a.Check+" "+a.Reason, b.Check+" "+b.Reason)
 	})
 	r.NotChecked = slices.Compact(r.NotChecked)

@@ -48,6 +48,20 @@ type Finding struct {
 	Do   string `json:"do"`   // what to type, or to change
 }
 
+// NotChecked is a check that could not be made.
+type NotChecked struct {
+	Check  string `json:"check"`
+	Reason string `json:"reason"`
+}
+
+// A Result is what somebody has found who looked, and what was looked at: every check
+// that applies is in one of the two lists.
+type Result struct {
+	Findings   []Finding    `json:"findings"`
+	Checked    []string     `json:"checked"`     // what was looked at, by name
+	NotChecked []NotChecked `json:"not_checked"` // what could not be
+}
+
 // Sort orders findings: the worst first, then by the name of the check and the words,
 // so that the same faults always read the same.
 func Sort(list []Finding) {

@@ -130,7 +130,7 @@ func TestChromiumAgrees(t *testing.T) {
 		got := signIn(ctx, c.url)
 		theirs := handler.sent()
 		o := probe.Options{URL: c.url, CA: theAuthority().pem(t), User: "ada", Password: goodPassword, Service: probe.Service{PublicURL: public, TrustedProxies: proxies}}
-		list := probe.Run(t.Context(), o.In(v.world))
+		list := probe.Run(t.Context(), o.In(v.world)).Findings
 		if got != c.signsIn || strings.Join(checks(list), " ") != f.want {
 			t.Errorf("%s: Chromium signs in: %t, want %t; the probe says:\n%s", c.name, got, c.signsIn, text(list))
 		}

@@ -168,14 +168,14 @@ func (r *run) sameSite(c *cookie, level finding.Level, want, verdict string) {
 }
 
 // strangers visits the page a second time, as somebody else: what the first got must
-// not come again.
-func (r *run) strangers(ctx context.Context, page *answer) {
+// not come again. It reports whether there was an answer.
+func (r *run) strangers(ctx context.Context, page *answer) bool {
 	b := newBrowser(&r.net, netip.Addr{})
 	defer b.close()
 	second, err := b.send(ctx, &request{method: http.MethodGet, url: page.url})
 	if err != nil {
 		r.broken(err, page.url)
-		return
+		return false
 	}
 	r.hideCookies(second)
 	name := r.cookieName(visitorCookie)
@@ -196,6 +196,7 @@ func (r *run) strangers(ctx context.Context, page *answer) {
 			r.keys = [2]string{}
 		}
 	}
+	return true
 }
 
 // keyOf is the id of the key that a visitor's cookie is sealed with, which is no

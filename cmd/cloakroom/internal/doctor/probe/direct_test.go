@@ -19,7 +19,7 @@ func TestHealthyWithItsOwnTLS(t *testing.T) {
 	s := newService(t, settings{})
 	v := newFront(t, visiting(s.handler), &fault{})
 	o := probe.Options{URL: public, CA: theAuthority().pem(t), User: "ada", Password: goodPassword, Service: probe.Service{TLS: true}}
-	if list := probe.Run(t.Context(), o.In(v.world)); len(list) > 0 {
+	if list := probe.Run(t.Context(), o.In(v.world)).Findings; len(list) > 0 {
 		t.Errorf("found:\n%s", text(list))
 	}
 }
@@ -28,12 +28,12 @@ func TestHealthyWithItsOwnTLS(t *testing.T) {
 func TestHealthyOnLoopback(t *testing.T) {
 	t.Parallel()
 	s := newService(t, settings{})
-	if list := probe.Run(t.Context(), probe.Options{URL: s.url.String(), User: "ada", Password: goodPassword}); len(list) > 0 {
+	if list := probe.Run(t.Context(), probe.Options{URL: s.url.String(), User: "ada", Password: goodPassword}).Findings; len(list) > 0 {
 		t.Errorf("found:\n%s", text(list))
 	}
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
-	list := probe.Run(t.Context(), probe.Options{URL: closed.URL})
+	list := probe.Run(t.Context(), probe.Options{URL: closed.URL}).Findings
 	if got := strings.Join(checks(list), " "); got != "url-refused" {
 		t.Errorf("nobody listens: %q\n%s", got, text(list))
 	}
@@ -54,7 +54,7 @@ func TestInstancesWithOtherKeys(t *testing.T) {
 	})
 	v := newFront(t, turns, &fault{})
 	o := probe.Options{URL: public, CA: theAuthority().pem(t), Service: probe.Service{PublicURL: public}}
-	list := probe.Run(t.Context(), o.In(v.world))
+	list := probe.Run(t.Context(), o.In(v.world)).Findings
 	if got := strings.Join(checks(list), " "); got != "url-keys-differ" || !strings.Contains(list[0].What, "different keys") {
 		t.Errorf("found %q:\n%s", got, text(list))
 	}
@@ -79,7 +79,7 @@ func TestTime(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		start := time.Now()
-		list := probe.Run(ctx, probe.Options{URL: public, CA: theAuthority().pem(t)}.In(v.world))
+		list := probe.Run(ctx, probe.Options{URL: public, CA: theAuthority().pem(t)}.In(v.world)).Findings
 		cancel()
 		if got := strings.Join(checks(list), " "); got != "url-timeout" || time.Since(start) > 5*time.Second {
 			t.Errorf("%s: after %v:\n%s", name, time.Since(start), text(list))
@@ -93,7 +93,7 @@ func TestCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	list := probe.Run(ctx, probe.Options{URL: "http://localhost"})
+	list := probe.Run(ctx, probe.Options{URL: "http://localhost"}).Findings
 	if got := strings.Join(checks(list), " "); got != "url-cancelled" {
 		t.Errorf("found %q:\n%s", got, text(list))
 	}

@@ -8,6 +8,20 @@ import (
 	"time"
 )
 
+// Why checks were not made.
+const (
+	NoAccount = noAccount
+	CutShort  = cutShort
+)
+
+// Stages are the checks of each stage.
+func Stages() (list [][]string) {
+	for _, s := range stages {
+		list = append(list, s.checks)
+	}
+	return list
+}
+
 // World is what a test puts in the place of the network.
 type World struct {
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)

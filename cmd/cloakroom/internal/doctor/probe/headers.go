@@ -157,6 +157,7 @@ func formSource(source string, self, to *url.URL) bool {
 func (r *run) judgeTransport(a *answer) {
 	const header = "Strict-Transport-Security"
 	if a.url.Scheme != "https" || !r.Service.TLS && !strings.HasPrefix(r.Service.PublicURL, "https:") {
+		r.spare("url-hsts")
 		return
 	}
 	values := a.Header.Values(header)

@@ -226,15 +226,16 @@ func (r *run) tokenRefused(ctx context.Context, b *browser, page *answer) {
 }
 
 // limits looks at what a login that goes well does not touch: the answers for
-// programs, the second defence, and the sizes.
-func (r *run) limits(ctx context.Context, b *browser, page *answer) {
+// programs, the second defence, and the sizes. It reports whether all was answered.
+func (r *run) limits(ctx context.Context, b *browser, page *answer) bool {
 	steps := []func(context.Context, *browser, *answer) error{r.programs, r.forged, r.large}
 	for _, step := range steps {
 		if err := step(ctx, b, page); err != nil {
 			r.broken(err, page.url)
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // programs asks who is signed in, which is nobody.

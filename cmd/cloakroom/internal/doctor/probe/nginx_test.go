@@ -131,7 +131,7 @@ func TestNginx(t *testing.T) {
 				if f.account {
 					o.User, o.Password = "ada", goodPassword
 				}
-				list := probe.Run(t.Context(), o.In(worlds[i]))
+				list := probe.Run(t.Context(), o.In(worlds[i])).Findings
 				if got := strings.Join(checks(list), " "); got != f.want || f.want != "" && !strings.Contains(list[0].Do, f.says) {
 					t.Errorf("found %q, want %q that says %q:\n%s", got, f.want, f.says, text(list))
 				}

@@ -59,14 +59,16 @@ type Service struct {
 	TrustedProxies []netip.Prefix // trusted-proxies
 }
 
-// Run replays a login and returns what is wrong, in the order in which it was found;
-// nothing where all is well. It ends with ctx, or after half a minute.
-func Run(ctx context.Context, o Options) []finding.Finding {
+// Run replays a login and returns what is wrong, in the order in which it was found,
+// nothing where all is well, and what was looked at. It ends with ctx, or after half a
+// minute.
+func Run(ctx context.Context, o Options) finding.Result {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
 	r := &run{Options: o}
 	if r.begin() {
+		r.passed(addressStage)
 		r.walk(ctx)
 	}
-	return r.findings()
+	return r.result()
 }

@@ -25,6 +25,7 @@ const (
 func (r *run) resolve(ctx context.Context) ([]netip.Addr, bool) {
 	host := r.asked.Hostname()
 	if isAddress(host) || loopback(host) {
+		r.spare("url-dns")
 		return nil, true
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -173,6 +174,7 @@ func hostPort(u *url.URL) string {
 // judgeTLS looks at a connection that works.
 func (r *run) judgeTLS(a *answer) {
 	if a.TLS == nil || len(a.TLS.PeerCertificates) == 0 {
+		r.spare("url-tls-plain", "url-tls-handshake", "url-tls-early", "url-tls-expired", "url-tls-host", "url-tls-chain", "url-tls-untrusted", "url-tls-old", "url-tls-expires")
 		return
 	}
 	at := hostPort(a.url)
@@ -199,6 +201,7 @@ func (r *run) families(ctx context.Context, addrs []netip.Addr, page *answer) {
 		}
 	}
 	if !four.IsValid() || !six.IsValid() || page.url.Hostname() != r.asked.Hostname() {
+		r.spare("url-families")
 		return
 	}
 	bad4, ok4 := r.ask(ctx, four, page.url)

@@ -20,6 +20,8 @@ type run struct {
 	plain  bool     // the cookies are called without __Host- and are not Secure
 	list   []finding.Finding
 	told   map[string]bool
+	walked []*stage  // to their ends
+	spared []string  // checks that do not apply
 	secret []string  // that no finding may repeat
 	keys   [2]string // that two cookies of two visitors are sealed with, if not the same
 }
@@ -57,6 +59,7 @@ func (r *run) begin() bool {
 // readCA reads the file of authorities.
 func (r *run) readCA() bool {
 	if r.CA == "" {
+		r.spare("url-ca")
 		return true
 	}
 	pem, err := os.ReadFile(r.CA)
@@ -134,6 +137,7 @@ func (r *run) walk(ctx context.Context) {
 	if page == nil {
 		return
 	}
+	r.passed(reachStage)
 	r.families(ctx, addrs, page)
 	r.judgeTLS(page)
 	if !trustworthy(page.url) {
@@ -142,16 +146,22 @@ func (r *run) walk(ctx context.Context) {
 	}
 	r.judgeOrigin(page)
 	r.judgeHeaders(page)
+	r.passed(pageStage)
 	if !ready {
 		return // before setup there is no form, and no cookie
 	}
 	has := r.judgeCookie(page, visitorCookie)
-	r.strangers(ctx, page)
+	if r.strangers(ctx, page) {
+		r.passed(cookieStage)
+	}
 	if !has || r.worst() {
 		return // a browser would send the form without it, and we know what comes
 	}
 	if r.reload(ctx, b, page) && r.guess(ctx, b, page) {
-		r.limits(ctx, b, page)
+		r.passed(formStage)
+		if r.limits(ctx, b, page) {
+			r.passed(limitStage)
+		}
 		if r.User != "" {
 			r.signIn(ctx, page)
 		}

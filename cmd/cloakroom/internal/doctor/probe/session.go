@@ -38,6 +38,8 @@ func (r *run) signIn(ctx context.Context, page *answer) {
 		// Without one that is believed the service tells that somebody tried; and from
 		// where the proxies are it is right to believe it.
 		q.header = http.Header{"X-Forwarded-For": {elsewhere}}
+	} else {
+		r.spare("url-forged-address")
 	}
 	a, err := b.send(ctx, q)
 	if err != nil {
@@ -48,6 +50,7 @@ func (r *run) signIn(ctx context.Context, page *answer) {
 	if !r.judgeLogin(a) {
 		return
 	}
+	r.passed(loginStage)
 	defer r.signOut(ctx, b, fresh)
 	to, err := a.leads()
 	if err != nil || to == nil || origin(to) != origin(fresh.url) {
@@ -57,7 +60,9 @@ func (r *run) signIn(ctx context.Context, page *answer) {
 		r.innerAddress(a.url, to)
 		return
 	}
-	r.look(ctx, b, fresh, to)
+	if r.look(ctx, b, fresh, to) {
+		r.passed(sessionStage)
+	}
 }
 
 // mayTell reports whether the password may be sent to an address: that of the
@@ -119,27 +124,28 @@ type sessionDoc struct {
 	Token string `json:"csrf_token"`
 }
 
-// look does what somebody does who has just signed in.
-func (r *run) look(ctx context.Context, b *browser, from *answer, to *url.URL) {
+// look does what somebody does who has just signed in, and reports whether it came to
+// its end.
+func (r *run) look(ctx context.Context, b *browser, from *answer, to *url.URL) bool {
 	hops, err := b.navigate(ctx, &request{method: http.MethodGet, url: to, initiator: from.url, policy: referrerPolicy(from.Header)})
 	if err != nil {
 		r.lost(hops, err, to)
-		return
+		return false
 	}
 	last := hops[len(hops)-1]
 	r.hideCookies(last)
 	if last.cached() != "" {
 		r.answerCached(last)
-		return
+		return false
 	}
 	if last.url.Path == r.Prefix+"/login" {
 		r.sessionLost("the page behind it is the page to sign in again")
-		return
+		return false
 	}
 	a, err := b.send(ctx, r.asProgram(from, http.MethodGet, "/session"))
 	if err != nil {
 		r.broken(err, from.url)
-		return
+		return false
 	}
 	switch {
 	case a.cached() != "":
@@ -149,8 +155,9 @@ func (r *run) look(ctx context.Context, b *browser, from *answer, to *url.URL) {
 	case a.StatusCode != http.StatusOK:
 		r.sessionLost("a program is told " + quote(a.Status))
 	default:
-		r.address(ctx, b, from)
+		return r.address(ctx, b, from)
 	}
+	return false
 }
 
 func (r *run) answerCached(a *answer) {
@@ -167,12 +174,13 @@ func (r *run) asProgram(from *answer, method, path string) *request {
 	return &request{method: method, url: r.at(from.url, path), initiator: from.url, policy: referrerPolicy(from.Header), program: true}
 }
 
-// address compares where the service thinks that we are with what we know.
-func (r *run) address(ctx context.Context, b *browser, from *answer) {
+// address compares where the service thinks that we are with what we know, and reports
+// whether it was answered.
+func (r *run) address(ctx context.Context, b *browser, from *answer) bool {
 	a, err := b.send(ctx, r.asProgram(from, http.MethodGet, "/sessions"))
 	if err != nil {
 		r.broken(err, from.url)
-		return
+		return false
 	}
 	var doc struct {
 		Sessions []struct {
@@ -181,7 +189,8 @@ func (r *run) address(ctx context.Context, b *browser, from *answer) {
 		}
 	}
 	if json.Unmarshal([]byte(a.body), &doc) != nil || len(doc.Sessions) == 0 {
-		return // sealed sessions have no list
+		r.spare("url-client-address", "url-forged-address") // sealed sessions have no list
+		return true
 	}
 	for _, s := range doc.Sessions {
 		at, err := netip.ParseAddr(s.Address)
@@ -196,6 +205,7 @@ func (r *run) address(ctx context.Context, b *browser, from *answer) {
 				"set trusted-proxies="+s.Address+", and let the proxy send X-Forwarded-For (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for)")
 		}
 	}
+	return true
 }
 
 // signOut ends the session, and sees that it is over.
@@ -226,6 +236,7 @@ func (r *run) signOut(ctx context.Context, b *browser, from *answer) {
 	if a, err = b.send(ctx, q); err == nil && a.StatusCode == http.StatusOK {
 		r.fail("url-cached", "after the logout the service's answer from before comes again"+a.cached(), "a cache in front tells whoever asks who somebody was", "never cache "+r.Prefix+", and empty the cache now")
 	}
+	r.passed(logoutStage)
 }
 
 // sessionToken asks for the token of the session; "" if nobody says.

@@ -303,7 +303,25 @@ func look(t *testing.T, s *service, f *fault) []finding.Finding {
 	if f.options != nil {
 		f.options(&o)
 	}
-	return probe.Run(t.Context(), o.In(v.world))
+	r := probe.Run(t.Context(), o.In(v.world))
+	for _, f := range r.Findings {
+		if !slices.Contains(r.Checked, f.Check) {
+			t.Errorf("%s was found, and is not among what was looked at: %q", f.Check, r.Checked)
+		}
+	}
+	missing := 0
+	for _, n := range r.NotChecked {
+		if slices.Contains(r.Checked, n.Check) {
+			t.Errorf("%s was looked at, and was not", n.Check)
+		}
+		if n.Reason != probe.NoAccount {
+			missing++
+		}
+	}
+	if quiet := len(r.Findings) == 0; quiet && missing > 0 {
+		t.Errorf("nothing was found, and not looked at: %v", r.NotChecked)
+	}
+	return r.Findings
 }
 
 // watch fails the test if the password of an account goes anywhere but, encrypted or
