@@ -94,7 +94,7 @@ func TestAttack_A56_EachSeesTheirOwnSession(t *testing.T) {
 	srv := httptest.NewUnstartedServer(s.Handler(h))
 	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	srv.Start()
-	defer srv.Close()
+	t.Cleanup(srv.Close)
 	paths := []string{"/", "/", "/stray", "/panic", "/abort", "/hijack", "/renew", "/stream", "/body"}
 
 	var all sync.WaitGroup
@@ -115,6 +115,7 @@ func TestAttack_A56_EachSeesTheirOwnSession(t *testing.T) {
 		})
 	}
 	all.Wait()
+	srv.Close() // requests that were given up still run, and may begin strays
 	h.strays.Wait()
 	if n := h.crossed.Load(); n != 0 {
 		t.Errorf("%d times a session was somebody else's", n)

@@ -25,6 +25,7 @@ func cookies(t *testing.T) []*http.Cookie {
 }
 
 func TestASVS_3_3_1_CookiesAreSecure(t *testing.T) {
+	t.Parallel()
 	for _, c := range cookies(t) {
 		if !c.Secure {
 			t.Errorf("not Secure: %s", c.Name)
@@ -275,6 +276,7 @@ func TestAttack_A41_NoCacheKeepsWhatBelongsToOne(t *testing.T) {
 }
 
 func TestASVS_6_3_2_NoDefaultAccounts(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	c := s.client()
 	for _, user := range []string{"admin", "root", "test", "ada", "cloakroom", "user"} {

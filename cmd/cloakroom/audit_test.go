@@ -15,6 +15,7 @@ import (
 // stands in an entry; and the entries of a running service are whole, with a request and an
 // address each where there was one (16.2.1, 16.2.4).
 func TestASVS_16_2_5_NoSecretInTheAuditLog(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "ada", "--role=admin")
 	addUser(t, dir, "bob")

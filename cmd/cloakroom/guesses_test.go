@@ -17,6 +17,7 @@ var verified = regexp.MustCompile(`"msg":"login_refused"[^\n]*"reason":"password
 // are verified, the others are told to come back. The owner signs in meanwhile, in a
 // browser of theirs; from elsewhere they wait as the guesser does.
 func TestAttack_A33_GuessesAtOnceOverFourInstances(t *testing.T) {
+	t.Parallel()
 	const instances, guesses = 4, 200
 	for name, place := range map[string]string{"postgres": services.Postgres(t), "mariadb": services.MariaDB(t)} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 // What a command stores of a password is encrypted where the service encrypts, and under
 // the same keys: a copy of the database is of no use to anybody, and the service takes it.
 func TestCommandsHashAsTheServiceDoes(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	stored := func(name string) (phc string) {
 		t.Helper()

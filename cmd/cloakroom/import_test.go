@@ -52,6 +52,7 @@ const current = "$argon2id$v=19$m=19456,t=2,p=1$"
 // their hashes are the service's own, and the same passwords let them in. What is too
 // weak lets nobody in (ASVS 11.4.2).
 func TestImportedHashesSignIn(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "ada", "--role=admin")
 	p, all := peopleOf(t, dir), importedHashes(t)
@@ -117,6 +118,7 @@ func fewerImported(all []imported) (few []imported) {
 // TestAttack_A20_BcryptPrefixAtTheService: bcrypt sees 72 bytes of a password. Who knows
 // these, or hangs something on them, is nobody for it.
 func TestAttack_A20_BcryptPrefixAtTheService(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "ada", "--role=admin")
 	p := peopleOf(t, dir)

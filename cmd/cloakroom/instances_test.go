@@ -23,6 +23,7 @@ import (
 // takes anybody is refused, with nothing sent to it, by the service and by the
 // commands; and used where the operator says that something else guards it.
 func TestASVS_13_2_1_StoresOnOtherHostsAskWhoComes(t *testing.T) {
+	t.Parallel()
 	const elsewhere = "192.0.2.1" // RFC 5737: nobody's
 	keys, pg := keyFile(t), services.Postgres(t)
 	for _, args := range [][]string{

@@ -24,6 +24,7 @@ import (
 )
 
 func TestPromise02_ASessionSurvivesKillAndRestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	c := s.setup()
@@ -80,6 +81,7 @@ func TestGracefulStop(t *testing.T) {
 func itoa(n int) string { b, _ := json.Marshal(n); return string(b) }
 
 func TestPromise10_LostKeysStopTheStart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	c := s.setup()
@@ -141,6 +143,7 @@ func command(t *testing.T, dir string, args ...string) (code int, output string)
 }
 
 func TestCommandsOnARunningService(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	ada := s.setup()
@@ -202,6 +205,7 @@ func addUser(t *testing.T, dir, name string, args ...string) {
 }
 
 func TestMemoryStore(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, "--store=memory:")
 	c := s.setup()
@@ -257,6 +261,7 @@ func selfSigned(t *testing.T, dir string) *tls.Config {
 }
 
 func TestASVS_3_4_1_HSTS(t *testing.T) {
+	t.Parallel()
 	strict := regexp.MustCompile(`^max-age=(31536\d{3}|[4-9]\d{7}); includeSubDomains$`)
 	dir := t.TempDir()
 	conf := selfSigned(t, dir)
@@ -308,6 +313,7 @@ func TestASVS_3_4_1_HSTS(t *testing.T) {
 
 // An explicit http://localhost is for browsers that refuse Secure cookies there.
 func TestPlainCookieOnLoopback(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "ada", "--role=admin")
 	s := start(t, dir, "--public-url=http://localhost:8080")
@@ -330,6 +336,7 @@ func TestPlainCookieOnLoopback(t *testing.T) {
 }
 
 func TestPrefixMoves(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "ada", "--role=admin")
 	s := start(t, dir, "--prefix=/account/v1")

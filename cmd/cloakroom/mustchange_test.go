@@ -8,6 +8,7 @@ import (
 // TestASVS_6_4_1_AProgramCanChangeThePassword: who must change the password, and has
 // no browser, finds the token for it, and gets in afterwards.
 func TestASVS_6_4_1_AProgramCanChangeThePassword(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "bob")
 	if code, out := command(t, dir, "user", "require-change", "bob"); code != 0 {

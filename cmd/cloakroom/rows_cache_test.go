@@ -149,6 +149,7 @@ func behind(s *server, front string) *client {
 // who is no administrator as he is, and somebody who is not signed in, get nothing of
 // Bob's.
 func TestAttack_A41_ACacheInFrontOfEveryRoute(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "bob-the-canary", "--role=admin")
 	addUser(t, dir, "ada")
@@ -220,6 +221,7 @@ func TestASVS_14_2_2_WhatIsSomebodysVaries(t *testing.T) {
 // Web cache deception: an address that a cache takes for a picture's is no page.
 // The cache in front keeps everything with such a name.
 func TestASVS_14_2_5_PagesUnderFalseNames(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "bob-the-canary")
 	s := start(t, dir)
@@ -268,6 +270,7 @@ func TestASVS_14_2_5_PagesUnderFalseNames(t *testing.T) {
 
 // A browser keeps nothing of ours beside cookies, and these say nothing.
 func TestASVS_14_3_3_NothingIsKeptInTheBrowser(t *testing.T) {
+	t.Parallel()
 	storage := regexp.MustCompile(`(?i)localStorage|sessionStorage|indexedDB|document\.cookie|serviceWorker`)
 	s := start(t, t.TempDir())
 	ada := s.setup()

@@ -136,6 +136,7 @@ func (c cell) header(s *server, tokens map[string]string) (h []string) {
 // package csrf has as a golden file: what is refused there is refused here, in the
 // same words, and nothing was written.
 func TestASVS_3_5_1_EveryRouteObeysTheMatrix(t *testing.T) {
+	t.Parallel()
 	s := overTLS(t)
 	me := s.setup()
 	other := s.client().login("ada", goodPassword)
@@ -182,6 +183,7 @@ func TestASVS_3_5_1_EveryRouteObeysTheMatrix(t *testing.T) {
 // No body but JSON and a form is taken anywhere: those that any page may send
 // without a preflight are none of them, and the form needs its token.
 func TestASVS_3_5_2_NoSimpleRequestAtAnyRoute(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	me := s.setup()
 	all := routes(t, s.client())
@@ -214,6 +216,7 @@ func TestASVS_3_5_2_NoSimpleRequestAtAnyRoute(t *testing.T) {
 // No address changes anything by a method that browsers send without asking, or
 // under another name.
 func TestASVS_3_5_3_NoRouteChangesByGET(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	me := s.setup()
 	all := routes(t, s.client())
@@ -259,6 +262,7 @@ func TestASVS_3_5_3_NoRouteChangesByGET(t *testing.T) {
 
 // The scheme of an Origin counts, over TLS and behind a proxy that ends it.
 func TestAttack_A18_SchemeOfTheOriginAtTheService(t *testing.T) {
+	t.Parallel()
 	direct := overTLS(t)
 
 	front := httptest.NewUnstartedServer(nil)

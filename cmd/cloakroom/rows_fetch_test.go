@@ -16,6 +16,7 @@ import (
 // Nothing that the service ships listens to messages of other windows, or sends
 // any.
 func TestASVS_3_5_5_NoMessagesBetweenWindows(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	ada := s.setup()
 	n := 0
@@ -38,6 +39,7 @@ func TestASVS_3_5_5_NoMessagesBetweenWindows(t *testing.T) {
 
 // No answer becomes a call of a function that the address names.
 func TestASVS_3_5_6_NoJSONP(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	ada := s.setup()
 	n := 0
@@ -74,6 +76,7 @@ func TestASVS_3_5_6_NoJSONP(t *testing.T) {
 // A script, and whatever else a page of another origin may load and run, is the
 // same for everybody; what belongs to somebody is never of such a type.
 func TestASVS_3_5_7_NoScriptHasData(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	ada, stranger := s.setup(), s.client()
 	known := []string{"text/html; charset=utf-8", "application/json", "application/problem+json"}
@@ -108,6 +111,7 @@ func TestASVS_3_5_7_NoScriptHasData(t *testing.T) {
 // the cookie, loads what is somebody's as a script, a picture, a style and by
 // fetch: a real Chromium hands it nothing.
 func TestASVS_3_5_8_ChromiumLoadsNothingIntoOtherPages(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	s.setup()
 	mine := strings.Replace(s.URL, "127.0.0.1", "localhost", 1)
@@ -179,6 +183,7 @@ func TestASVS_3_5_8_ChromiumLoadsNothingIntoOtherPages(t *testing.T) {
 // show it, or on behalf of another site's script: neither to whoever is signed in nor
 // to strangers. What sends none of these headers is no browser.
 func TestASVS_3_2_1_NothingIsPartOfSomethingElse(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	c := s.setup()
 	for _, r := range routes(t, s.client()) {

@@ -23,6 +23,7 @@ func guess(s *server, from string, i int) answer {
 // once somebody has guessed, and what happens during a session is as documented: an old
 // proof asks for another, another address and browser decide nothing.
 func TestASVS_8_2_4_UnusualLoginsAndSessions(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, "--trusted-proxies=127.0.0.1")
 	ada := s.setup()
@@ -63,6 +64,7 @@ func TestASVS_8_2_4_UnusualLoginsAndSessions(t *testing.T) {
 // Whoever stands between has no rights to lend: a trusted proxy that names somebody, and
 // sends along the cookie of somebody else, is answered as that cookie's owner.
 func TestASVS_8_3_3_TheSenderDecidesNotTheProxy(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, "--trusted-proxies=127.0.0.1")
 	ada := s.setup()
@@ -91,6 +93,7 @@ func TestASVS_8_3_3_TheSenderDecidesNotTheProxy(t *testing.T) {
 // A thousand addresses of one sender are one: of wrong logins that each claim another, no
 // more are looked at than one network may have.
 func TestAttack_A31_MadeUpAddressesAreOneSource(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	s.setup()
 	c := newCaller(s.URL)
@@ -128,6 +131,7 @@ func TestAttack_A31_MadeUpAddressesAreOneSource(t *testing.T) {
 
 // A kill of the process between two guesses forgets nothing.
 func TestAttack_A34_KilledBeforeTheLastGuess(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "ada", "--role=admin")
 	addUser(t, dir, "bob")
@@ -155,6 +159,7 @@ func TestAttack_A34_KilledBeforeTheLastGuess(t *testing.T) {
 // are counted in as much room as others; and asking who is signed in for their password
 // counts as a login does.
 func TestAttack_A34_OtherNamesAndOtherWays(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, "--trusted-proxies=127.0.0.1")
 	s.setup()
@@ -196,6 +201,7 @@ func TestAttack_A34_OtherNamesAndOtherWays(t *testing.T) {
 // Sixty pairs of names that some program takes for one: here the second is refused, or is
 // another account, and a login with it never opens the first one's.
 func TestAttack_A36_PairsOfNamesAtTheService(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, "--trusted-proxies=127.0.0.1")
 	ada := s.setup()
@@ -343,6 +349,7 @@ func TestASVS_15_2_2_ExcessOfLoginsIsTurnedAway(t *testing.T) {
 // A link is for the account it was made for, whatever is asked for at the same moment:
 // two for two users, used at once by both, set each the own user's password, once.
 func TestAttack_A58_LinksOfTwoUsersAtOnce(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, "--trusted-proxies=127.0.0.1")
 	s.setup()
@@ -393,6 +400,7 @@ func TestAttack_A58_LinksOfTwoUsersAtOnce(t *testing.T) {
 // No origin may read an answer with credentials, and no preflight is answered with leave
 // to send one: not to our own host over http, not to a neighbour, not to "null".
 func TestAttack_A60_NoOriginIsLetIn(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	ada := s.setup()
 	host := strings.TrimPrefix(s.URL, "http://")
@@ -416,6 +424,7 @@ func TestAttack_A60_NoOriginIsLetIn(t *testing.T) {
 // Over real TLS, and behind a proxy that ends it, no header is missing on any answer; a
 // proxy that is not trusted changes nothing of it.
 func TestAttack_A49_NoHeaderIsMissingOverTLS(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		serve func(t *testing.T) *server
 		https bool
@@ -454,6 +463,7 @@ func TestAttack_A49_NoHeaderIsMissingOverTLS(t *testing.T) {
 // Nothing that is stored for a password, a session or a link comes out again, at whatever
 // address and in whatever list.
 func TestAttack_A50_NoSecretInAnyAnswerOfTheAdministration(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	ada := s.setup()

@@ -103,6 +103,7 @@ func (j only) Cookies(*url.URL) (all []*http.Cookie) { return j }
 // Every address, with every status that can be had from it: the matrix of ASVS
 // 3.4.1, 3.4.2, 3.4.4, 3.4.5, 3.4.6, 3.4.8 and 14.3.2.
 func TestASVS_3_4_4_EveryHeaderOfEveryRoute(t *testing.T) {
+	t.Parallel()
 	for _, https := range []bool{false, true} {
 		t.Run(map[bool]string{false: "http", true: "https"}[https], func(t *testing.T) {
 			dir := t.TempDir()

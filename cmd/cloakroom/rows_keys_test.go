@@ -98,6 +98,7 @@ func TestAttack_A47_TheCorpusIsWellWritten(t *testing.T) {
 // which they may stand in a key file; so is what is too short, and a file that is
 // not there.
 func TestAttack_A47_TheServiceStartsWithNoSampleKey(t *testing.T) {
+	t.Parallel()
 	good := func() string {
 		code, out := command(t, t.TempDir(), "key", "new")
 		if code != 0 {

@@ -10,6 +10,7 @@ import (
 // another site, not by a program that looks what is behind them; and they are as good
 // afterwards as before.
 func TestASVS_7_6_2_ValidLinksAreNotEnough(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	setup, err := url.Parse(s.await(linkLine))

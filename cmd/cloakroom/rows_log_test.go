@@ -13,6 +13,7 @@ import (
 // between, stand neither in the log at level debug nor in the audit log; and each line
 // has its time in UTC, level and event.
 func TestASVS_16_2_5_NoLinkAndNoNewPasswordIsLogged(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	ada := s.setup()

@@ -52,6 +52,7 @@ func needsLogin(all []route, stranger *client) (some []route) {
 // Whoever does not present the session's secret is nobody, whatever else they
 // say.
 func TestNIST_5_1_a_NoIdentityWithoutTheSecret(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	ada := s.setup()
 	id := ada.session().User.ID
@@ -95,6 +96,7 @@ func issued(answers []answer) (all []string) {
 // A session is made by the answer to a proof of identity, and by no other; what
 // was there before is not raised to one.
 func TestNIST_5_1_b_IssuedAtAuthentication(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	s.setup()
 	all := routes(t, s.client())
@@ -125,6 +127,7 @@ func TestNIST_5_1_b_IssuedAtAuthentication(t *testing.T) {
 // The secret is made at the login, not before: two logins of one browser have
 // nothing in common, and the first is worth nothing after the second.
 func TestNIST_5_1_1_MadeDuringAuthentication(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	c := s.setup()
 	first := only{c.secret()}
@@ -193,6 +196,7 @@ func TestNIST_5_1_d_NoOtherCookieSignsIn(t *testing.T) {
 
 // Nothing but a login moves the time and the roles that a session stands for.
 func TestNIST_5_1_e_NothingRaisesASession(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	s.setup()
@@ -341,6 +345,7 @@ func TestNIST_5_1_ls_NothingInLocalStorage(t *testing.T) {
 
 // The way out stands on every page that is shown to who is signed in, and works.
 func TestNIST_5_1_logoff_OnEveryPage(t *testing.T) {
+	t.Parallel()
 	button := regexp.MustCompile(`<form method="post" action="/auth/logout"><input type="hidden" name="csrf_token" value="([^"]+)"><button`)
 	s := start(t, t.TempDir())
 	s.setup()

@@ -36,6 +36,7 @@ func refusedFor(t *testing.T, a answer, reason string) {
 // Words that everybody would try here are no passwords: the product's, its host's, the
 // user's, and those that the operator names, whichever way one sets it.
 func TestASVS_6_1_2_WordsOfTheContextAreBanned(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, "--banned-words=lanternfish,acme-labs", "--public-url=https://quaysidehost.example")
 	link, err := url.Parse(strings.Replace(s.await(linkLine), "https://quaysidehost.example", s.URL, 1))
@@ -89,6 +90,7 @@ func pathways(t *testing.T) (all []string) {
 // Every address gets all that could sign somebody in: name and password, and each kind of
 // link. Those that hand out a session are the documented ones, and no other.
 func TestASVS_6_1_3_EveryPathwayIsDocumented(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	setup, err := url.Parse(s.await(linkLine))
@@ -175,6 +177,7 @@ func TestASVS_6_1_3_EveryPathwayIsDocumented(t *testing.T) {
 }
 
 func TestASVS_6_2_2_UsersChangeTheirPassword(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	s.setup()
@@ -202,6 +205,7 @@ func TestASVS_6_2_2_UsersChangeTheirPassword(t *testing.T) {
 // Each of these is taken as a new password and then opens the account; nothing that is
 // nearly it does.
 func TestASVS_6_2_5_AnyCompositionOverHTTP(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	s.setup()
@@ -221,6 +225,7 @@ func TestASVS_6_2_5_AnyCompositionOverHTTP(t *testing.T) {
 
 // A password of a hundred bytes, and all that is nearly it.
 func TestASVS_6_2_8_NothingIsCutOverHTTP(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, "--trusted-proxies=127.0.0.1")
 	s.setup()
@@ -257,6 +262,7 @@ func TestASVS_6_2_8_NothingIsCutOverHTTP(t *testing.T) {
 // Sixty-four characters of four bytes are taken, 1,025 bytes are not, and of ten million
 // nobody reads more than a beginning.
 func TestASVS_6_2_9_LengthsOverHTTP(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	s.setup()
@@ -296,6 +302,7 @@ func TestASVS_6_2_9_LengthsOverHTTP(t *testing.T) {
 // Ten years later the password opens the account as it did, without a word about its age;
 // where it is known to others, it opens nothing but the page to change it.
 func TestASVS_6_2_10_NoPasswordGrowsOld(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	s.setup()
@@ -322,6 +329,7 @@ func TestASVS_6_2_10_NoPasswordGrowsOld(t *testing.T) {
 
 // The same by the other standard: time alone asks for nothing.
 func TestNIST_3_1_1_2_6a_NoChangeByTheCalendar(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "ada", "--role=admin")
 	s := start(t, dir)
@@ -339,6 +347,7 @@ func TestNIST_3_1_1_2_6a_NoChangeByTheCalendar(t *testing.T) {
 
 // The list is a part of the program: no outage takes it away, at no way to set a password.
 func TestASVS_6_2_12_TheListCannotBeDown(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	ada := s.setup()
@@ -420,6 +429,7 @@ func TestASVS_6_4_2_NoHintsAndNoQuestions(t *testing.T) {
 }
 
 func TestNIST_3_1_1_2_7_NoHints(t *testing.T) {
+	t.Parallel()
 	noneOf(t, regexp.MustCompile(`(?i)hint|reminder|clue`))
 	// What is said to whoever guesses is the same for all passwords.
 	dir := t.TempDir()
@@ -437,6 +447,7 @@ func TestNIST_3_1_1_2_7_NoHints(t *testing.T) {
 }
 
 func TestNIST_3_1_1_2_8_NoQuestions(t *testing.T) {
+	t.Parallel()
 	noneOf(t, regexp.MustCompile(`(?i)question|answer|maiden|mother|pet|school|birth`))
 	// There is no way back in but a link that an administrator makes.
 	for _, r := range routes(t, start(t, t.TempDir()).client()) {
@@ -475,6 +486,7 @@ func TestNIST_3_1_1_2_paste_PastingIsAllowed(t *testing.T) {
 
 // Each account has a limit of its own on wrong passwords, whoever sends them.
 func TestNIST_3_1_1_2_rate_WrongPasswordsAreLimited(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, "--trusted-proxies=127.0.0.1")
 	s.setup()
@@ -500,6 +512,7 @@ func TestNIST_3_1_1_2_rate_WrongPasswordsAreLimited(t *testing.T) {
 // Links that administrators make and hand over, by whatever way, set a password and sign
 // nobody in: no address and no mailbox is a factor.
 func TestASVS_6_3_6_LinksSignNobodyIn(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	s.setup()

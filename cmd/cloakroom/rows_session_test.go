@@ -20,6 +20,7 @@ var storeArgs = map[string][]string{"sqlite": nil, "sealed": {"--store=sealed:"}
 // A kept cookie is worth nothing after the logout, not before a restart and not
 // after it, wherever the sessions are.
 func TestASVS_7_4_1_KeptCookiesOverARestart(t *testing.T) {
+	t.Parallel()
 	for _, store := range []string{"sqlite", "sealed"} {
 		t.Run(store, func(t *testing.T) {
 			dir, at := t.TempDir(), storeArgs[store]
@@ -47,6 +48,7 @@ func TestASVS_7_4_1_KeptCookiesOverARestart(t *testing.T) {
 // A user who is disabled is out with the next request of every device, cannot come
 // back, and learns no more than anybody with a wrong password.
 func TestASVS_7_4_2_ADisabledUserIsOutEverywhere(t *testing.T) {
+	t.Parallel()
 	for _, store := range []string{"sqlite", "sealed"} {
 		t.Run(store, func(t *testing.T) {
 			dir, at := t.TempDir(), storeArgs[store]
@@ -80,6 +82,7 @@ func TestASVS_7_4_2_ADisabledUserIsOutEverywhere(t *testing.T) {
 // The owner of the machine ends one user's sessions, and everybody's; those of the
 // cookie store as well.
 func TestASVS_7_4_5_SessionsOfOneAndOfAll(t *testing.T) {
+	t.Parallel()
 	for _, store := range []string{"sqlite", "sealed"} {
 		t.Run(store, func(t *testing.T) {
 			dir, at := t.TempDir(), storeArgs[store]
@@ -106,6 +109,7 @@ func TestASVS_7_4_5_SessionsOfOneAndOfAll(t *testing.T) {
 
 // A list of sessions shows one's own, by names that are no tokens.
 func TestASVS_7_5_2_TheListIsOnesOwn(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	ada := s.setup()
@@ -140,6 +144,7 @@ func TestASVS_7_5_2_TheListIsOnesOwn(t *testing.T) {
 // No link, and nothing else that another site can make a browser send, begins a
 // session: that takes the user's own act.
 func TestASVS_7_6_2_NoLinkSignsIn(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	ada := s.setup()
 	secret := ada.secret().Value
@@ -170,6 +175,7 @@ func TestASVS_7_6_2_NoLinkSignsIn(t *testing.T) {
 
 // What a body says beside what is asked for changes nothing.
 func TestASVS_15_3_3_FieldsThatNobodyAskedFor(t *testing.T) {
+	t.Parallel()
 	const more = `"role":"admin","roles":"admin","admin":"true","id":"0","user_id":"0","disabled":"false","epoch":"99","created_at":"2000-01-01","mfa":"false","must_change":"false","method":"passkey","auth_time":"2099-01-01T00:00:00Z"`
 	dir := t.TempDir()
 	s := start(t, dir)
@@ -208,6 +214,7 @@ func TestASVS_15_3_3_FieldsThatNobodyAskedFor(t *testing.T) {
 
 // The address of a client is what a trusted proxy says, and nobody else's word.
 func TestASVS_15_3_4_AddressesComeFromTrustedProxies(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, trusted, forwarded, want string
 	}{
@@ -275,6 +282,7 @@ func TestASVS_15_3_7_NoNameTwiceAtAnyRoute(t *testing.T) {
 // After the logout the browser has the cookie no more, and the button "back" shows
 // the login.
 func TestASVS_14_3_1_BackAfterTheLogout(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	ada := s.setup()
 	set := ""

@@ -67,6 +67,7 @@ func TestPromise09_SessionsAreListedAndEnded(t *testing.T) {
 }
 
 func TestSessionsOfOthersAreNotThere(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	ada := s.setup()
@@ -83,6 +84,7 @@ func TestSessionsOfOthersAreNotThere(t *testing.T) {
 }
 
 func TestASVS_3_7_2_LoginLeadsToThisHostOnly(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	s.setup()
 	for next, want := range map[string]string{
@@ -114,6 +116,7 @@ func TestASVS_3_7_2_LoginLeadsToThisHostOnly(t *testing.T) {
 
 // How a success is answered: what was sent decides, then what is asked for.
 func TestFormsAndDocuments(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	s.setup()
 	for _, tc := range []struct {

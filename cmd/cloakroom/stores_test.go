@@ -200,6 +200,7 @@ func TestPromise10_InstancesNeedACommonKey(t *testing.T) {
 // TestPromise10_NoKeyIsMadeForASharedStore: the first instance does not make one
 // up either.
 func TestPromise10_NoKeyIsMadeForASharedStore(t *testing.T) {
+	t.Parallel()
 	for _, d := range deployments(t) {
 		_, msg, code := runCommand(t, append([]string{"serve", "--listen=127.0.0.1:0"}, d.flags...)...)
 		if code != 2 || !strings.Contains(msg, `"cloakroom key new >`) || strings.Count(msg, "\n") != 1 {
@@ -303,6 +304,7 @@ func TestCommandsOnEveryStore(t *testing.T) {
 // TestASVS_12_3_1_LinksToOtherHostsNeedTLS: a store on another host is refused
 // before a packet leaves, and so is one whose options would lower that.
 func TestASVS_12_3_1_LinksToOtherHostsNeedTLS(t *testing.T) {
+	t.Parallel()
 	const host = "192.0.2.1" // RFC 5737: nobody's
 	for _, args := range [][]string{
 		{"--store", "redis://app:" + goodSecret + "@" + host + "/0"},
@@ -350,6 +352,7 @@ func TestStoreFromAFile(t *testing.T) {
 
 // TestStoreIsDownAtTheStart: the start fails, in one line without the password.
 func TestStoreIsDownAtTheStart(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		{"--store", "redis://:" + goodSecret + "@127.0.0.1:1/0"},
 		{"--store", "memcache://127.0.0.1:1"},
@@ -371,6 +374,7 @@ func (j *keptJar) Cookies(*url.URL) []*http.Cookie     { return j.cookies }
 
 // TestRisksAreTold: what is allowed and may sign people out is a line at the start.
 func TestRisksAreTold(t *testing.T) {
+	t.Parallel()
 	redis := services.Redis(t) + "?prefix=" + services.Prefix(t)
 	s := start(t, t.TempDir(), keyFile(t), "--store="+redis)
 	if line := s.logged(riskLine); !strings.Contains(line, "accounts are not") {

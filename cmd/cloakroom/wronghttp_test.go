@@ -92,6 +92,7 @@ func TestASVS_15_3_7_OneValueForOneName(t *testing.T) {
 }
 
 func TestASVS_3_5_2_JSONOrAFormAndNothingElse(t *testing.T) {
+	t.Parallel()
 	attempts(t, []attempt{
 		{"charset", "application/json; charset=utf-8", credentials("ada", "x"), 401},
 		{"another charset", "application/json; charset=utf-16", credentials("ada", "x"), 415},
@@ -241,6 +242,7 @@ func TestAttack_A17_LoginByAnotherSite(t *testing.T) {
 }
 
 func TestAttack_A42_OutsideTextInTheLog(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir())
 	s.setup()
 	c := s.client()

@@ -113,7 +113,8 @@ func initPostgres(s *Server) error {
 func servePostgres(s *Server) (string, []string) {
 	args := []string{"-D", filepath.Join(s.Dir, "data"), "-p", strconv.Itoa(s.Port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=" + s.Dir,
-		"-c", "fsync=off", "-c", "max_connections=300", "-c", "shared_buffers=64MB"}
+		"-c", "fsync=off", "-c", "dynamic_shared_memory_type=mmap", // which leaves nothing when it is killed
+		"-c", "max_connections=300", "-c", "shared_buffers=64MB"}
 	if s.tlsDir != "" {
 		args = append(args, "-c", "ssl=on", "-c", "ssl_cert_file="+s.pem("cert.pem"), "-c", "ssl_key_file="+s.pem("key.pem"))
 	}
