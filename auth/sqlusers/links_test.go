@@ -277,7 +277,7 @@ func TestASVS_6_5_2_LinksAreHashedAtRest(t *testing.T) {
 		gone(t, users, string(stored), time.Now())
 		gone(t, users, base64.RawURLEncoding.EncodeToString(stored), time.Now())
 	})
-	users, db := openAt(t, kinds[0].open, kinds[0].address(t))
+	users, db := openAt(t, kinds[0], kinds[0].Address(t))
 	s := link(t, users, create(t, users, "alice").ID, sqlusers.LinkReset, time.Now())
 	raw, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil {
@@ -305,7 +305,7 @@ func TestASVS_6_5_2_LinksAreHashedAtRest(t *testing.T) {
 // TestASVS_6_5_3_LinksComeFromCryptoRand: the tokens of links and of the setup are
 // what crypto/rand gives next, 32 bytes as they are.
 func TestASVS_6_5_3_LinksComeFromCryptoRand(t *testing.T) {
-	users, _ := openAt(t, kinds[0].open, kinds[0].address(t))
+	users, _ := openAt(t, kinds[0], kinds[0].Address(t))
 	u := create(t, users, "alice")
 	const seed = 5
 	cryptotest.SetGlobalRandom(t, seed)

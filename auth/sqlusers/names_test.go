@@ -54,10 +54,10 @@ func proveRename(t *testing.T, users *sqlusers.Users, _ database) {
 // by renaming or as a new account, one gets it, on every instance.
 func TestAttack_A58_RenamesInParallel(t *testing.T) {
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			address := k.address(t)
-			one, _ := openAt(t, k.open, address)
-			two, _ := openAt(t, k.open, address)
+		t.Run(k.Name, func(t *testing.T) {
+			address := k.Address(t)
+			one, _ := openAt(t, k, address)
+			two, _ := openAt(t, k, address)
 			instances := []*sqlusers.Users{one, two}
 			var ids []string
 			for i := range 6 {
@@ -262,10 +262,10 @@ func proveLastAdminIsNotRemoved(t *testing.T, users *sqlusers.Users, _ database)
 // same moment, by removing, disabling or roles, on two instances, one stays.
 func TestLastAdminsRemoveEachOther(t *testing.T) {
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			address := k.address(t)
-			one, _ := openAt(t, k.open, address)
-			two, _ := openAt(t, k.open, address)
+		t.Run(k.Name, func(t *testing.T) {
+			address := k.Address(t)
+			one, _ := openAt(t, k, address)
+			two, _ := openAt(t, k, address)
 			instances := []*sqlusers.Users{one, two}
 			ctx := t.Context()
 			last := create(t, one, "last", "admin")

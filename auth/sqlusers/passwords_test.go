@@ -86,10 +86,10 @@ func proveChangePassword(t *testing.T, users *sqlusers.Users, _ database) {
 // instances, one is made, and its user is told.
 func TestASVS_15_4_2_ParallelChanges(t *testing.T) {
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			address := k.address(t)
-			one, _ := openAt(t, k.open, address)
-			two, _ := openAt(t, k.open, address)
+		t.Run(k.Name, func(t *testing.T) {
+			address := k.Address(t)
+			one, _ := openAt(t, k, address)
+			two, _ := openAt(t, k, address)
 			instances := []*sqlusers.Users{one, two}
 			u := create(t, one, "alice")
 			for round := range 10 {
@@ -157,7 +157,7 @@ func TestASVS_8_2_3_ChangesTouchTheirOwn(t *testing.T) {
 		}},
 	} {
 		t.Run(what, func(t *testing.T) {
-			users, db := openAt(t, kinds[0].open, kinds[0].address(t))
+			users, db := openAt(t, kinds[0], kinds[0].Address(t))
 			ctx := t.Context()
 			u, bystander := create(t, users, "alice", "writer"), create(t, users, "bob", "admin")
 			is(t, users.RequireChange(ctx, u.ID), nil)

@@ -26,10 +26,10 @@ func TestASVS_15_4_2_ParallelLinks(t *testing.T) {
 		rounds = 1000
 	}
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			ctx, address := t.Context(), k.address(t)
-			one, db1 := openAt(t, k.open, address)
-			two, db2 := openAt(t, k.open, address)
+		t.Run(k.Name, func(t *testing.T) {
+			ctx, address := t.Context(), k.Address(t)
+			one, db1 := openAt(t, k, address)
+			two, db2 := openAt(t, k, address)
 			var all sync.WaitGroup
 			meet := func() { all.Done(); all.Wait() }
 			var instances []*sqlusers.Users
@@ -73,7 +73,7 @@ func TestASVS_15_4_2_ParallelLinks(t *testing.T) {
 			}
 			if *prove {
 				t.Logf("%s: %d links, each claimed by %d at once on two instances, one of them each time: %v",
-					k.name, rounds, callers, time.Since(start).Round(time.Second))
+					k.Name, rounds, callers, time.Since(start).Round(time.Second))
 			}
 		})
 	}
@@ -84,10 +84,10 @@ func TestASVS_15_4_2_ParallelLinks(t *testing.T) {
 // was made for, and of two links of one account the older one is void.
 func TestAttack_A58_LinksInParallel(t *testing.T) {
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			ctx, address := t.Context(), k.address(t)
-			one, _ := openAt(t, k.open, address)
-			two, _ := openAt(t, k.open, address)
+		t.Run(k.Name, func(t *testing.T) {
+			ctx, address := t.Context(), k.Address(t)
+			one, _ := openAt(t, k, address)
+			two, _ := openAt(t, k, address)
 			instances := []*sqlusers.Users{one, two}
 			people := []auth.User{create(t, one, "alice"), create(t, one, "bob"), create(t, one, "carol")}
 			for range 8 {
@@ -148,8 +148,8 @@ func TestSearchReadsAPage(t *testing.T) {
 	}
 	middle := "mm" // about the middle of the names
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			plain := openDatabase(t, k.open, k.address(t))
+		t.Run(k.Name, func(t *testing.T) {
+			plain := k.OpenFor(t, k.Address(t))
 			db := &asked{database: plain}
 			users, err := sqlusers.New(t.Context(), db)
 			if err != nil {
@@ -201,7 +201,7 @@ func TestSearchReadsAPage(t *testing.T) {
 				}
 			}
 			if *prove {
-				t.Logf("%s, %d users, pages of %d: %s", k.name, n, page, strings.Join(figures, ", "))
+				t.Logf("%s, %d users, pages of %d: %s", k.Name, n, page, strings.Join(figures, ", "))
 			}
 		})
 	}

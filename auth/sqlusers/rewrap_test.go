@@ -239,7 +239,7 @@ func proveSideBySide(t *testing.T, users *sqlusers.Users, _ database) {
 
 // TestRewrapSealsOnly: without a pepper that is wanted, it opens nothing for good.
 func TestRewrapSealsOnly(t *testing.T) {
-	users, _ := openAt(t, kinds[0].open, kinds[0].address(t))
+	users, _ := openAt(t, kinds[0], kinds[0].Address(t))
 	key := keyring.Generate()
 	ids := enroll(t, users, sealer(t, key), "sealed", 1)
 	plain, err := password.New(&password.Options{Pepper: purpose(t, key), Unsealed: true})

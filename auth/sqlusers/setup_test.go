@@ -217,7 +217,7 @@ func TestPromise11_SetupTokenIsHashedAtRest(t *testing.T) {
 			t.Errorf("stored %x, want the hash of the token", stored)
 		}
 	})
-	users, db := openAt(t, kinds[0].open, kinds[0].address(t))
+	users, db := openAt(t, kinds[0], kinds[0].Address(t))
 	s := token(t, users, time.Now())
 	raw, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil {
@@ -246,8 +246,8 @@ func TestPromise11_SetupTokenIsHashedAtRest(t *testing.T) {
 // start at once, make its tables at once, and claim at once: one wins.
 func TestASVS_15_4_2_TwoProcesses(t *testing.T) {
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			address := k.address(t)
+		t.Run(k.Name, func(t *testing.T) {
+			address := k.Address(t)
 			var (
 				wg   sync.WaitGroup
 				all  [4]*sqlusers.Users
@@ -255,7 +255,7 @@ func TestASVS_15_4_2_TwoProcesses(t *testing.T) {
 			)
 			for i := range all {
 				wg.Go(func() {
-					db, err := k.open(t, address)
+					db, err := k.Open(t.Context(), address)
 					if err != nil {
 						t.Error(err)
 						return

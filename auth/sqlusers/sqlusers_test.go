@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -14,75 +13,30 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
-	"github.com/cloakroom-dev/cloakroom/internal/services"
+	"github.com/cloakroom-dev/cloakroom/internal/databases"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore/mariadb"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore/postgres"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore/sqlite"
 )
 
-// database is an open database of any kind.
-type database interface {
-	sqlstore.DB
-	Store() *sqlstore.Store
-	Close() error
-}
+type database = databases.Database
 
-// kinds opens a new database of each kind, or one that is there, by its address.
-var kinds = []struct {
-	name    string
-	address func(t *testing.T) string
-	open    func(t *testing.T, address string) (database, error)
-}{
-	{
-		"sqlite",
-		func(t *testing.T) string { return filepath.Join(t.TempDir(), "users.db") },
-		func(_ *testing.T, path string) (database, error) {
-			return sqlite.Open(path, &sqlite.Options{Sync: sqlite.Normal})
-		},
-	},
-	{
-		"postgres",
-		func(t *testing.T) string { return services.Postgres(t) },
-		func(t *testing.T, url string) (database, error) { return postgres.Open(t.Context(), url, nil) },
-	},
-	{
-		"mariadb",
-		func(t *testing.T) string { return services.MariaDB(t) },
-		func(t *testing.T, url string) (database, error) { return mariadb.Open(t.Context(), url, nil) },
-	},
-}
+// kinds are those of the databases.
+var kinds = databases.Kinds
 
 // each runs a test on users in a new database of each kind.
 func each(t *testing.T, test func(t *testing.T, users *sqlusers.Users, db database)) {
 	t.Helper()
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			users, db := openAt(t, k.open, k.address(t))
+		t.Run(k.Name, func(t *testing.T) {
+			users, db := openAt(t, k, k.Address(t))
 			test(t, users, db)
 		})
 	}
 }
 
-// openDatabase opens a database until the test ends.
-func openDatabase(t *testing.T, open func(*testing.T, string) (database, error), address string) database {
-	t.Helper()
-	db, err := open(t, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return db
-}
-
 // openAt opens users, as one process of several would.
-func openAt(t *testing.T, open func(*testing.T, string) (database, error), address string) (*sqlusers.Users, database) {
+func openAt(t *testing.T, k databases.Kind, address string) (*sqlusers.Users, database) {
 	t.Helper()
-	db := openDatabase(t, open, address)
+	db := k.OpenFor(t, address)
 	users, err := sqlusers.New(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)

@@ -123,8 +123,8 @@ func worksOn(t *testing.T, users *sqlusers.Users, token string, now time.Time) {
 // TestUpgrade: a database that the first program made goes on with this one.
 func TestUpgrade(t *testing.T) {
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			db := openDatabase(t, k.open, k.address(t))
+		t.Run(k.Name, func(t *testing.T) {
+			db := k.OpenFor(t, k.Address(t))
 			now := time.Now()
 			token := makeVersion1(t, db, now)
 			users, err := sqlusers.New(t.Context(), db)
@@ -181,14 +181,14 @@ func (q dyingQueryer) ExecContext(ctx context.Context, query string, args ...any
 // table that has some of the columns.
 func TestUpgradeInterrupted(t *testing.T) {
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
+		t.Run(k.Name, func(t *testing.T) {
 			var steps, lived bool
 			for n := 1; !lived; n++ {
 				for _, after := range []bool{false, true} {
 					if after && !steps {
 						continue // a transaction that is not committed leaves nothing
 					}
-					db := openDatabase(t, k.open, k.address(t))
+					db := k.OpenFor(t, k.Address(t))
 					steps = db.Dialect().Steps
 					now := time.Now()
 					token := makeVersion1(t, db, now)
@@ -213,10 +213,10 @@ func TestUpgradeInterrupted(t *testing.T) {
 // TestUpgradeByTwo: instances that start at once upgrade once.
 func TestUpgradeByTwo(t *testing.T) {
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			address := k.address(t)
+		t.Run(k.Name, func(t *testing.T) {
+			address := k.Address(t)
 			now := time.Now()
-			dbs := []database{openDatabase(t, k.open, address), openDatabase(t, k.open, address), openDatabase(t, k.open, address)}
+			dbs := []database{k.OpenFor(t, address), k.OpenFor(t, address), k.OpenFor(t, address)}
 			token := makeVersion1(t, dbs[0], now)
 			var wg sync.WaitGroup
 			all := make([]*sqlusers.Users, len(dbs))

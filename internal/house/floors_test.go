@@ -49,12 +49,13 @@ var house = map[string]room{
 	"store/breaker":          {floor: 1},
 	"internal/services":      {floor: 0}, // of tests, as is the next
 	"internal/faultproxy":    {floor: 0},
-	"internal/canary":        {floor: 0},                          // likewise: finds secrets in what is let out
-	"internal/deadline":      {floor: 0},                          // bounds calls of a store, for the breaker and the root
-	"internal/link":          {floor: 0},                          // the way to a server, for the packages of stores
-	"internal/remote":        {floor: 1},                          // what sources at secret managers have in common
-	"internal/secretfile":    {floor: 0},                          // files that nobody else may read
-	"internal/event":         {floor: 1, also: []string{"store"}}, // names sessions by their handle
+	"internal/databases":     {floor: 1, also: []string{"store/sqlstore", "store/sqlstore/sqlite"}}, // of tests as well
+	"internal/canary":        {floor: 0},                                                            // likewise: finds secrets in what is let out
+	"internal/deadline":      {floor: 0},                                                            // bounds calls of a store, for the breaker and the root
+	"internal/link":          {floor: 0},                                                            // the way to a server, for the packages of stores
+	"internal/remote":        {floor: 1},                                                            // what sources at secret managers have in common
+	"internal/secretfile":    {floor: 0},                                                            // files that nobody else may read
+	"internal/event":         {floor: 1, also: []string{"store"}},                                   // names sessions by their handle
 	"internal/problem":       {floor: 1},
 	".":                      {floor: 4}, // its files are the floors 2 to 4
 	"sessiontest":            {floor: 4, also: []string{"."}},

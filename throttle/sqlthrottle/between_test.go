@@ -105,9 +105,9 @@ func TestWhoeverComesBetween(t *testing.T) {
 		{"a delay from nothing", l, func(*side) {}, func(s *side) { s.take(5, l) }},
 	}
 	for i, k := range kinds[1:] {
-		st, db := open(t, i+1, k.address(t))
+		st, db := open(t, i+1, k.Address(t))
 		for _, v := range cases {
-			t.Run(k.name+"/"+v.name, func(t *testing.T) {
+			t.Run(k.Name+"/"+v.name, func(t *testing.T) {
 				if _, err := db.Exec(t.Context(), "DELETE FROM cloakroom_throttle"); err != nil {
 					t.Fatal(err)
 				}

@@ -32,8 +32,8 @@ func instance(tb testing.TB, kind int, address string) *throttle.Throttle {
 // from one source or from many; and the owner on a known device is.
 func TestAttack_A33_ParallelGuessesOverFourInstances(t *testing.T) {
 	for i, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			address := k.address(t)
+		t.Run(k.Name, func(t *testing.T) {
+			address := k.Address(t)
 			var four []*throttle.Throttle
 			for range 4 {
 				four = append(four, instance(t, i, address))
@@ -77,8 +77,8 @@ func TestAttack_A33_ParallelGuessesOverFourInstances(t *testing.T) {
 // next knows all that was counted.
 func TestAttack_A34_RestartForgetsNothing(t *testing.T) {
 	for i, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			address := k.address(t)
+		t.Run(k.Name, func(t *testing.T) {
+			address := k.Address(t)
 			for range 5 {
 				// One after the other, each a process of its own that settles nothing.
 				if _, err := instance(t, i, address).Begin(t.Context(), bob); err != nil {
@@ -101,8 +101,8 @@ func TestAttack_A34_RestartForgetsNothing(t *testing.T) {
 func TestPromise11_RowsHoldDigests(t *testing.T) {
 	const account, source, device = "bob-the-builder", "192.0.2.77", "phone-of-bob"
 	for i, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			s, db := open(t, i, k.address(t))
+		t.Run(k.Name, func(t *testing.T) {
+			s, db := open(t, i, k.Address(t))
 			th, err := throttle.New(s, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -171,7 +171,7 @@ func (c *counting) Write(ctx context.Context, f func(context.Context, sqlstore.Q
 // over returns a Throttle on a database that counts.
 func over(tb testing.TB, kind int) (*throttle.Throttle, *counting) {
 	tb.Helper()
-	_, db := open(tb, kind, kinds[kind].address(tb))
+	_, db := open(tb, kind, kinds[kind].Address(tb))
 	c := &counting{database: db}
 	s, err := sqlthrottle.Open(tb.Context(), c)
 	if err != nil {
@@ -187,7 +187,7 @@ func over(tb testing.TB, kind int) (*throttle.Throttle, *counting) {
 // The round trips that the package comment promises.
 func TestRoundTrips(t *testing.T) {
 	for i, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
+		t.Run(k.Name, func(t *testing.T) {
 			th, db := over(t, i)
 			cost := func(what string, reads, writes int32, f func() error) {
 				t.Helper()
@@ -208,7 +208,7 @@ func TestRoundTrips(t *testing.T) {
 				return err
 			}
 			each := int32(3) // a statement a lane
-			if k.name == "sqlite" {
+			if k.Name == "sqlite" {
 				each = 1 // a transaction
 			}
 			cost("first attempt", 1, 1, begin)
@@ -230,7 +230,7 @@ func TestRoundTrips(t *testing.T) {
 // counted stays so; a statement of which nobody knows may.
 func TestFailureInTheMiddle(t *testing.T) {
 	for i, k := range kinds[1:] {
-		t.Run(k.name, func(t *testing.T) {
+		t.Run(k.Name, func(t *testing.T) {
 			for _, after := range []bool{false, true} {
 				th, db := over(t, i+1)
 				if _, err := th.Begin(t.Context(), bob); err != nil {
@@ -266,8 +266,8 @@ func TestFailureInTheMiddle(t *testing.T) {
 // What is due by a clock that is wrong is not swept.
 func TestAttack_A43_SweepByAWrongClockIsRefused(t *testing.T) {
 	for i, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			s, _ := open(t, i, k.address(t))
+		t.Run(k.Name, func(t *testing.T) {
+			s, _ := open(t, i, k.Address(t))
 			for _, off := range []time.Duration{365 * 24 * time.Hour, -time.Hour, 6 * time.Minute} {
 				if n, err := s.Sweep(t.Context(), time.Now().Add(off)); err == nil || n != 0 {
 					t.Errorf("%v off: swept %d, %v", off, n, err)
@@ -283,8 +283,8 @@ func TestAttack_A43_SweepByAWrongClockIsRefused(t *testing.T) {
 // Tables of a newer program are left alone, and a store opened twice works.
 func TestSchemaOfANewerProgram(t *testing.T) {
 	for i, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			address := k.address(t)
+		t.Run(k.Name, func(t *testing.T) {
+			address := k.Address(t)
 			_, db := open(t, i, address)
 			open(t, i, address)
 			if _, err := db.Exec(t.Context(), "UPDATE cloakroom_schema SET version = 9"); err != nil {
@@ -301,8 +301,8 @@ func TestSchemaOfANewerProgram(t *testing.T) {
 // BenchmarkLogin is a Begin and its Succeed, in one go after the other.
 func BenchmarkLogin(b *testing.B) {
 	for i, k := range kinds {
-		b.Run(k.name, func(b *testing.B) {
-			th := instance(b, i, k.address(b))
+		b.Run(k.Name, func(b *testing.B) {
+			th := instance(b, i, k.Address(b))
 			for b.Loop() {
 				tk, err := th.Begin(b.Context(), bob)
 				if err != nil {
@@ -319,8 +319,8 @@ func BenchmarkLogin(b *testing.B) {
 // BenchmarkRefused is what a flood costs the database.
 func BenchmarkRefused(b *testing.B) {
 	for i, k := range kinds {
-		b.Run(k.name, func(b *testing.B) {
-			th := instance(b, i, k.address(b))
+		b.Run(k.Name, func(b *testing.B) {
+			th := instance(b, i, k.Address(b))
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {

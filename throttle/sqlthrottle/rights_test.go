@@ -23,7 +23,7 @@ func TestASVS_13_2_2_LeastPrivilege(t *testing.T) {
 			GRANT SELECT, INSERT, UPDATE, DELETE ON cloakroom.cloakroom_throttle TO app@'127.0.0.1';
 			GRANT SELECT ON cloakroom.cloakroom_schema TO app@'127.0.0.1';`},
 	} {
-		t.Run(kinds[i].name, func(t *testing.T) {
+		t.Run(kinds[i].Name, func(t *testing.T) {
 			s := services.Start(t, grants.kind)
 			open(t, i, s.URL())
 			s.Admin(t, s.URL(), strings.ReplaceAll(grants.admin, "SECRET", s.Password))

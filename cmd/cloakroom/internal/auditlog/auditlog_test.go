@@ -5,76 +5,31 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
+	"github.com/cloakroom-dev/cloakroom/internal/databases"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
-	"github.com/cloakroom-dev/cloakroom/internal/services"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore/mariadb"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore/postgres"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore/sqlite"
 )
 
-// database is an open database of any kind.
-type database interface {
-	sqlstore.DB
-	Close() error
-}
+type database = databases.Database
 
-// kinds opens a new database of each kind, or one that is there, by its address.
-var kinds = []struct {
-	name    string
-	address func(t testing.TB) string
-	open    func(t testing.TB, address string) (database, error)
-}{
-	{
-		"sqlite",
-		func(t testing.TB) string { return filepath.Join(t.TempDir(), "audit.db") },
-		func(_ testing.TB, path string) (database, error) {
-			return sqlite.Open(path, &sqlite.Options{Sync: sqlite.Normal})
-		},
-	},
-	{
-		"postgres",
-		func(t testing.TB) string { return services.Postgres(t) },
-		func(t testing.TB, url string) (database, error) { return postgres.Open(t.Context(), url, nil) },
-	},
-	{
-		"mariadb",
-		func(t testing.TB) string { return services.MariaDB(t) },
-		func(t testing.TB, url string) (database, error) { return mariadb.Open(t.Context(), url, nil) },
-	},
-}
+// kinds are those of the databases.
+var kinds = databases.Kinds
 
 // each runs a test on a new database of each kind.
 func each(t *testing.T, test func(t *testing.T, db database)) {
 	t.Helper()
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) { test(t, openAt(t, k.open, k.address(t))) })
+		t.Run(k.Name, func(t *testing.T) { test(t, k.OpenFor(t, k.Address(t))) })
 	}
-}
-
-// openAt opens a database, as one process of several would.
-func openAt(t testing.TB, open func(testing.TB, string) (database, error), address string) database {
-	t.Helper()
-	db, err := open(t, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return db
 }
 
 // file is a database of the kind that needs no server.
-func file(t testing.TB) database { return openAt(t, kinds[0].open, kinds[0].address(t)) }
+func file(t testing.TB) database { return kinds[0].OpenFor(t, kinds[0].Address(t)) }
 
 // ring makes a ring of one key.
 func ring(t testing.TB) *keyring.Ring {

@@ -48,9 +48,9 @@ func BenchmarkFind(b *testing.B) {
 		n = 200_000
 	}
 	for _, k := range kinds {
-		b.Run(k.name, func(b *testing.B) {
+		b.Run(k.Name, func(b *testing.B) {
 			began := time.Now()
-			l := many(b, openAt(b, k.open, k.address(b)), n)
+			l := many(b, k.OpenFor(b, k.Address(b)), n)
 			b.Logf("%d entries in %v", n, time.Since(began))
 			old := time.Now().Add(-300 * 24 * time.Hour)
 			for name, q := range map[string]auditlog.Query{
@@ -95,8 +95,8 @@ func BenchmarkFind(b *testing.B) {
 // BenchmarkLogin: what an awaited entry costs a login, alone and beside others.
 func BenchmarkLogin(b *testing.B) {
 	for _, k := range kinds {
-		b.Run(k.name, func(b *testing.B) {
-			_, log := open(b, openAt(b, k.open, k.address(b)), ring(b))
+		b.Run(k.Name, func(b *testing.B) {
+			_, log := open(b, k.OpenFor(b, k.Address(b)), ring(b))
 			b.Run("alone", func(b *testing.B) {
 				for b.Loop() {
 					login(log, "ada")

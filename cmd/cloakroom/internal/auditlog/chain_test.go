@@ -335,13 +335,13 @@ func TestPruneInTurns(t *testing.T) {
 // TestManyWritersOneChain: two instances write at once, and a third prunes and verifies.
 func TestManyWritersOneChain(t *testing.T) {
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
-			address, keys := k.address(t), ring(t)
+		t.Run(k.Name, func(t *testing.T) {
+			address, keys := k.Address(t), ring(t)
 			const n, writers = 50, 8
 			var wg sync.WaitGroup
 			var instances []*auditlog.Log
 			for i := range 2 {
-				l, log := open(t, openAt(t, k.open, address), keys)
+				l, log := open(t, k.OpenFor(t, address), keys)
 				instances = append(instances, l)
 				for w := range writers {
 					wg.Go(func() {
@@ -351,7 +351,7 @@ func TestManyWritersOneChain(t *testing.T) {
 					})
 				}
 			}
-			third := openAt(t, k.open, address)
+			third := k.OpenFor(t, address)
 			l, _ := open(t, third, keys)
 			done := make(chan struct{})
 			go func() { wg.Wait(); close(done) }()

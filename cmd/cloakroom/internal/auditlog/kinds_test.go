@@ -64,7 +64,7 @@ func inventory(t *testing.T) (names []string) {
 // source may be heard again.
 func TestFloodsAreSummedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		db, err := kinds[0].open(t, kinds[0].address(t))
+		db, err := kinds[0].Open(t.Context(), kinds[0].Address(t))
 		must(t, err)
 		defer db.Close()
 		l, err := auditlog.Open(t.Context(), db, nil)
@@ -99,7 +99,7 @@ func TestFloodsAreSummedUp(t *testing.T) {
 // bounded as well, and none of it goes uncounted.
 func TestASVS_16_3_3_ATrickleIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		db, err := kinds[0].open(t, kinds[0].address(t))
+		db, err := kinds[0].Open(t.Context(), kinds[0].Address(t))
 		must(t, err)
 		defer db.Close()
 		l, err := auditlog.Open(t.Context(), db, nil)
@@ -139,7 +139,7 @@ func TestASVS_16_3_3_ATrickleIsBounded(t *testing.T) {
 // TestFailuresAreForgotten: what was long ago makes nobody suspicious.
 func TestFailuresAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		db, err := kinds[0].open(t, kinds[0].address(t))
+		db, err := kinds[0].Open(t.Context(), kinds[0].Address(t))
 		must(t, err)
 		defer db.Close()
 		l, err := auditlog.Open(t.Context(), db, nil)

@@ -25,11 +25,11 @@ func TestASVS_13_2_2_LeastPrivilege(t *testing.T) {
 			GRANT SELECT, UPDATE ON cloakroom.cloakroom_audit_head TO app@'127.0.0.1';
 			GRANT SELECT ON cloakroom.cloakroom_schema TO app@'127.0.0.1';`},
 	} {
-		t.Run(kinds[i].name, func(t *testing.T) {
+		t.Run(kinds[i].Name, func(t *testing.T) {
 			s, keys := services.Start(t, grants.kind), ring(t)
-			open(t, openAt(t, kinds[i].open, s.URL()), keys)
+			open(t, kinds[i].OpenFor(t, s.URL()), keys)
 			s.Admin(t, s.URL(), strings.ReplaceAll(grants.admin, "SECRET", s.Password))
-			db := openAt(t, kinds[i].open, strings.Replace(s.URL(), "//cloakroom:", "//app:", 1))
+			db := kinds[i].OpenFor(t, strings.Replace(s.URL(), "//cloakroom:", "//app:", 1))
 			l, log := open(t, db, keys)
 			for range 3 {
 				login(log, "alice")

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 // contend leads when it can, and says so in lines: "thinks" once it has the lease, and
 // a moment later "acts" if the lease is still its own, or "late".
 func contend(kind int, address string) {
-	db, err := kinds[kind].open(contender{}, address)
+	db, err := kinds[kind].Open(context.Background(), address)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -67,11 +67,6 @@ func contend(kind int, address string) {
 		time.Sleep(20 * time.Millisecond)
 	}
 }
-
-// contender is what opening a database asks of a test.
-type contender struct{ testing.TB }
-
-func (contender) Context() context.Context { return context.Background() }
 
 // process is a contender, and what it says.
 type process struct {
@@ -145,9 +140,9 @@ func (p *process) freeze(t *testing.T) {
 func TestFrozenAndKilledLeader(t *testing.T) {
 	t.Parallel()
 	for i, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
+		t.Run(k.Name, func(t *testing.T) {
 			t.Parallel()
-			address := k.address(t)
+			address := k.Address(t)
 			a := start(t, i, address)
 			a.until(t, "acts")
 			b := start(t, i, address)

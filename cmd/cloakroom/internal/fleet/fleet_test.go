@@ -127,7 +127,7 @@ func TestAttack_A43_CallOverridesWhatIsNoGeneration(t *testing.T) {
 // starting, and the next call mends it.
 func TestAttack_A43_WhatIsNoNumberIsGenerationZero(t *testing.T) {
 	t.Parallel()
-	f, db := open(t, 0, kinds[0].address(t))
+	f, db := open(t, 0, kinds[0].Address(t))
 	_, err := f.Call(t.Context())
 	must(t, err)
 	for _, value := range []string{"'abc'", "''", "1.5", "1e30", "x'ff00'", "'9223372036854775808'"} {

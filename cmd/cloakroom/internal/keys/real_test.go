@@ -3,7 +3,6 @@ package keys_test
 import (
 	"context"
 	"flag"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,12 +13,8 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
-	"github.com/cloakroom-dev/cloakroom/internal/services"
+	"github.com/cloakroom-dev/cloakroom/internal/databases"
 	"github.com/cloakroom-dev/cloakroom/keyring"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore/mariadb"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore/postgres"
-	"github.com/cloakroom-dev/cloakroom/store/sqlstore/sqlite"
 )
 
 // The tests with a database wait rather than work.
@@ -29,43 +24,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-type sqlDatabase interface {
-	sqlstore.DB
-	io.Closer
-}
-
-// kinds opens a database of each kind by its address.
-var kinds = map[string]struct {
-	address func(t *testing.T) string
-	open    func(t *testing.T, address string) (sqlDatabase, error)
-}{
-	"sqlite": {
-		func(t *testing.T) string { return filepath.Join(t.TempDir(), "users.db") },
-		func(_ *testing.T, path string) (sqlDatabase, error) { return sqlite.Open(path, nil) },
-	},
-	"postgres": {
-		func(t *testing.T) string { return services.Postgres(t) },
-		func(t *testing.T, url string) (sqlDatabase, error) { return postgres.Open(t.Context(), url, nil) },
-	},
-	"mariadb": {
-		func(t *testing.T) string { return services.MariaDB(t) },
-		func(t *testing.T, url string) (sqlDatabase, error) { return mariadb.Open(t.Context(), url, nil) },
-	},
-}
-
 // Two instances on a key file and a database as they really are: a rotation that nobody
 // notices, and a key that is ended at both.
 func TestASVS_13_3_4_OnRealDatabases(t *testing.T) {
 	t.Parallel()
-	for name, k := range kinds {
-		t.Run(name, func(t *testing.T) {
+	for _, k := range databases.Kinds {
+		t.Run(k.Name, func(t *testing.T) {
 			t.Parallel()
-			address := k.address(t)
+			address := k.Address(t)
 			open := func() *fleet.Fleet {
-				db, err := k.open(t, address)
-				must(t, err)
-				t.Cleanup(func() { must(t, db.Close()) })
-				f, err := fleet.Open(t.Context(), db)
+				f, err := fleet.Open(t.Context(), k.OpenFor(t, address))
 				must(t, err)
 				return f
 			}

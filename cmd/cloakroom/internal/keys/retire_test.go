@@ -17,6 +17,7 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
+	"github.com/cloakroom-dev/cloakroom/internal/databases"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
@@ -93,17 +94,11 @@ var locks = map[string][]string{
 // Somebody who may write to the database holds a lock: a leaked key ends.
 func TestAttack_A15_ALockKeepsNoKey(t *testing.T) {
 	t.Parallel()
-	for name, k := range kinds {
-		t.Run(name, func(t *testing.T) {
+	for _, k := range databases.Kinds {
+		t.Run(k.Name, func(t *testing.T) {
 			t.Parallel()
-			address := k.address(t)
-			var opened [2]sqlDatabase
-			for i := range opened {
-				db, err := k.open(t, address)
-				must(t, err)
-				t.Cleanup(func() { must(t, db.Close()) })
-				opened[i] = db
-			}
+			address := k.Address(t)
+			opened := [2]databases.Database{k.OpenFor(t, address), k.OpenFor(t, address)}
 			f, err := fleet.Open(t.Context(), opened[0])
 			must(t, err)
 			_, err = f.Call(t.Context())
@@ -117,11 +112,11 @@ func TestAttack_A15_ALockKeepsNoKey(t *testing.T) {
 			conn, err := raw.Conn(t.Context())
 			must(t, err)
 			defer conn.Close()
-			for _, statement := range locks[name] {
+			for _, statement := range locks[k.Name] {
 				_, err := conn.ExecContext(t.Context(), statement)
 				must(t, err)
 			}
-			defer conn.ExecContext(context.WithoutCancel(t.Context()), map[bool]string{true: "UNLOCK TABLES", false: "ROLLBACK"}[name == "mariadb"])
+			defer conn.ExecContext(context.WithoutCancel(t.Context()), map[bool]string{true: "UNLOCK TABLES", false: "ROLLBACK"}[k.Name == "mariadb"])
 			leaked := keyring.Generate()
 			path := filepath.Join(t.TempDir(), "keys")
 			must(t, os.WriteFile(path, []byte(leaked.Text()), 0o600))
