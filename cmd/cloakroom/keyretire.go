@@ -38,7 +38,8 @@ func newKeyRetire(env *environment) *cobra.Command {
 			"stop them, and run it again. One that was silent within the hour counts as one that may, until\n" +
 			"--stopped says that it does not run. It ends with 1 as well where the audit log may have been\n" +
 			"written anew with the key since that ended: if it was not, say --vouch. The store of the sessions\n" +
-			"need not be there: what it has of them is ended if it is, and nobody lets it in if it is not.",
+			"need not be there: what it has of them is ended if it is, and nobody lets it in if it is not.\n" +
+			"A database that hangs holds it up for little more than four times --wait: then it says what is left.",
 		Args: exactly(1, "a key's id"),
 	}
 	now := cmd.Flags().Bool("now", false, "say that it is meant: who is signed in under the key is signed out")
@@ -168,7 +169,9 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 	if err := r.take(ctx, keyring.KeyID{}); err != nil {
 		return err
 	}
-	if err := r.openAudit(ctx); err != nil {
+	rest, cancel := context.WithTimeout(ctx, afterwards+4*r.wait)
+	defer cancel()
+	if err := r.openAudit(rest); err != nil {
 		r.note("the audit log is away: %v", err)
 	}
 	r.next = r.ring.Active()
@@ -181,11 +184,41 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 	if r.b == nil {
 		return r.blind()
 	}
-	r.rewrap(ctx)
-	sessions := r.end(ctx)
-	lag := r.followed(ctx)
-	r.rewrap(ctx) // what the last of them has done meanwhile
-	return errors.Join(lag, r.record(ctx, lag == nil, sessions), r.stuck(ctx))
+	return r.finish(ctx, rest)
+}
+
+// afterwards is how long what depends on the key is brought in order, at most, beside the
+// time that instances are waited for: a database that hangs is to be told of.
+const afterwards = 5 * time.Second
+
+// finish brings it in order, as far as that goes within the time of rest.
+func (r *retirement) finish(ctx, rest context.Context) error {
+	var left []string
+	done := func(what string) {
+		if rest.Err() != nil {
+			left = append(left, what)
+		}
+	}
+	r.rewrap(rest)
+	done("hashes of passwords are brought under the key that signs")
+	sessions := r.end(rest)
+	done("records of its sessions are ended")
+	lag := r.followed(rest)
+	r.rewrap(rest) // what the last of them has done meanwhile
+	done("no instance accepts it any more")
+	kept := r.record(rest, lag == nil, sessions)
+	done("the audit log has it, and what the key has signed there is vouched for")
+	stuck := r.stuck(rest)
+	if len(left) == 0 || ctx.Err() != nil {
+		return errors.Join(lag, kept, stuck)
+	}
+	// Why each of them failed is that the time was over.
+	slow := fmt.Errorf("keys: %v is accepted by no instance that has looked at the keys since; the rest took longer than %v, and it is not known whether %s: "+
+		"see that the databases answer, and run this again", r.key.ID(), afterwards+4*r.wait, strings.Join(left, ", whether "))
+	if errors.Is(lag, context.DeadlineExceeded) {
+		lag = nil
+	}
+	return errors.Join(lag, slow)
 }
 
 // remind says what the end of the key does not end.
