@@ -13,27 +13,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/keyring"
-	"github.com/cloakroom-dev/cloakroom/store"
 )
-
-// sizesByAge returns the median sizes of the younger and the older half.
-func sizesByAge(records []store.Record) (young, old int, ok bool) {
-	if len(records) < 20 {
-		return 0, 0, false
-	}
-	list := slices.Clone(records)
-	slices.SortFunc(list, func(a, b store.Record) int { return b.Created.Compare(a.Created) })
-	median := func(part []store.Record) int {
-		sizes := make([]int, len(part))
-		for i, r := range part {
-			sizes[i] = len(r.Data)
-		}
-		slices.Sort(sizes)
-		return sizes[len(sizes)/2]
-	}
-	half := len(list) / 2
-	return median(list[:half]), median(list[half:]), true
-}
 
 // accounts judges who can administer, and how passwords are kept.
 func (e *examination) accounts(ctx context.Context, l *notes, t *target, users *sqlusers.Users) {

@@ -136,51 +136,24 @@ func (e *examination) table(l *notes, t *target, have map[string]int, component 
 	return false
 }
 
-// The bounds of what is sampled.
-const (
-	sample      = 200
-	largeRecord = maxSession / 2
-	growthRatio = 3
-	growthFloor = 4 << 10
-	backlog     = 1000
-
-	// maxSession is the largest session of the library's default.
-	maxSession = 64 << 10
-)
+// backlog is how many expired sessions may wait for their removal.
+const backlog = 1000
 
 // sessions judges the sizes of sessions, and whether expired ones are removed.
 func (e *examination) sessions(ctx context.Context, l *notes, t *target, st *sqlstore.Store) {
-	records, err := st.Scan(ctx, store.ID{}, sample)
-	if err != nil {
-		l.skip(t.name()+" does not list sessions: "+e1(err), "session-size", "session-growth")
-	} else {
-		judgeSizes(l, t, records)
-	}
+	e.sizes(ctx, l, t, func(ctx context.Context) ([]sized, error) {
+		// IDs are random, so that the first ones are as good as any.
+		records, err := st.Scan(ctx, store.ID{}, sample)
+		list := make([]sized, len(records))
+		for i, r := range records {
+			list[i] = sized{r.Created, len(r.Info), len(r.Data)}
+		}
+		return list, err
+	})
 	if n, err := st.Overdue(ctx, e.World.Now().Add(-day), backlog+1); err != nil {
 		l.skip(t.name()+" does not count sessions", "sweep")
 	} else if n > backlog {
 		l.find("sweep", finding.Warning, "start the service, which removes them every five minutes; if it runs, see its log for sweep_failed",
 			"%s: over %d sessions expired more than a day ago", t.name(), backlog)
-	}
-}
-
-// judgeSizes judges a sample of sessions. IDs are random, so that the first ones are
-// as good as any.
-func judgeSizes(l *notes, t *target, records []store.Record) {
-	large, largest := 0, 0
-	for _, r := range records {
-		size := len(r.Data) + len(r.Info)
-		largest = max(largest, size)
-		if size > largeRecord {
-			large++
-		}
-	}
-	if large > 0 {
-		l.find("session-size", finding.Warning, "keep large things elsewhere, and their id in the session",
-			"%s: of %d sessions %d have over %d KiB, the largest %d KiB of %d", t.name(), len(records), large, largeRecord>>10, largest>>10, maxSession>>10)
-	}
-	if young, old, ok := sizesByAge(records); ok && old > growthFloor && old > growthRatio*young {
-		l.find("session-growth", finding.Warning, "see what the program adds to a session at every request",
-			"%s: the older half of %d sessions has %d bytes each, the younger %d", t.name(), len(records), old, young)
 	}
 }

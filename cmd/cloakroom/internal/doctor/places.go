@@ -18,7 +18,7 @@ import (
 var (
 	reachChecks   = []string{"database-reachable", "latency"}
 	sqlChecks     = []string{"database-missing", "clock", "durability", "replica", "schema", "rights"}
-	sessionChecks = []string{"session-size", "session-growth", "sweep"}
+	sessionChecks = append([]string{"sweep"}, sizeChecks...)
 	accountChecks = []string{"no-admin", "one-admin", "pepper-plain", "pepper-key", "fleet-keys", "fleet-failing", "fleet-version", "fleet-url"}
 	redisChecks   = []string{"clock", "durability", "replica", "failover", "eviction", "memory-full"}
 	cacheChecks   = []string{"durability", "eviction", "memory-full", "item-size"}
@@ -59,9 +59,9 @@ func (e *examination) placeParts() []part {
 		t.checks = slices.Concat(reachChecks, sqlChecks)
 		switch t.place.Scheme {
 		case config.Redis:
-			run, t.checks = e.redis, slices.Concat(reachChecks, redisChecks)
+			run, t.checks = e.redis, slices.Concat(reachChecks, redisChecks, sizeChecks)
 		case config.Memcache:
-			run, t.checks = e.memcached, slices.Concat(reachChecks, cacheChecks)
+			run, t.checks = e.memcached, slices.Concat(reachChecks, cacheChecks, sizeChecks)
 		default:
 			if t.sessions {
 				t.checks = append(t.checks, sessionChecks...)

@@ -147,6 +147,14 @@ func (e *examination) redis(ctx context.Context, l *notes, t *target) {
 	e.latency(ctx, l, t, func(ctx context.Context) error { _, err := st.Clock(ctx); return err })
 	e.clock(ctx, l, t, st.Clock)
 	e.registry(ctx, l, t, st)
+	e.sizes(ctx, l, t, func(ctx context.Context) ([]sized, error) {
+		sizes, err := st.Sample(ctx, sample)
+		list := make([]sized, len(sizes))
+		for i, s := range sizes {
+			list[i] = sized{s.Created, s.Info, s.Data}
+		}
+		return list, err
+	})
 	set, err := st.Settings(ctx)
 	if err != nil {
 		l.skip(t.name()+" does not say how it is set; the user may not INFO", "durability", "replica", "failover", "eviction", "memory-full")
@@ -198,7 +206,8 @@ func full(l *notes, name string, used, most int64, do string) {
 
 // memcached judges the servers of a URL.
 func (e *examination) memcached(ctx context.Context, l *notes, t *target) {
-	list, err := memcachestore.CheckStats(ctx, t.place.URL, &memcachestore.Options{AllowPlaintext: e.cfg.AllowPlaintext})
+	opts := &memcachestore.Options{AllowPlaintext: e.cfg.AllowPlaintext}
+	list, err := memcachestore.CheckStats(ctx, t.place.URL, opts)
 	if err != nil {
 		t.away(l, err)
 		return
@@ -207,6 +216,14 @@ func (e *examination) memcached(ctx context.Context, l *notes, t *target) {
 		e.judgeLatency(l, t, []time.Duration{s.RoundTrip})
 		judgeMemcached(l, t, s)
 	}
+	e.sizes(ctx, l, t, func(ctx context.Context) ([]sized, error) {
+		sizes, err := memcachestore.CheckSizes(ctx, t.place.URL, opts, sample)
+		list := make([]sized, len(sizes))
+		for i, s := range sizes {
+			list[i] = sized{s.Created, s.Info, s.Data}
+		}
+		return list, err
+	})
 }
 
 func judgeMemcached(l *notes, t *target, s memcachestore.Stats) {

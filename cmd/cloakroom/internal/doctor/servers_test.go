@@ -251,12 +251,23 @@ var serverFaults = []serverFault{
 		redisCommand(t, w.redis, append([]string{"ACL", "SETUSER", "narrow", "on", ">narrow-password"}, strings.Fields(redisstore.ACL(""))...)...)
 		t.Cleanup(func() { redisCommand(t, w.redis, "ACL", "DELUSER", "narrow") })
 		s := w.on(t, "redis://narrow:narrow-password@"+w.redis.Addr()+"/0", w.postgresURL)
-		s.unchecked = []string{"durability", "eviction", "failover", "memory-full", "replica"}
+		s.unchecked = []string{"durability", "eviction", "failover", "memory-full", "replica", "session-growth", "session-size"}
 		return s
 	}},
 	{"Memcached takes no large sessions", []string{"error item-size"}, func(t *testing.T, w *servers) *site {
 		small := services.Start(t, services.MemcachedKind, "-o", "slab_chunk_max=16", "-I", "32k")
 		return w.on(t, small.URL(), w.postgresURL)
+	}},
+	{"well sessions in Redis", nil, func(t *testing.T, w *servers) *site { return w.withSessions(t, redisSessions, 500, 900, 20<<10) }},
+	{"large sessions in Redis", []string{"warning session-size"}, func(t *testing.T, w *servers) *site { return w.withSessions(t, redisSessions, 500, 900, 40<<10) }},
+	{"growing sessions in Redis", []string{"warning session-growth"}, func(t *testing.T, w *servers) *site { return w.withSessions(t, redisSessions, 500, 9000, 0) }},
+	{"well sessions in Memcached", nil, func(t *testing.T, w *servers) *site { return w.withSessions(t, cacheSessions, 500, 900, 20<<10) }},
+	{"large sessions in Memcached", []string{"warning session-size"}, func(t *testing.T, w *servers) *site { return w.withSessions(t, cacheSessions, 500, 900, 40<<10) }},
+	{"growing sessions in Memcached", []string{"warning session-growth"}, func(t *testing.T, w *servers) *site { return w.withSessions(t, cacheSessions, 500, 9000, 0) }},
+	{"Memcached lists nothing", nil, func(t *testing.T, w *servers) *site {
+		s := w.on(t, services.Start(t, services.MemcachedKind, "-o", "no_lru_crawler").URL(), w.postgresURL)
+		s.unchecked = []string{"session-growth", "session-size"}
+		return s
 	}},
 	{"key of another store", []string{"error key-registry"}, func(t *testing.T, w *servers) *site {
 		url := w.redis.URL() + prefix(t)
