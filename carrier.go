@@ -19,14 +19,14 @@ import (
 // audience: one key a message, so that random nonces never run out (ASVS 11.3.4).
 // What is sealed into the session's cookie is
 //
-//	token 32 ‖ created 8 ‖ deadline 8 ‖ seen 8 ‖ expires 8 ‖ user ‖ content
+//	token 32 ‖ created 8 ‖ deadline 8 ‖ seen 8 ‖ expires 8 ‖ lineage ‖ user ‖ content
 //
-// with the user behind its length and the content as in a record's Data; into the
-// one with the times
+// with the lineage behind the number of its keys, which is a byte, the user behind its
+// length and the content as in a record's Data; into the one with the times
 //
 //	seen 8 ‖ expires 8
 //
-// bound to the session's ID. There is one spelling of each value only.
+// bound to the session's ID and lineage. There is one spelling of each value only.
 const (
 	labelSealed = "cloakroom sealed session v1"
 	labelSeen   = "cloakroom sealed session seen v1"
@@ -37,7 +37,7 @@ const (
 	sealedOverhead = sealedHeader + 33 // and that of a sealed message
 
 	// plainSize is that of a session without user, identity and values.
-	plainSize = tokenSize + 4*8 + 1 + 10
+	plainSize = tokenSize + 4*8 + 1 + 1 + 10
 
 	// identityRoom is kept free of values, for the user's ID, method, epoch and roles:
 	// whoever has filled a session can still sign in, and be given a role.
@@ -52,6 +52,7 @@ const (
 
 // carrier makes and reads the cookies of sealed sessions.
 type carrier struct {
+	keys          *keyring.Ring
 	session, idle *keyring.Purpose
 	seenName      string
 	room          int // characters of a value
@@ -61,34 +62,47 @@ type carrier struct {
 type carried struct {
 	rec     store.Record // Data is the cookie's value, decoded
 	content content
+	keys    [4]keyring.KeyID // where the lineage has room, of few keys
 }
 
-// seal returns what goes into the cookie of a session.
+// seal returns what goes into the cookie of a session, and adds the key to the lineage
+// in what.
 func (c *carrier) seal(t *token, r *store.Record, what *content) []byte {
-	plain := make([]byte, 0, plainSize+len(r.UserID)+len(what.identity)+2+len(what.values))
-	plain = append(plain, t[:]...)
-	for _, at := range []time.Time{r.Created, r.Deadline, r.Seen, r.Expires} {
-		plain = appendTime(plain, at)
+	by := c.keys.Active()
+	for {
+		plain := make([]byte, 0, plainSize+len(r.UserID)+len(what.identity)+2+len(what.values)+len(what.lineage)*len(by))
+		plain = append(plain, t[:]...)
+		for _, at := range []time.Time{r.Created, r.Deadline, r.Seen, r.Expires} {
+			plain = appendTime(plain, at)
+		}
+		plain = appendBytes(what.lineage.append(plain, by), r.UserID)
+		data := sealMessage(c.session, appendContent(plain, what), nil)
+		used, _ := c.sealedBy(data)
+		if used == by {
+			what.lineage = what.lineage.with(by)
+			return data
+		}
+		by = used // the ring was replaced in between
 	}
-	plain = appendBytes(plain, r.UserID)
-	return sealMessage(c.session, appendContent(plain, what), nil)
 }
 
-// size returns how many characters seal makes of a session, encoded.
+// size returns how many characters seal makes of a session, encoded, with room for its
+// lineage to grow.
 func (c *carrier) size(user string, what *content, v values) int {
 	var length [binary.MaxVarintLen64]byte
-	n := plainSize + len(user) + len(what.identity) + len(v) - 2
+	n := plainSize + len(user) + len(what.identity) + len(v) - 2 + what.lineage.size(c.keys.Active())
 	n += binary.PutUvarint(length[:], uint64(len(user))) + binary.PutUvarint(length[:], uint64(len(what.identity)))
 	return encoding.EncodedLen(sealedOverhead + n)
 }
 
-// open refuses by shape first, then by key and seal, and then what no tombstone would
-// outlast.
+// open refuses by shape first, then by key and seal, then what no tombstone would
+// outlast, and then what a key has been at that is accepted no more.
 func (c *carrier) open(value string) (b bearer, ok bool) {
 	if len(value) > maxCookie {
 		return b, false
 	}
 	data, plain, ok := openMessage(c.session, value, nil)
+	b.key, _ = c.sealedBy(data)
 	if !ok || len(plain) < plainSize {
 		return b, false
 	}
@@ -101,6 +115,16 @@ func (c *carrier) open(value string) (b bearer, ok bool) {
 	if r.Deadline.After(time.Now().Add(maxLifetime+deadlineSlack)) || r.Expires.After(r.Deadline) {
 		return b, false // we never made it: whoever did has, or had, our keys
 	}
+	keys, rest, err := takeLineage(b.carried.keys[:0], rest, b.key)
+	if err != nil {
+		return b, false
+	}
+	for _, id := range keys {
+		if !c.keys.Accepts(id) {
+			b.key = id
+			return b, false
+		}
+	}
 	user, rest, err := takeBytes(rest)
 	if err != nil {
 		return b, false
@@ -108,7 +132,7 @@ func (c *carrier) open(value string) (b bearer, ok bool) {
 	if b.carried.content, err = parseContent(rest); err != nil {
 		return b, false
 	}
-	b.key, _ = c.sealedBy(data)
+	b.carried.content.lineage = keys
 	r.ID, r.Version, r.UserID, r.Data = b.token.id(), 1, string(user), data
 	return b, true
 }
@@ -118,16 +142,37 @@ func (c *carrier) sealedBy(data []byte) (keyring.KeyID, bool) {
 	return keyring.SealedBy(data[min(len(data), sealedHeader):])
 }
 
-// seen returns the value of the second cookie: the times of a session.
-func (c *carrier) seen(r *store.Record) string {
+// seen returns the value of the second cookie, the times of a session, and whether it is
+// one that readSeen takes.
+func (c *carrier) seen(r *store.Record, keys lineage) (value string, ok bool) {
+	var ad [seenBindingSize]byte
 	plain := appendTime(appendTime(make([]byte, 0, seenSize), r.Seen), r.Expires)
-	return encoding.EncodeToString(sealMessage(c.idle, plain, r.ID[:]))
+	data := sealMessage(c.idle, plain, seenBinding(ad[:0], r, keys))
+	by, _ := c.sealedBy(data)
+	return encoding.EncodeToString(data), keys.has(by)
 }
+
+// seenBinding appends the additional data of the second cookie's seal. With the lineage
+// in it, what a key has said of a session is worth nothing for a state of it that the
+// key never was at.
+func seenBinding(dst []byte, r *store.Record, keys lineage) []byte {
+	dst = append(dst, r.ID[:]...)
+	for _, id := range keys {
+		dst = append(dst, id[:]...)
+	}
+	return dst
+}
+
+// seenBindingSize is enough for a binding with a lineage of usual length.
+const seenBindingSize = len(store.ID{}) + 4*len(keyring.KeyID{})
 
 // readSeen moves the times of a session forward to those that a second cookie says,
 // as a store's Touch does. One of another session, an old one and a forged one say
-// nothing.
-func (c *carrier) readSeen(lines []string, r *store.Record) {
+// nothing; nor does one under a key that is not of the session's lineage, which else
+// would be used beyond the end of the key.
+func (c *carrier) readSeen(lines []string, r *store.Record, keys lineage) {
+	var ad [seenBindingSize]byte
+	binding := seenBinding(ad[:0], r, keys)
 	seen := 0
 	for _, line := range lines {
 		for line != "" {
@@ -142,8 +187,8 @@ func (c *carrier) readSeen(lines []string, r *store.Record) {
 			if len(value) != seenCharsLen {
 				continue
 			}
-			_, plain, ok := openMessage(c.idle, value, r.ID[:])
-			if !ok || len(plain) != seenSize {
+			data, plain, ok := openMessage(c.idle, value, binding)
+			if by, _ := c.sealedBy(data); !ok || len(plain) != seenSize || !keys.has(by) {
 				continue
 			}
 			at, rest := takeTime(plain)
@@ -174,7 +219,7 @@ func sealMessage(p *keyring.Purpose, plain, ad []byte) []byte {
 func openMessage(p *keyring.Purpose, value string, ad []byte) (data, plain []byte, ok bool) {
 	data, err := encoding.DecodeString(value)
 	// The decoder steps over line ends: these are another spelling.
-	if err != nil || len(data) != encoding.DecodedLen(len(value)) || len(data) < sealedOverhead || data[0] != sealedVersion {
+	if err != nil || encoding.EncodedLen(len(data)) != len(value) || len(data) < sealedOverhead || data[0] != sealedVersion {
 		return nil, nil, false
 	}
 	plain, err = p.OpenFor(data[1:sealedHeader], data[sealedHeader:], append(data[:1:1], ad...))

@@ -144,7 +144,7 @@ func (m *Manager) update(ctx context.Context, s *Session) error {
 		rec.Seen = milli(time.Now())
 		rec.Expires = m.idleEnd(rec.Seen, rec.Deadline)
 		m.sealRecord(a, &rec, &next)
-		if m.sealed != nil && !m.accepts(a.key) {
+		if m.sealed != nil && !m.holds(a) {
 			return ErrEnded // as of a renewal: what was just sealed is a cookie under the next key
 		}
 		newest, err := m.put(ctx, &rec)
@@ -196,6 +196,8 @@ func (m *Manager) newRecord(s *Session, c *content) store.Record {
 		if kept, err := m.seal.openInfo(&a.old.rec); err == nil {
 			info = kept
 		}
+	} else {
+		c.lineage = nil // a life begins
 	}
 	info.Method = decodeIdentity(a.user, c.identity).Method
 	rec.Seen = now
@@ -319,6 +321,12 @@ func (m *Manager) reseal(ctx context.Context, s *Session, saved bool) {
 	}
 	if data {
 		rec := a.rec
+		if m.sealed != nil && !expired(&rec, time.Now()) {
+			// This cookie is in the place of the one with the times. What has expired while
+			// a slow handler was at work stays so.
+			rec.Seen = milli(time.Now())
+			rec.Expires = m.idleEnd(rec.Seen, rec.Deadline)
+		}
 		m.sealRecord(a, &rec, &a.now)
 		call := withDeadline(context.WithoutCancel(ctx), m.opts.StoreTimeout)
 		err := m.st.Put(call, rec)
@@ -350,12 +358,7 @@ func (m *Manager) retires(id keyring.KeyID) bool {
 // accepts reports whether cookies that the key has signed are taken still. The zero
 // KeyID stands for one that this request was the first to be given.
 func (m *Manager) accepts(id keyring.KeyID) bool {
-	if id == (keyring.KeyID{}) || id == m.keys.Active() {
-		return true
-	}
-	return slices.ContainsFunc(m.keys.Keys(), func(k keyring.KeyInfo) bool {
-		return k.ID == id && (k.State != keyring.Retiring || time.Now().Before(k.Until))
-	})
+	return id == (keyring.KeyID{}) || m.keys.Accepts(id)
 }
 
 // pause lets others go first after a conflict, the longer the more there were.

@@ -88,7 +88,8 @@ func (m *Manager) SealPlain(plain []byte) string {
 
 // SealSeen returns the second cookie of a sealed session.
 func (m *Manager) SealSeen(id store.ID, seen, expires time.Time) string {
-	return m.sealed.seen(&store.Record{ID: id, Seen: seen, Expires: expires})
+	value, _ := m.sealed.seen(&store.Record{ID: id, Seen: seen, Expires: expires}, lineage{m.keys.Active()})
+	return value
 }
 
 // DecodeCookie tells whether a value is a valid cookie's.

@@ -148,7 +148,7 @@ func (m *Manager) load(s *Session, lines []string) error {
 	a := &state{token: p.token, key: p.key, loaded: time.Now()}
 	a.id = a.token.id()
 	if p.carried != nil {
-		m.sealed.readSeen(lines, &p.carried.rec)
+		m.sealed.readSeen(lines, &p.carried.rec, p.carried.content.lineage)
 		if expired(&p.carried.rec, a.loaded) {
 			// Nobody needs to be asked. But that it was idle is what the cookies of this
 			// browser say: somebody with a copy may have it in use until its deadline.
@@ -357,7 +357,7 @@ func (s *Session) setCookie(h http.Header) {
 	case cookieSet:
 		s.m.setCookie(h, s.m.opts.CookieName, s.m.cookieValue(s.at), s.at.rec.Deadline)
 	case cookieSeen:
-		s.m.setCookie(h, s.m.sealed.seenName, s.m.sealed.seen(&s.at.rec), s.at.rec.Deadline)
+		s.noteTimes(h)
 	case cookieExpire:
 		s.m.expireCookie(h, s.m.opts.CookieName)
 		if s.m.sealed != nil {

@@ -57,6 +57,7 @@ type content struct {
 	authTime time.Time // of the proof of identity; zero before login
 	identity []byte    // encoded Identity without UserID
 	values   values
+	lineage  lineage // of a sealed session: with the key that it is under
 }
 
 func (s sealer) sealData(t *token, r *store.Record, c *content) []byte {

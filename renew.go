@@ -127,7 +127,7 @@ func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 	reason, old, next := "login", a.old.rec, a.now
 	if a.renewal != renewLogin {
 		reason = "renew"
-		if !m.accepts(a.key) {
+		if !m.holds(a) {
 			return ErrEnded // the key was taken away meanwhile, and with it what it signed
 		}
 		var err error
@@ -138,6 +138,9 @@ func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 	level := slog.LevelInfo
 	if a.renewal == renewLogin && m.makeRoom(a, &next) {
 		level, reason = slog.LevelWarn, "login without values"
+	}
+	if err := m.roomy(a, &next); err != nil {
+		return err
 	}
 	rec := m.newRecord(s, &next)
 	done := false
@@ -170,9 +173,10 @@ func (m *Manager) renewSession(ctx context.Context, s *Session) error {
 
 // makeRoom drops the values of before where a sealed session would not fit with them
 // beside who signs in, and reports whether it did: else nobody with that much in their
-// session could sign in. What this request has stored stays.
+// session could sign in. So it does where a key has been taken away meanwhile that could
+// have written them. What this request has stored stays.
 func (m *Manager) makeRoom(a *state, next *content) bool {
-	if m.sealed == nil || m.sealed.size(a.user, next, next.values) <= m.sealed.room {
+	if m.sealed == nil || m.sealed.size(a.user, next, next.values) <= m.sealed.room && m.holds(a) {
 		return false
 	}
 	own, err := m.apply(nil, a.journal)
@@ -181,6 +185,18 @@ func (m *Manager) makeRoom(a *state, next *content) bool {
 	}
 	next.values = own
 	return true
+}
+
+// roomy refuses to let who is signed in grow into the room that the lineage of a sealed
+// session needs to be sealed anew.
+func (m *Manager) roomy(a *state, next *content) error {
+	if m.sealed == nil || len(a.user)+len(next.identity) <= len(a.rec.UserID)+len(a.stored.identity) {
+		return nil
+	}
+	if n := m.sealed.size(a.user, next, next.values); n > m.sealed.room {
+		return tooLong(n, m.sealed.room)
+	}
+	return nil
 }
 
 // endOld ends the session under its old token, at the version that rec holds a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/keyring"
@@ -37,21 +38,31 @@ import (
 // with that of [Identity] at each guarded request. [Session.SetEpoch] lets one go on.
 // [Manager.End] ends one whose ID is known.
 //
+// Who has a key makes sessions of anybody. So a session goes on only while the keys that
+// it has been under since its life began are all accepted, and not the one alone that it
+// is under now: its life begins with its deadline, at its first value or at a login. A key
+// that is taken away takes with it what has moved to another one, forged or not; see
+// [keyring.Retire]. In a rotation that signs out nobody, if the key before is accepted for
+// Options.Lifetime after the last instance has left it; sessions made under a longer
+// Lifetime than that end with it.
+//
 // A cookie is small. Name, value and attributes have 4096 bytes together, which is
 // what browsers keep at least (RFC 6265 §6.1; RFC 6265bis §5.6 refuses more): about
-// 2,400 bytes of values as JSON with their names, and beside them 512 for the
-// [Identity]. Options.MaxBytes lowers the former, zero means all of it. A session that
-// would be larger is [ErrTooLarge], and no cookie leaves. An Identity of more than 512
-// bytes, for its roles, takes from the room of the values: a login drops values of
-// before that do not fit beside it, with a log line, and is ErrTooLarge only if it
-// does not fit alone, beyond about 2,900 bytes. Values are not compressed, since the length of what is
-// compressed together with something secret tells what it is (as in CRIME and
-// BREACH); the length of the cookie shows the length of its values. A change needs
-// a new cookie: once the header has left it is [ErrHeaderSent].
+// 2,300 bytes of values as JSON with their names, and beside them 512 for the
+// [Identity] and 64 for the keys of sixteen rotations in its life. Options.MaxBytes
+// lowers the first, zero means all of it. A session that would be larger is
+// [ErrTooLarge], and no cookie leaves. An Identity of more than 512 bytes, for its roles,
+// takes from the room of the values: a login drops values of before that do not fit
+// beside it, with a log line, and is ErrTooLarge only if it does not fit alone, beyond
+// about 2,800 bytes. Keys beyond sixteen take from it as well: a session that is full
+// stays under its key, and takes only what makes it smaller. Values are not compressed,
+// since the length of what is compressed together with something secret tells what it is
+// (as in CRIME and BREACH); the length of the cookie shows the length of its values. A
+// change needs a new cookie: once the header has left it is [ErrHeaderSent].
 //
 // When the session was used last stands in a second small cookie, with "-seen"
 // behind the name, so that a request that only reads never overwrites what another
-// writes. It is bound to its session, and can only make a session last as long as
+// writes. It is bound to its session and keys, and can only make a session last as long as
 // its own visitor was there to use it. Re-sealing under a new key is the exception:
 // there a reader sends the whole session once.
 //
@@ -69,6 +80,7 @@ func NewSealed(keys *keyring.Ring, tombstones store.Store, opts *Options) (*Mana
 		return nil, err
 	}
 	c := &carrier{
+		keys:     keys,
 		session:  keys.Purpose(labelSealed, o.CookieName, o.Audience),
 		idle:     keys.Purpose(labelSeen, o.CookieName, o.Audience),
 		seenName: o.CookieName + seenSuffix,
@@ -114,7 +126,7 @@ func (o *Options) resolveSealed() (Options, int, error) {
 	if r.Persistent {
 		room -= len(maxAge) + len("34560000") // 400 days
 	}
-	most := room*6/8 - sealedOverhead - plainSize - identityRoom
+	most := room*6/8 - sealedOverhead - plainSize - identityRoom - lineageRoom
 	if r.MaxBytes = asked; asked == 0 {
 		r.MaxBytes = most
 	} else if asked > most {
@@ -182,6 +194,23 @@ func (e endings) End(ctx context.Context, id store.ID, _ uint64, why store.Ended
 		return err
 	}
 	return nil
+}
+
+// noteTimes writes the times of a sealed session into a cookie: the second one, or the
+// first where that would say nothing, as the key that signs has not been at the session.
+func (s *Session) noteTimes(h http.Header) {
+	m, a := s.m, s.at
+	if value, ok := m.sealed.seen(&a.rec, a.now.lineage); ok {
+		m.setCookie(h, m.sealed.seenName, value, a.rec.Deadline)
+		return
+	}
+	rec, now := a.rec, a.now
+	m.sealRecord(a, &rec, &now)
+	if encoding.EncodedLen(len(rec.Data)) > m.sealed.room {
+		return // it goes on under its key, and is idle from its last write on
+	}
+	a.saved(rec, now)
+	m.setCookie(h, m.opts.CookieName, m.cookieValue(a), rec.Deadline)
 }
 
 // cookieValue is what the session's cookie says.

@@ -48,11 +48,14 @@ func seal(p *keyring.Purpose, plain, ad []byte) string {
 	return base64.RawURLEncoding.EncodeToString(slices.Concat([]byte{1}, salt, sealed))
 }
 
+// keyID returns the bytes of a key's ID.
+func keyID(k keyring.Key) []byte { id := k.ID(); return id[:] }
+
 // insideOf returns what is sealed into the cookie of a user's session of an hour, as
 // the format has it.
 func insideOf(user string) []byte {
 	at := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(time.Hour).UnixMilli()))
-	return slices.Concat(make([]byte, 32), bytes.Repeat(at, 4), []byte{byte(len(user))}, []byte(user), []byte{1}, make([]byte, 9))
+	return slices.Concat(make([]byte, 32), bytes.Repeat(at, 4), []byte{0, byte(len(user))}, []byte(user), []byte{1}, make([]byte, 9))
 }
 
 func TestASVS_9_1_1_EveryFlippedBitOfASealedCookie(t *testing.T) {
@@ -217,7 +220,7 @@ func TestASVS_9_2_3_SealedForAnother(t *testing.T) {
 		}
 		s.wantCalls(t, what)
 	}
-	plain, id := make([]byte, 75), v.id()
+	plain, id := make([]byte, 76), v.id()
 	s.spy.take()
 	for _, p := range []*keyring.Purpose{
 		s.ring.Purpose(labelSealed), s.ring.Purpose(labelSealed, cookieName), s.ring.Purpose(labelSealed, "prod", cookieName),
@@ -273,10 +276,11 @@ func FuzzSealedCookie(f *testing.F) {
 		session, seen string
 		plain         []byte
 	}{
-		{"VALUE", "SEEN", inside}, {"VALUE", "", nil}, {"SEEN", "VALUE", inside[:74]}, {"VALUEA", "SEENA", inside[:75]},
+		{"VALUE", "SEEN", inside}, {"VALUE", "", nil}, {"SEEN", "VALUE", inside[:75]}, {"VALUEA", "SEENA", inside[:76]},
 		{"", "SEEN", slices.Concat(inside, []byte("\x04word\x03\"x\""))}, {"AQ", "AQ", slices.Concat(inside, []byte("\x04word\xff"))},
-		{"VALUE=", "SEEN=", make([]byte, 75)}, {strings.Repeat("A", 200), strings.Repeat("A", 88), bytes.Repeat([]byte{0xff}, 90)},
-		{"VALUE\n", "\nSEEN", slices.Concat(inside[:64], []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), inside[64:])},
+		{"VALUE=", "SEEN=", make([]byte, 76)}, {strings.Repeat("A", 200), strings.Repeat("A", 88), bytes.Repeat([]byte{0xff}, 90)},
+		{"VALUE\n", "\nSEEN", slices.Concat(inside[:65], []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), inside[65:])},
+		{"VALUE", "SEEN", slices.Concat(inside[:64], []byte{1}, keyID(s.key), inside[65:])}, {"VALUE", "SEEN", slices.Concat(inside[:64], []byte{255}, inside[65:])},
 	} {
 		f.Add(seed.session, seed.seen, seed.plain)
 	}

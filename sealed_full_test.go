@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
 // fill stores as much as fits into the session, and returns how much that is.
@@ -39,7 +41,7 @@ func roles(n, size int) []string {
 func TestPromise12_AFullSealedSessionSignsIn(t *testing.T) {
 	for name, opts := range map[string]cloakroom.Options{
 		"default":  {},
-		"MaxBytes": {MaxBytes: 2390},
+		"MaxBytes": {MaxBytes: 2328},
 		"long":     {CookieName: strings.Repeat("n", 64), Path: "/" + strings.Repeat("p", 300), Domain: "example.com", Insecure: true, Persistent: true},
 	} {
 		s := newSealedSite(t, &opts)
@@ -106,5 +108,88 @@ func TestPromise12_ALoginTooLargeForTheValuesOfBefore(t *testing.T) {
 	w := v.do(func(w http.ResponseWriter, r *http.Request) { cloakroom.FromContext(r.Context()).SetRoles(large.Roles) })
 	if w.Code != http.StatusInternalServerError || v.cookie != cookie || v.user() != "u1" {
 		t.Errorf("roles that do not fit are answered %d", w.Code)
+	}
+}
+
+// lineageChars is what the IDs of sixteen keys add to a cookie, but for rounding.
+const lineageChars = 16 * 4 * 8 / 6
+
+// However full a session is, sixteen rotations in its life make it no larger than a
+// cookie may be: it moves to each key, is written to, and is given roles.
+func TestASVS_3_3_5_AFullSealedSessionThroughRotations(t *testing.T) {
+	s := newSealedSite(t, nil)
+	v := s.visitor(t)
+	fits := v.fill()
+	v.visit(func(s *cloakroom.Session) {
+		s.Login(cloakroom.Identity{UserID: strings.Repeat("u", 254), Roles: roles(2, 126)})
+	})
+	before := []keyring.Key{retiring(s.key)}
+	for n := range 17 {
+		next := keyring.Generate()
+		s.replace(t, next, before...)
+		before = append(before, retiring(next))
+		line := setCookie(t, v.visit(func(s *cloakroom.Session) {
+			if got := len(word.GetOr(s, "")); got != fits-2 {
+				t.Errorf("after %d rotations there are %d bytes", n, got)
+			}
+		}))
+		if moved := line != ""; moved != (n < 16) || len(line) > 4096 {
+			t.Fatalf("rotation %d makes a line of %d", n+1, len(line))
+		}
+		if n == 16 {
+			break
+		}
+		if n == 15 && len(line) < 4094 {
+			t.Errorf("the largest session makes a line of %d", len(line))
+		}
+		v.visit(func(s *cloakroom.Session) { word.Set(s, text(fits-1)) })
+		v.visit(func(s *cloakroom.Session) { word.Set(s, text(fits)); s.Renew() })
+		v.visit(func(s *cloakroom.Session) { s.SetRoles(s.Identity().Roles) })
+	}
+	// Beyond these it stays under its key, which goes on for as long, and takes what makes
+	// it smaller.
+	if w := v.do(func(w http.ResponseWriter, r *http.Request) {
+		word.Set(cloakroom.FromContext(r.Context()), text(fits-1))
+	}); w.Code != http.StatusInternalServerError {
+		t.Errorf("a write beyond its room is answered %d", w.Code)
+	}
+	v.visit(func(s *cloakroom.Session) { word.Set(s, text(fits-10)) })
+	if v.user() == "" {
+		t.Error("the session has ended")
+	}
+}
+
+// Who is signed in never grows into the room that rotations need.
+func TestASVS_3_3_5_ALongIdentityLeavesRoomForRotations(t *testing.T) {
+	s := newSealedSite(t, nil)
+	most := 0
+	for n := range 80 {
+		v := s.visitor(t)
+		w := v.do(func(w http.ResponseWriter, r *http.Request) {
+			cloakroom.FromContext(r.Context()).Login(cloakroom.Identity{UserID: "u1", Roles: append(roles(28, 99), strings.Repeat("r", n))})
+		})
+		if w.Code != http.StatusOK {
+			break
+		}
+		most = n
+	}
+	if most == 0 || most == 79 {
+		t.Fatalf("the bound is not here: %d", most)
+	}
+	v := s.visitor(t)
+	who := cloakroom.Identity{UserID: "u1", Roles: append(roles(28, 99), strings.Repeat("r", most))}
+	v.visit(func(s *cloakroom.Session) { s.Login(who) })
+	larger := append(slices.Clone(who.Roles[:28]), strings.Repeat("r", most+1))
+	if w := v.do(func(w http.ResponseWriter, r *http.Request) { cloakroom.FromContext(r.Context()).SetRoles(larger) }); w.Code != http.StatusInternalServerError {
+		t.Errorf("a longer role is answered %d", w.Code)
+	}
+	before := []keyring.Key{retiring(s.key)}
+	for n := range 16 {
+		next := keyring.Generate()
+		s.replace(t, next, before...)
+		before = append(before, retiring(next))
+		if setCookie(t, v.visit(func(*cloakroom.Session) {})) == "" {
+			t.Fatalf("rotation %d: the session does not move", n+1)
+		}
 	}
 }

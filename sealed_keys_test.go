@@ -2,6 +2,7 @@ package cloakroom_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -36,8 +37,8 @@ func TestPromise10_NoSealedWriteUnderAKeyThatIsGone(t *testing.T) {
 	}
 }
 
-// What this request itself has brought under another key no longer needs the first.
-func TestPromise10_ASealedSessionLeavesItsKeyWithinARequest(t *testing.T) {
+// What this request itself has brought under another key ends with the first as well.
+func TestPromise10_ASealedSessionEndsWithItsKeyWithinARequest(t *testing.T) {
 	for name, change := range map[string]func(*cloakroom.Session){
 		"write": func(s *cloakroom.Session) { word.Set(s, "x") },
 		"renew": func(s *cloakroom.Session) { s.Renew() },
@@ -45,19 +46,46 @@ func TestPromise10_ASealedSessionLeavesItsKeyWithinARequest(t *testing.T) {
 		s := newSealedSite(t, nil)
 		v := s.signedIn(t, "u1")
 		next := keyring.Generate()
-		v.visit(func(at *cloakroom.Session) {
+		w := v.do(func(w http.ResponseWriter, r *http.Request) {
+			at := cloakroom.FromContext(r.Context())
 			s.replace(t, next, retiring(s.key))
 			change(at)
 			if err := at.Commit(t.Context()); err != nil {
 				t.Error(err)
 			}
 			s.replace(t, next)
+			change(at)
 			word.Set(at, "y")
-			at.Renew()
+			if err := at.Commit(t.Context()); !errors.Is(err, cloakroom.ErrEnded) {
+				t.Errorf("%s: commit says %v", name, err)
+			}
 		})
-		if v.user() != "u1" {
-			t.Errorf("%s: the session has ended", name)
+		if c := setCookie(t, w); c != "" || v.user() != "" {
+			t.Errorf("%s: the session lives on, in %q", name, c)
 		}
+	}
+}
+
+// Who signs in meanwhile does so with nothing of what the key could have written.
+func TestPromise10_ALoginTakesNothingFromAKeyThatIsGone(t *testing.T) {
+	for name, gone := range map[string]bool{"gone": true, "retiring": false} {
+		s := newSealedSite(t, nil)
+		v := s.visitor(t)
+		v.visit(func(s *cloakroom.Session) { word.Set(s, "of before") })
+		v.visit(func(at *cloakroom.Session) {
+			if gone {
+				s.replace(t, keyring.Generate())
+			} else {
+				s.replace(t, keyring.Generate(), retiring(s.key))
+			}
+			count.Set(at, 7)
+			at.Login(cloakroom.Identity{UserID: "u1"})
+		})
+		v.visit(func(s *cloakroom.Session) {
+			if s.UserID() != "u1" || count.GetOr(s, 0) != 7 || s.Has("word") == gone {
+				t.Errorf("%s: the session is %q's with %v", name, s.UserID(), s.Names())
+			}
+		})
 	}
 }
 
@@ -113,7 +141,7 @@ func TestAttack_A14_ForgedSealedDeadlines(t *testing.T) {
 			for _, at := range []time.Time{now, now.Add(test.deadline), now, now.Add(test.expires)} {
 				plain = binary.BigEndian.AppendUint64(plain, uint64(at.UnixMilli()))
 			}
-			plain = append(append(plain, "\x03ada\x01"...), make([]byte, 9)...)
+			plain = append(append(plain, "\x00\x03ada\x01"...), make([]byte, 9)...)
 			v := s.visitor(t)
 			v.cookie = cookieName + "=" + s.SealPlain(plain)
 			s.replace(t, keyring.Generate(), retiring(s.key))

@@ -29,7 +29,7 @@ func TestASVS_3_3_5_SealedCookiesStaySmall(t *testing.T) {
 		v.visit(func(s *cloakroom.Session) { count.Set(s, 42) })
 		largest := 0
 		for n := 1; n <= 8192; n++ {
-			if n%61 != 0 && (n < 2000 || n > 2450) {
+			if n%61 != 0 && (n < 1950 || n > 2400) {
 				continue // where it ends to fit each is tried
 			}
 			before := v.cookie
@@ -86,8 +86,8 @@ func TestASVS_3_3_5_TheLargestSealedSession(t *testing.T) {
 	most := cloakroom.Identity{UserID: strings.Repeat("u", 254), Roles: roles(2, 126)}
 	v.visit(func(s *cloakroom.Session) { word.Set(s, text(fits)) })
 	line := setCookie(t, v.visit(func(s *cloakroom.Session) { s.Login(most) }))
-	if len(line) < 4094 || len(line) > 4096 {
-		t.Errorf("the largest session has %d bytes and a line of %d", fits, len(line))
+	if n := len(line) + lineageChars; n < 4094 || n > 4096 {
+		t.Errorf("the largest session has %d bytes and a line of %d", fits, n)
 	}
 	// What is more of it takes from the room of the values, and is known at Set.
 	most.Roles = roles(3, 126)
@@ -129,11 +129,11 @@ func TestASVS_3_3_5_SizesOfSealedCookies(t *testing.T) {
 		s := newSealedSite(t, nil)
 		v := s.signedIn(t, "u1")
 		size := func(cookie string) int { _, value, _ := strings.Cut(cookie, "="); return len(value) }
-		if n := size(v.cookie); n != 183 {
+		if n := size(v.cookie); n != 184 {
 			t.Errorf("a login makes %d characters", n)
 		}
 		v.visit(func(s *cloakroom.Session) { word.Set(s, text(1024)) })
-		if n := size(v.cookie); n != 1558 {
+		if n := size(v.cookie); n != 1559 {
 			t.Errorf("a login and a value of 1 KiB make %d characters", n)
 		}
 		time.Sleep(idle / 2)
@@ -148,7 +148,7 @@ func TestASVS_3_3_5_SizesOfSealedCookies(t *testing.T) {
 func TestASVS_3_3_5_AFullSealedSessionGoesOn(t *testing.T) {
 	s := newSealedSite(t, nil)
 	v := s.signedIn(t, "u1")
-	v.visit(func(s *cloakroom.Session) { word.Set(s, text(2380)) })
+	v.visit(func(s *cloakroom.Session) { word.Set(s, text(2318)) })
 	v.visit(func(s *cloakroom.Session) { s.Renew() })
 	v.visit(func(s *cloakroom.Session) { word.Set(s, "x") })
 	v.visit(func(s *cloakroom.Session) {
@@ -279,17 +279,19 @@ func TestPromise10_SealedSessionsChangeKeys(t *testing.T) {
 		if w := v.visit(func(*cloakroom.Session) {}); setCookie(t, w) != "" {
 			t.Error("it is sealed anew each time")
 		}
-		s.replace(t, next)
 		v.visit(func(s *cloakroom.Session) {
 			if s.UserID() != "u1" || !s.Expires().Equal(expires) || s.ID() != id {
-				t.Errorf("without the old key the session is %q's until %v, want %v", s.UserID(), s.Expires(), expires)
+				t.Errorf("under the new key the session is %q's until %v, want %v", s.UserID(), s.Expires(), expires)
 			}
 		})
+		s.replace(t, next)
 		s.spy.take()
-		if user := old.user(); user != "" {
-			t.Errorf("the key that is gone still signs in %q", user)
+		for _, probe := range []*visitor{&old, v} {
+			if user := probe.user(); user != "" {
+				t.Errorf("the key that is gone still signs in %q", user)
+			}
 		}
-		s.wantCalls(t, "a cookie of no key")
+		s.wantCalls(t, "cookies of no key")
 	})
 }
 

@@ -217,7 +217,7 @@ func TestPromise07_SealedSessionsAndAnOutage(t *testing.T) {
 func TestPromise12_FaultsOfNewSealed(t *testing.T) {
 	_, err := cloakroom.NewSealed(nil, nil, &cloakroom.Options{MaxSessions: 3, MaxBytes: 64 << 10, CookieName: "a b"})
 	for _, want := range []string{"NewSealed needs keys", "needs a store for the tombstones", "MaxSessions cannot be had with sealed sessions",
-		"MaxBytes 65536 does not fit a cookie: at most 24", `CookieName "a b"`} {
+		"MaxBytes 65536 does not fit a cookie: at most 23", `CookieName "a b"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not say %q:\n%v", want, err)
 		}

@@ -140,6 +140,12 @@ func (r *Ring) Has(id KeyID) bool {
 	return slices.ContainsFunc(r.load().keys, func(k Key) bool { return k.ID() == id })
 }
 
+// Accepts tells whether what the key has signed or sealed is accepted now: the ring holds
+// it, and it is not a retiring one whose time has passed.
+func (r *Ring) Accepts(id KeyID) bool {
+	return slices.ContainsFunc(r.load().keys, func(k Key) bool { return k.ID() == id && !ended(k, time.Now()) })
+}
+
 // String returns "keyring:" and the ID of the active key, never a secret.
 func (r *Ring) String() string {
 	if r == nil || r.state.Load() == nil {

@@ -36,8 +36,8 @@ func Announce(keys []Key, k Key) ([]Key, error) {
 }
 
 // Activate returns the keys with the next one active, and the active one retiring
-// until the given time: at least a lifetime of a session away, and nobody is signed
-// out. Of several next keys it takes the one that was made first.
+// until the given time: at least a lifetime of a session away, and as much more as the
+// instances take to read it, and nobody is signed out. Of several next keys it takes the one that was made first.
 func Activate(keys []Key, until time.Time) ([]Key, error) {
 	next := oldest(keys, Next)
 	if next < 0 {
