@@ -29,6 +29,9 @@ type console struct {
 	b     *backend.Backend
 	env   *environment
 	audit *auditlog.Log
+
+	base string // scheme and host that links begin with
+	note string // what there is to say of that; see locate
 }
 
 // openConsole opens what the settings name. With create it makes what is missing.
@@ -48,7 +51,7 @@ func openConsole(cmd *cobra.Command, env *environment, create bool) (_ *console,
 		// In the wrong directory one would add users to a service that nobody runs.
 		fmt.Fprintf(env.stderr, "cloakroom: made a new database, %s: if the service keeps another one, name its directory with --data\n", absolute(cfg.Users.Path))
 	}
-	c := &console{cfg: cfg, b: b, env: env}
+	c := &console{cfg: cfg, b: b, env: env, base: cfg.Base(cfg.Listen)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -71,7 +74,7 @@ func openConsole(cmd *cobra.Command, env *environment, create bool) (_ *console,
 	c.Admin = &admin.Admin{
 		Users: b.Users, Sessions: c, Throttle: throttle,
 		Log:   audit.Tee(slog.New(slog.DiscardHandler), c.audit.Handler),
-		Links: func() string { return cfg.Base(cfg.Listen) + cfg.Prefix },
+		Links: func() string { return c.base + cfg.Prefix },
 	}
 	return c, nil
 }

@@ -69,10 +69,11 @@ func begin(ctx context.Context, cfg *config.Config, b *backend.Backend, log *slo
 	if s.keeper, err = s.newKeeper(ctx, b, ring, addr, reload); err != nil {
 		return nil, err
 	}
-	if s.site, err = s.newSite(b, ring, cfg.Base(addr)+cfg.Prefix); err != nil {
+	links := cfg.Base(addr) + cfg.Prefix
+	if s.site, err = s.newSite(b, ring, links); err != nil {
 		return nil, err
 	}
-	s.link, err = setupLink(ctx, b.Users, cfg, addr)
+	s.link, err = setupLink(ctx, b.Users, links)
 	if err != nil && !errors.Is(err, sqlusers.ErrHasAdmin) {
 		return nil, err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
-	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 )
 
@@ -33,7 +32,8 @@ func newSetupLink(env *environment) *cobra.Command {
 			return err
 		}
 		return administer(cmd, env, false, func(ctx context.Context, c *console) error {
-			link, err := setupLink(ctx, c.b.Users, c.cfg, c.cfg.Listen)
+			c.locate(ctx, cmd)
+			link, err := setupLink(ctx, c.b.Users, c.Links())
 			if errors.Is(err, sqlusers.ErrHasAdmin) {
 				return errors.New("there is an administrator already: add another one with \"cloakroom user add NAME --role admin\"")
 			}
@@ -41,7 +41,7 @@ func newSetupLink(env *environment) *cobra.Command {
 				return err
 			}
 			event.Log(ctx, c.Log, slog.LevelInfo, event.Setup, event.Outcome("link issued"), slog.String("actor", admin.Console.ID))
-			c.guessed(cmd)
+			c.tell()
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), link)
 			return err
 		})
@@ -49,11 +49,11 @@ func newSetupLink(env *environment) *cobra.Command {
 	return cmd
 }
 
-// setupLink makes a setup link to the service that listens on addr.
-func setupLink(ctx context.Context, users *sqlusers.Users, cfg *config.Config, addr string) (string, error) {
+// setupLink makes a setup link to the service whose links begin with base.
+func setupLink(ctx context.Context, users *sqlusers.Users, base string) (string, error) {
 	token, err := users.NewSetupToken(ctx, time.Now(), setupLinkAge)
 	if err != nil {
 		return "", err
 	}
-	return cfg.Base(addr) + cfg.Prefix + "/setup?token=" + url.QueryEscape(token), nil
+	return base + "/setup?token=" + url.QueryEscape(token), nil
 }

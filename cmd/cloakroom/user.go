@@ -73,6 +73,7 @@ func newUserAdd(env *environment) *cobra.Command {
 			if _, err = fmt.Fprintln(cmd.OutOrStdout(), done); err != nil || !*invite {
 				return err
 			}
+			c.locate(ctx, cmd)
 			link, err := c.Invite(ctx, admin.Console, u.ID)
 			if err != nil {
 				return err

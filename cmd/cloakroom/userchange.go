@@ -11,7 +11,6 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/auth"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
-	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 )
 
@@ -32,17 +31,15 @@ func linkable(cmd *cobra.Command, env *environment) error {
 }
 
 func (c *console) printLink(cmd *cobra.Command, link admin.Link) error {
-	c.guessed(cmd)
+	c.tell()
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s (works once, until %s)\n", link.URL, moment(link.Until))
 	return err
 }
 
-// guessed says of a link that nobody has said where the service is: the default is
-// as good as any guess, and wrong where the service was started with other settings.
-func (c *console) guessed(cmd *cobra.Command) {
-	listen := config.Settings("listen")[0].Default
-	if c.cfg.PublicURL == nil && c.cfg.Listen == listen && !cmd.Flags().Changed("listen") {
-		fmt.Fprintf(c.env.stderr, "cloakroom: the link is a guess: it leads to the default address, %s; if the service is elsewhere, give its --public-url or --listen and ask for another link\n", listen)
+// tell says on standard error what there is to say of the link that follows.
+func (c *console) tell() {
+	if c.note != "" {
+		fmt.Fprintf(c.env.stderr, "cloakroom: %s\n", c.note)
 	}
 }
 
@@ -182,6 +179,7 @@ func newUserLink(env *environment, use, short string, make func(*console, contex
 			if err != nil {
 				return err
 			}
+			c.locate(ctx, cmd)
 			link, err := make(c, ctx, u.ID)
 			if err != nil {
 				return err

@@ -114,28 +114,36 @@ func setPublicURL(c *Config, text string) error {
 	if text == "" {
 		return nil
 	}
+	u, err := ParseOrigin(text)
+	if err == nil {
+		c.PublicURL = u
+	}
+	return err
+}
+
+// ParseOrigin reads scheme and host as the setting public-url takes them.
+func ParseOrigin(text string) (*url.URL, error) {
 	const form = "write scheme and host alone, as https://login.example.org"
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "" {
-		return errors.New("not a URL: " + form)
+		return nil, errors.New("not a URL: " + form)
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery || u.Path != "" && u.Path != "/" {
-		return errors.New("more than scheme and host: " + form)
+		return nil, errors.New("more than scheme and host: " + form)
 	}
 	if !plainHost(u.Hostname()) || !plainPort(u) {
-		return errors.New("not a host, perhaps with a port, in ASCII: " + form)
+		return nil, errors.New("not a host, perhaps with a port, in ASCII: " + form)
 	}
 	switch u.Scheme {
 	case "https":
 	case "http":
 		if !link.Local(u.Hostname()) {
-			return errors.New("http beyond loopback: a session over plain http is anybody's: write https://")
+			return nil, errors.New("http beyond loopback: a session over plain http is anybody's: write https://")
 		}
 	default:
-		return errors.New("neither https nor http: " + form)
+		return nil, errors.New("neither https nor http: " + form)
 	}
-	c.PublicURL = &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
-	return nil
+	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}, nil
 }
 
 // plainHost reports whether a host is an address, or a name in the ASCII that
