@@ -264,7 +264,7 @@ func TestSourceThatHangs(t *testing.T) {
 	s.world.Patience = 300 * time.Millisecond
 	for _, f := range s.run().Findings {
 		if f.Check == "key-source" {
-			if !strings.Contains(f.What, "did not answer in time") || !strings.HasPrefix(f.Do, "see whether it runs") {
+			if !strings.Contains(f.What, "no answer in time") || !strings.HasPrefix(f.Do, "see whether the server runs") {
 				t.Errorf("%+v", f)
 			}
 			return
