@@ -204,6 +204,20 @@ func TestPromise10_TimesUnderAnotherKey(t *testing.T) {
 	})
 }
 
+// A reader whose handler takes longer than the idle timeout brings no session back by
+// moving it to another key.
+func TestPromise04_AMoveToAnotherKeyRevivesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSealedSite(t, nil)
+		v := s.signedIn(t, "u1")
+		s.replace(t, keyring.Generate(), retiring(s.key))
+		v.visit(func(*cloakroom.Session) { time.Sleep(idle) })
+		if user := v.user(); user != "" {
+			t.Errorf("the session is %q's", user)
+		}
+	})
+}
+
 // A login begins a life that the keys of before have no part in; nothing else does.
 func TestPromise10_ALoginLeavesTheKeysOfBefore(t *testing.T) {
 	for name, test := range map[string]struct {

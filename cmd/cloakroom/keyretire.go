@@ -14,6 +14,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/admin"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
@@ -31,8 +32,10 @@ func newKeyRetire(env *environment) *cobra.Command {
 			"hashes of passwords are brought under that one: nobody needs a new password. What the key has\n" +
 			"signed in the audit log stays genuine, and what it signs there from now on is not.\n" +
 			"\n" +
-			"With a key that is retiring already, sessions have moved to the one that signs, forged ones with\n" +
-			"them: \"cloakroom session end --all\" ends those. If all of the keys leaked, retire each.\n" +
+			"With a key that is retiring already, sessions have moved to the one that signs. Those in a store\n" +
+			"go on: nobody has made one with the key alone. If the store's content was known as well, or could\n" +
+			"be changed, \"cloakroom session end --all\" ends those. Sealed ones end with each key that they\n" +
+			"were ever under, forged or not. If all of the keys leaked, retire each.\n" +
 			"\n" +
 			"When it has ended with 0, no instance that runs accepts the key. Else it names those that may:\n" +
 			"stop them, and run it again. One that was silent within the hour counts as one that may, until\n" +
@@ -228,9 +231,9 @@ func (r *retirement) remind() {
 		case r.key.State() == keyring.Active && k.State() == keyring.Next:
 			r.note("if all of the keys leaked, %v leaked with them, which was made before: retire it as well", k.ID())
 		// Its end is set to some minutes before: one that never was beside the other is older.
-		case r.key.State() == keyring.Retiring && k.State() == keyring.Active && r.key.Until().After(k.Created()):
-			r.note("sessions that were under the key have moved to %v, which signs, at their next request, forged ones with them, and go on: "+
-				"\"cloakroom session end --all\" ends everybody", k.ID())
+		case r.key.State() == keyring.Retiring && k.State() == keyring.Active && r.key.Until().After(k.Created()) && r.cfg.Store.Scheme != config.Sealed:
+			r.note("sessions that were under the key have moved to %v, which signs, at their next request, and go on: nobody made one with the key alone, "+
+				"but if the sessions' store was open as well, \"cloakroom session end --all\" ends everybody", k.ID())
 		}
 	}
 }
@@ -296,7 +299,11 @@ func (r *retirement) prepare(ctx context.Context) {
 // zero where nobody knows. Nobody lets them in, so what is left is no fault.
 func (r *retirement) end(ctx context.Context) int {
 	able, err := r.walks(ctx)
-	if err == nil && !able {
+	switch {
+	case err == nil && r.cfg.Store.Scheme == config.Sealed:
+		r.say("ended: the sessions that were ever under it; how many cannot be known from here")
+		return -1
+	case err == nil && !able:
 		r.say("ended: the sessions under it; how many cannot be known from here")
 		return -1
 	}
