@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -175,13 +176,13 @@ func (f *Fleet) seen(ctx context.Context, statement string, ages ...time.Duratio
 	var list []Instance
 	for rows.Next() {
 		var (
-			i             Instance
-			started, seen int64
+			i                   Instance
+			started, seen, look number
 		)
-		if err := rows.Scan(&i.ID, &started, &seen, &i.Version, &i.Addr, &i.URL, &i.Keys, &i.Failing, &i.Look); err != nil {
+		if err := rows.Scan(&i.ID, &started, &seen, &i.Version, &i.Addr, &i.URL, &i.Keys, &i.Failing, &look); err != nil {
 			return nil, err
 		}
-		i.Started, i.Seen = time.UnixMilli(started).UTC(), time.UnixMilli(seen).UTC()
+		i.Started, i.Seen, i.Look = time.UnixMilli(int64(started)).UTC(), time.UnixMilli(int64(seen)).UTC(), int64(look)
 		list = append(list, i)
 	}
 	return list, rows.Err()
@@ -199,6 +200,30 @@ func (f *Fleet) Clock(ctx context.Context) (time.Time, error) {
 	var ms int64
 	err := f.db.Reader().QueryRowContext(ctx, f.sql.clock).Scan(&ms)
 	return time.UnixMilli(ms).UTC(), wrap("read the database's clock", err)
+}
+
+// number is a number of a row. SQLite keeps anything in a column of numbers: what is no
+// whole number was written there by somebody else and counts as 0, as it must not keep an
+// instance from starting.
+type number int64
+
+// Scan implements sql.Scanner.
+func (n *number) Scan(value any) error {
+	*n = 0
+	text := ""
+	switch v := value.(type) {
+	case int64:
+		*n = number(v)
+		return nil
+	case []byte:
+		text = string(v)
+	case string:
+		text = v
+	}
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+		*n = number(i)
+	}
+	return nil
 }
 
 // wrap says what was being done when err happened.

@@ -145,6 +145,28 @@ func TestAttack_A43_WhatIsNoNumberIsGenerationZero(t *testing.T) {
 	}
 }
 
+// Nor does what is written so into the row of an instance: where it is no time at which
+// anything was seen, nobody knows what the row is.
+func TestAttack_A43_WhatIsNoTimeIsSilent(t *testing.T) {
+	t.Parallel()
+	f, db := open(t, 0, kinds[0].Address(t))
+	for _, id := range []string{"look", "started", "seen"} {
+		must(t, f.Report(t.Context(), fleet.Instance{ID: id, Started: time.Now()}))
+		if n, err := db.Exec(t.Context(), "UPDATE cloakroom_instances SET "+id+" = 'abc' WHERE id = ?", []byte(id)); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if got := names(t, f); got != "look started" { // the first by number, as SQLite sorts
+		t.Errorf("live: %q", got)
+	}
+	if list, err := f.Silent(t.Context()); err != nil || ids(list) != "seen" {
+		t.Errorf("silent: %q, %v", ids(list), err)
+	}
+	if n, err := f.Sweep(t.Context()); n != 1 || err != nil {
+		t.Errorf("swept %d, %v", n, err)
+	}
+}
+
 // No text makes a row large, and none is refused for its size.
 func TestTextsAreBounded(t *testing.T) {
 	each(t, func(t *testing.T, open func() (*fleet.Fleet, database)) {

@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 )
 
@@ -11,23 +10,14 @@ import (
 const look = "look"
 
 // Generation returns a number that [Fleet.Call] raises: where it is another one than
-// before, somebody asks every instance to look at the source of the keys. What is no
-// whole number, which SQLite keeps in a column of numbers all the same, is nobody's and
-// counts as 0: it must not keep an instance from starting.
+// before, somebody asks every instance to look at the source of the keys.
 func (f *Fleet) Generation(ctx context.Context) (int64, error) {
-	var text string
-	err := f.db.Reader().QueryRowContext(ctx, f.sql.generation, []byte(look)).Scan(&text)
+	var n number
+	err := f.db.Reader().QueryRowContext(ctx, f.sql.generation, []byte(look)).Scan(&n)
 	if none(err) {
 		return 0, nil
 	}
-	if err != nil {
-		return 0, wrap("read the generation", err)
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return 0, nil
-	}
-	return n, nil
+	return int64(n), wrap("read the generation", err)
 }
 
 // Call makes every instance look at the source of the keys, within about a second,
