@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cloakroom-dev/cloakroom"
+	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
 // Allocations are counted without the race detector, which makes pools forget on
@@ -81,5 +82,25 @@ func TestAllocationsDoNotGrowWithTheSession(t *testing.T) {
 	}
 	if counts[1] > counts[0]+1 {
 		t.Errorf("a small value costs %v allocations alone and %v among 500", counts[0], counts[1])
+	}
+}
+
+// Reading a sealed session costs no more for the keys that it has been under.
+func TestAllocationsDoNotGrowWithKeys(t *testing.T) {
+	s := newSealedSite(t, nil)
+	v := s.signedIn(t, "u1")
+	read := s.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user := cloakroom.FromContext(r.Context()).UserID(); user != "u1" {
+			t.Error("no user")
+		}
+	}))
+	first := allocs(v.request(), read)
+	second := keyring.Generate()
+	s.replace(t, second, retiring(s.key))
+	v.user()
+	s.replace(t, keyring.Generate(), retiring(second), retiring(s.key))
+	v.user()
+	if got := allocs(v.request(), read); got > first || first > 12 {
+		t.Errorf("a read costs %v allocations under the first key, at most 12, and %v under the third", first, got)
 	}
 }

@@ -322,6 +322,7 @@ type sealedGolden struct {
 type sealedGoldenFile struct {
 	Comment string
 	Key     string
+	Before  string // the key before, under which the last one began
 	Goldens []sealedGolden
 }
 
@@ -343,18 +344,29 @@ func TestGoldenSealedVersion1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(g.Goldens) != 3 {
-		t.Fatalf("%d sessions, want 3", len(g.Goldens))
+	before, err := keyring.ParseKey(g.Before)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, old := range g.Goldens {
+	if len(g.Goldens) != 4 {
+		t.Fatalf("%d sessions, want 4", len(g.Goldens))
+	}
+	for i, old := range g.Goldens {
 		synctest.Test(t, func(t *testing.T) {
 			time.Sleep(idle / 2)
 			s := newSealedSite(t, nil)
-			m, err := newSealed(s.spy, newRing(t, keyring.Generate(), retiring(key)), old.Options.options(s))
+			ring := newRing(t, keyring.Generate(), retiring(key))
+			m, err := newSealed(s.spy, ring, old.Options.options(s))
 			if err != nil {
 				t.Fatal(err)
 			}
 			_, value, _ := strings.Cut(old.Cookies[0], "=")
+			if _, _, ok := m.OpenSealed(value); ok == (i == 3) {
+				t.Errorf("without the key before it opens: %v", ok)
+			}
+			if err := ring.Replace(keyring.Generate(), retiring(key), retiring(before)); err != nil {
+				t.Fatal(err)
+			}
 			rec, content, ok := m.OpenSealed(value)
 			if rec.Data = nil; !ok || !reflect.DeepEqual(rec, old.Record) || !reflect.DeepEqual(content, old.Content) {
 				t.Errorf("opened\n%+v\n%+v, want\n%+v\n%+v", rec, content, old.Record, old.Content)
@@ -370,9 +382,9 @@ func TestGoldenSealedVersion1(t *testing.T) {
 }
 
 func writeSealed(t *testing.T, file string) {
-	key := keyring.Generate()
-	g := sealedGoldenFile{Comment: "Sealed sessions of version 1 of the formats. They never change. The key is public: never use it.", Key: key.Text()}
-	for _, step := range []struct {
+	key, before := keyring.Generate(), keyring.Generate()
+	g := sealedGoldenFile{Comment: "Sealed sessions of version 1 of the formats. They never change. The keys are public: never use them.", Key: key.Text(), Before: before.Text()}
+	for i, step := range []struct {
 		o cloakroomOptions
 		f func(*cloakroom.Session)
 	}{
@@ -385,16 +397,26 @@ func writeSealed(t *testing.T, file string) {
 		{cloakroomOptions{"session", "prod.example.com"}, func(s *cloakroom.Session) {
 			s.Login(cloakroom.Identity{UserID: "a user of another audience, who has no values"})
 		}},
+		{cloakroomOptions{cookieName, ""}, func(s *cloakroom.Session) { s.Login(cloakroom.Identity{UserID: "u2"}) }},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			time.Sleep(1234 * time.Millisecond)
 			s := newSealedSite(t, nil)
-			m, err := newSealed(s.spy, newRing(t, key), step.o.options(s))
+			ring := newRing(t, key)
+			m, err := newSealed(s.spy, ring, step.o.options(s))
 			if err != nil {
 				t.Fatal(err)
 			}
 			v := &visitor{tb: t, m: m}
-			v.visit(step.f)
+			if i == 3 {
+				s.ring = ring
+				s.replace(t, before)
+				v.visit(step.f)
+				s.replace(t, key, retiring(before))
+				v.user()
+			} else {
+				v.visit(step.f)
+			}
 			time.Sleep(idle / 3)
 			old := sealedGolden{Options: step.o}
 			v.user()
