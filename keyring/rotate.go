@@ -126,7 +126,9 @@ func Retire(keys []Key, id KeyID, now time.Time) ([]Key, error) {
 	return out, nil
 }
 
-// Prune returns the keys without those that are accepted no more.
+// Prune returns the keys without those that are accepted no more: for programs that rotate
+// with [Edit]. The service asks first whether anything needs a key, and leaves it some minutes
+// more for clocks that differ.
 func Prune(keys []Key, now time.Time) []Key {
 	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return ended(k, now) })
 }

@@ -6,13 +6,16 @@
 //
 // is the [keyring.Source] for a file, and [New] one around any other. What opens the
 // keys lies in a file of its own: either identities, as age-keygen prints them
-// (X25519 or hybrid post-quantum; neither plugins nor SSH keys), or a passphrase.
-// Identities are the better choice: a passphrase costs a second and 256 MiB of memory
-// each time that the keys change, and people make them up.
+// (X25519 or hybrid post-quantum, but no plugins), or a private SSH key (ed25519, or RSA
+// of 2048 bits and more, without a passphrase), or a passphrase. Identities of age's own
+// are the best choice. A passphrase costs a second and 256 MiB of memory each time that
+// the keys change, and people make them up. An SSH key is there for something else as
+// well, and whoever sees the ciphertext can tell which one opens it.
 //
 // To encrypt a key file, with the age command:
 //
 //	cloakroom key new | age -r age1… > keys.age
+//	cloakroom key new | age -R ~/.ssh/id_ed25519.pub > keys.age
 //	cloakroom key new | age -p > keys.age
 package agekeys
 
@@ -48,7 +51,8 @@ const DefaultWorkFactor = 18
 // to be set. Both files have to be readable for their owner alone, but where something
 // else has mounted them into memory.
 type Options struct {
-	// IdentityFile is the path of a file with identities, one a line.
+	// IdentityFile is the path of a file with identities, one a line, or with private
+	// SSH keys.
 	IdentityFile string
 
 	// PassphraseFile is the path of a file with the passphrase. A line end behind it

@@ -13,8 +13,6 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
-
-	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 )
 
 // intro is the first line of what age writes.
@@ -225,39 +223,6 @@ func passphrase(secret []byte) string {
 	return strings.TrimSuffix(strings.TrimSuffix(string(secret), "\n"), "\r")
 }
 
-// parseIdentities reads an identity file. Of a line that is none, its number is told.
-func parseIdentities(text []byte) ([]age.Identity, error) {
-	var ids []age.Identity
-	n := 0
-	for line := range strings.Lines(string(text)) {
-		n++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		id, err := age.ParseIdentities(strings.NewReader(line))
-		if err != nil {
-			what := "no identity; it has to begin with AGE-SECRET-KEY-, as age-keygen prints it"
-			switch {
-			case strings.HasPrefix(line, intro[:len(intro)-1]) || strings.HasPrefix(line, armor.Header):
-				what = "the identities are encrypted themselves; decrypt them first"
-			case strings.HasPrefix(line, "AGE-PLUGIN-"):
-				what = "an identity of a plugin, which cannot be asked here; make one with age-keygen"
-			case strings.HasPrefix(line, "-----BEGIN"):
-				what = "not an identity of age's own; make one with age-keygen"
-			case strings.HasPrefix(line, "AGE-SECRET-KEY-"):
-				what = "an identity that was cut or changed; copy it again"
-			}
-			return nil, fmt.Errorf("agekeys: identity file: line %d: %s", n, what)
-		}
-		ids = append(ids, id...)
-	}
-	if len(ids) == 0 {
-		return nil, fault("identity file: there is no identity in it; put in what age-keygen prints")
-	}
-	return ids, nil
-}
-
 // encrypt seals text to whom the present keys are sealed, in the same form.
 func (s *source) encrypt(ctx context.Context, now opened, text []byte) ([]byte, error) {
 	if len(text) > maxText {
@@ -332,54 +297,4 @@ func passphraseRecipient(passphrase string, cost int) ([]age.Recipient, error) {
 	}
 	r.SetWorkFactor(cost)
 	return []age.Recipient{r}, nil
-}
-
-// recipients returns to whom new keys are encrypted, where the present ones are to so
-// many others.
-func (s *source) recipients(ids []age.Identity, others int) ([]age.Recipient, error) {
-	if path := s.opts.RecipientsFile; path != "" {
-		return readRecipients(path)
-	}
-	if others > 0 {
-		return nil, errOthers
-	}
-	var to []age.Recipient
-	for _, id := range ids {
-		switch id := id.(type) {
-		case *age.X25519Identity:
-			to = append(to, id.Recipient())
-		case *age.HybridIdentity:
-			to = append(to, id.Recipient())
-		default:
-			return nil, fault("an identity does not say its recipient; name all in a recipients file")
-		}
-	}
-	return to, nil
-}
-
-// readRecipients reads a recipients file. Who can change it learns the next keys, so
-// nobody else may; what it says is no secret.
-func readRecipients(path string) ([]age.Recipient, error) {
-	text, err := readNamed("recipients", path, secretfile.Sealed, maxIdentities)
-	if err != nil {
-		return nil, err
-	}
-	var to []age.Recipient
-	n := 0
-	for line := range strings.Lines(string(text)) {
-		n++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		r, err := age.ParseRecipients(strings.NewReader(line))
-		if err != nil {
-			return nil, fmt.Errorf("agekeys: recipients file: line %d: no recipient; it has to begin with age1, as age-keygen -y prints it", n)
-		}
-		to = append(to, r...)
-	}
-	if len(to) == 0 {
-		return nil, fault("recipients file: there is no recipient in it; put in what age-keygen -y prints")
-	}
-	return to, nil
 }

@@ -76,7 +76,7 @@ func TestPromise11_FaultsShowNothing(t *testing.T) {
 		{"a recipient for an identity", sealed, id.Recipient().String(), "", "line 1: no identity"},
 		{"an identity cut", sealed, mine[:40], "", "line 1: an identity that was cut"},
 		{"a plugin", sealed, "AGE-PLUGIN-YUBIKEY-1Q" + password, "", "line 1: an identity of a plugin"},
-		{"SSH", sealed, "-----BEGIN OPENSSH PRIVATE KEY-----\n" + password, "", "line 1: not an identity of age's own"},
+		{"SSH", sealed, "-----BEGIN OPENSSH PRIVATE KEY-----\n" + password, "", "an SSH key that was cut or changed"},
 		{"identities encrypted", sealed, string(encrypt(t, []byte(mine), true, id.Recipient())), "", "the identities are encrypted themselves"},
 		{"identities encrypted, binary", sealed, string(encrypt(t, []byte(mine), false, id.Recipient())), "", "the identities are encrypted themselves"},
 		{"no passphrase", locked, "", "\n", "passphrase file: it is empty"},
