@@ -31,6 +31,8 @@ var comparable = map[string]string{
 	"secretfile: kind(text[i]) != kind(text[i - 1])":   "whether a path looks like a secret, where a message shows it",
 	"keyring: a.material == b.material":                "two pointers; what they lead to is compared behind it, in constant time",
 
+	"cloakroom: bytes.Compare(a[:], b[:])": "ids of keys, which stand in cookies for everybody to read",
+
 	"agekeys: bytes.HasPrefix(text, []byte(\"-----\"))":                         "how a ciphertext begins",
 	"dotenv: p.text[p.at] == quote":                                             "a quotation mark",
 	"gcpsecrets: sum != int64(crc32.Checksum(answer.Payload.Data, castagnoli))": "the server's word against what came from it",
