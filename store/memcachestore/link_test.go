@@ -42,7 +42,7 @@ func TestOpenTellsEveryFault(t *testing.T) {
 		"memcache://localhost?socket=":                        {"with a value"},
 		"memcache://localhost?socket=/a":                      {"do not go together"},
 		"memcache:///p?socket=a":                              {"absolute"},
-		"memcache://localhost?%zz":                            {"query"},
+		"memcache://localhost?%zz":                            {"behind ?"},
 		"memcache://localhost#x":                              {"%23"},
 		"memcache://me@localhost":                             {"go together"},
 		"memcache://me:hunter2%20@localhost:x":                {"no spaces", "port"},
