@@ -75,8 +75,8 @@ func (f *fleet) follow(some ...int) {
 // to follow.
 func (f *fleet) rotate() {
 	f.follow(0, 1, 2)
+	var keys []keyring.Key
 	var err error
-	keys := f.keys
 	switch f.random.IntN(4) {
 	case 0:
 		if keys, err = keyring.Rollback(f.keys, time.Now()); err == nil {
