@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"time"
 
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
@@ -19,3 +20,12 @@ func (r *Rotator) Rotate(ctx context.Context) (keyring.KeyID, error) {
 	}
 	return next, r.Await(ctx)
 }
+
+// Reasons are what has been said.
+type Reasons struct{ reasons }
+
+// News tells whether a reason is to be said now.
+func (r *Reasons) News(reason string, now time.Time) bool { return r.news(reason, now) }
+
+// Held returns how many are remembered.
+func (r *Reasons) Held() int { return len(r.at) }

@@ -151,8 +151,8 @@ func (l *leader) rotate(ctx context.Context) error {
 			return err
 		}
 	}
-	// A key of which nobody knows when it was made is old.
-	due := func(created time.Time) bool { return created.IsZero() || now.Sub(created) >= l.Rotation }
+	// A key of which nobody knows when it was made is old: the zero time is long ago.
+	due := func(created time.Time) bool { return now.Sub(created) >= l.Rotation }
 	if !due(keys[0].Created) {
 		l.next = keyring.KeyID{}
 		return nil

@@ -29,12 +29,12 @@ type reasons struct {
 
 // news tells whether a reason is to be said now, and takes it as said.
 func (r *reasons) news(reason string, now time.Time) bool {
-	said, known := r.at[reason]
-	if known && now.Sub(said) < cmp.Or(r.again, remindEvery) {
+	// What was never said was said at the zero time, which is long ago.
+	if now.Sub(r.at[reason]) < cmp.Or(r.again, remindEvery) {
 		return false
 	}
 	// An address or a number in a text can make it another one each time.
-	if len(r.at) > 0 && now.Sub(r.last) < sayEvery && len(r.at) >= 8 {
+	if now.Sub(r.last) < sayEvery && len(r.at) >= 8 {
 		return false
 	}
 	if r.at == nil || len(r.at) >= 64 {

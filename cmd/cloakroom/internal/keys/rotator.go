@@ -231,13 +231,13 @@ func (r *Rotator) await(ctx context.Context, wait time.Duration, patient bool) (
 type following struct {
 	want string    // what the source had
 	gen  int64     // the generation at which they look
-	read time.Time // when it was last read
+	read time.Time // when it was last read; zero means never, which is long ago
 }
 
 // behind returns the live instances that have not followed what the source says. It
 // reads that once a second at most.
 func (r *Rotator) behind(ctx context.Context, f *following) ([]fleet.Instance, error) {
-	if f.read.IsZero() || time.Since(f.read) >= time.Second {
+	if time.Since(f.read) >= time.Second {
 		ring, err := keyring.Load(ctx, r.Source)
 		if err != nil {
 			return nil, err

@@ -86,7 +86,7 @@ func (r *Rotator) activate(ctx context.Context, next keyring.KeyID, followed str
 		if active, _ := oldest(keys, keyring.Active); active == next {
 			return keys, nil
 		}
-		if first, none := oldest(keys, keyring.Next); none || first != next {
+		if first, _ := oldest(keys, keyring.Next); first != next {
 			return nil, fmt.Errorf("keys: %v is not the next key any more: somebody else has changed the keys; see cloakroom key list", next)
 		}
 		if describe(keys) != followed {
@@ -247,7 +247,7 @@ func (r *Rotator) beforehand(ctx context.Context, k keyring.Key) time.Time {
 		// Whoever does not follow in time meets a key that it does not know. That
 		// signs out some who have just signed in; a leaked key lets anybody in.
 		if _, err := r.Announce(ctx); err == nil {
-			r.await(ctx, min(r.wait(), beforeRetiring), false)
+			r.await(ctx, r.wait(), false)
 		}
 	}
 	now := time.Now()
