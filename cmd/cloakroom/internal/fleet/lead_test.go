@@ -114,3 +114,20 @@ func TestEightContendersOneLeader(t *testing.T) {
 		}
 	})
 }
+
+// What somebody has written into a lease by hand, and SQLite takes, is no lease.
+func TestAttack_A43_WhatIsNoTimeIsNoLease(t *testing.T) {
+	t.Parallel()
+	f, db := open(t, 0, kinds[0].Address(t))
+	for i, value := range []string{"'abc'", "''", "x'ff00'", "1e30"} {
+		holder := string(rune('a' + i))
+		leads(t, f, "z", time.Now())
+		if n, err := db.Exec(t.Context(), "UPDATE cloakroom_leases SET until_at = "+value); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		if !leads(t, f, holder, time.Now()) {
+			t.Errorf("%s: nobody leads any more", value)
+		}
+		must(t, f.Release(t.Context(), task, holder))
+	}
+}

@@ -102,7 +102,7 @@ func (f *Fleet) lead(ctx context.Context, name, holder string, now time.Time, le
 	// Most of the time somebody else leads, and nothing has to be written.
 	var (
 		other string
-		ends  int64
+		ends  number
 	)
 	err := f.db.Reader().QueryRowContext(ctx, f.sql.lease, []byte(name)).Scan(&other, &ends)
 	at, wrong, until := now.UnixMilli(), now.Add(lease+apart).UnixMilli(), now.Add(lease).UnixMilli()
@@ -112,7 +112,7 @@ func (f *Fleet) lead(ctx context.Context, name, holder string, now time.Time, le
 		return n == 1, err
 	case err != nil:
 		return false, err
-	case other != holder && ends > at && ends <= wrong:
+	case other != holder && int64(ends) > at && int64(ends) <= wrong:
 		return false, nil
 	}
 	n, err := f.db.Exec(ctx, f.sql.lead, []byte(holder), until, []byte(name), []byte(holder), at, wrong)

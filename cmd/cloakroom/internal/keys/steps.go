@@ -145,15 +145,16 @@ func (r *Rotator) Rollback(ctx context.Context) (keyring.KeyID, error) {
 	if err != nil {
 		return keyring.KeyID{}, err
 	}
-	held, err := r.held(ctx)
-	if err != nil {
-		return keyring.KeyID{}, err
-	}
 	var noted, active keyring.KeyID
 	for {
+		// Anew each time: somebody else may do the same.
+		held, err := r.held(ctx)
+		if err != nil {
+			return keyring.KeyID{}, err
+		}
 		var from keyring.KeyID
 		var back, done bool
-		_, err := r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
+		_, err = r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
 			from, _ = oldest(keys, keyring.Active)
 			active, done, back = from, false, false
 			if len(held) > 0 && from != noted && slices.ContainsFunc(keys, func(k keyring.Key) bool {

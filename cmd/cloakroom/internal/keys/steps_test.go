@@ -289,3 +289,25 @@ func TestStepsWithoutAFleet(t *testing.T) {
 		i.Leave(t.Context())
 	})
 }
+
+// Two who roll back at once go back by one key, and not by two.
+func TestTwoRollBackAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		zero := keyring.Generate().AsRetiring(time.Now().Add(24 * time.Hour))
+		time.Sleep(time.Minute)
+		first := keyring.Generate()
+		m, s := source(t, first, zero), database()
+		r := rotator(m, s)
+		_, err := r.Rotate(t.Context())
+		must(t, err)
+		m.before = func() {
+			m.before = nil
+			if id, err := rotator(m, s).Rollback(t.Context()); err != nil || id != first.ID() {
+				t.Errorf("the other: %v, %v", id, err)
+			}
+		}
+		if id, err := r.Rollback(t.Context()); err != nil || id != first.ID() {
+			t.Errorf("%v, %v, want %v", id, err, first.ID())
+		}
+	})
+}
