@@ -30,7 +30,7 @@ type console struct {
 	env   *environment
 	audit *auditlog.Log
 
-	base string // scheme and host that links begin with
+	base string // what links begin with: scheme, host and prefix
 	note string // what there is to say of that; see locate
 }
 
@@ -51,7 +51,7 @@ func openConsole(cmd *cobra.Command, env *environment, create bool) (_ *console,
 		// In the wrong directory one would add users to a service that nobody runs.
 		fmt.Fprintf(env.stderr, "cloakroom: made a new database, %s: if the service keeps another one, name its directory with --data\n", absolute(cfg.Users.Path))
 	}
-	c := &console{cfg: cfg, b: b, env: env, base: cfg.Base(cfg.Listen)}
+	c := &console{cfg: cfg, b: b, env: env, base: cfg.Base(cfg.Listen) + cfg.Prefix}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -74,7 +74,7 @@ func openConsole(cmd *cobra.Command, env *environment, create bool) (_ *console,
 	c.Admin = &admin.Admin{
 		Users: b.Users, Sessions: c, Throttle: throttle,
 		Log:   audit.Tee(slog.New(slog.DiscardHandler), c.audit.Handler),
-		Links: func() string { return c.base + cfg.Prefix },
+		Links: func() string { return c.base },
 	}
 	return c, nil
 }

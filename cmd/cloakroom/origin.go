@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,23 +16,26 @@ import (
 	"github.com/cloakroom-dev/cloakroom/internal/link"
 )
 
+// asking bounds how long the database is asked for the instances: a link has been made
+// by then, and waits.
+const asking = 2 * time.Second
+
 // locate finds out what the links of this command begin with, and what to say of that.
-// Settings that name an address have the last word. Without them it is that of the
-// instance that runs; but its row in the database has no signature, and a link carries a
-// secret to wherever it leads: so an address beyond this machine is told, for whoever
-// knows whether it is right, and never taken.
+// Settings that name an address or a prefix have the last word. Without them it is that
+// of the instance that runs; but its row in the database has no signature, and a link
+// carries a secret to wherever it leads: so an address beyond this machine is told, for
+// whoever knows whether it is right, and never taken.
 func (c *console) locate(ctx context.Context, cmd *cobra.Command) {
-	c.base = c.cfg.Base(c.cfg.Listen)
-	listen := config.Settings("listen")[0].Default
-	guess := c.cfg.PublicURL == nil && c.cfg.Listen == listen && !cmd.Flags().Changed("listen")
+	listen, prefix := config.Settings("listen")[0].Default, config.Settings("prefix")[0].Default
+	guess := c.cfg.PublicURL == nil && c.cfg.Listen == listen && c.cfg.Prefix == prefix && !cmd.Flags().Changed("listen")
 	running := c.running(ctx)
-	alike := func(origin string) bool { return sameOrigin(origin, c.base) }
-	const again = "give its --public-url or --listen and ask for another link"
+	alike := func(base string) bool { return sameBase(base, c.base) }
+	const again = "give its --public-url or --listen, and --prefix, and ask for another link"
 	switch {
 	case !guess && len(running) > 0 && !slices.ContainsFunc(running, alike):
 		c.note = fmt.Sprintf("the link leads to %s, as the settings say, and the running instance says that it is at %s", c.base, running[0])
-	case !guess || len(running) == 1 && alike(running[0]):
-	case len(running) == 1 && local(running[0]):
+	case !guess || slices.ContainsFunc(running, alike) && !slices.ContainsFunc(running, beyond):
+	case len(running) > 0 && !slices.ContainsFunc(running, beyond): // of several each will do
 		c.base = running[0]
 		c.note = fmt.Sprintf("the link leads to %s, where an instance says that it runs; if the service is elsewhere, %s", c.base, again)
 	case len(running) == 1:
@@ -45,6 +49,8 @@ func (c *console) locate(ctx context.Context, cmd *cobra.Command) {
 // it is an address that the settings would take. That they cannot be asked keeps nobody
 // from a link.
 func (c *console) running(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, asking)
+	defer cancel()
 	f, err := c.b.Fleet(ctx)
 	if err != nil {
 		return nil
@@ -53,54 +59,46 @@ func (c *console) running(ctx context.Context) []string {
 	if err != nil {
 		return nil
 	}
-	var origins []string
+	var bases []string
 	for _, i := range list {
-		if u, err := config.ParseOrigin(c.says(i)); err == nil {
-			origins = append(origins, u.Scheme+"://"+u.Host)
+		if u, err := config.ParseBase(i.URL); err == nil && !(link.Local(u.Hostname()) && elsewhere(i)) {
+			bases = append(bases, u.String())
 		}
 	}
-	slices.Sort(origins)
-	return slices.Compact(origins)
+	slices.Sort(bases)
+	return slices.Compact(bases)
 }
 
-// says returns what an instance says of its address: its public URL, else where it
-// listens on this machine; "" for nothing that means something here.
-func (c *console) says(i fleet.Instance) string {
-	if i.URL != "" {
-		return i.URL
+// elsewhere tells whether an instance runs on another machine, whose loopback means
+// nothing here; see running.place.
+func elsewhere(i fleet.Instance) bool {
+	machine, _, named := strings.Cut(i.Addr, " ")
+	if !named {
+		return false
 	}
-	addr := i.Addr
-	if machine, rest, ok := strings.Cut(addr, " "); ok { // see running.place
-		if host, err := os.Hostname(); err != nil || machine != host {
-			return ""
-		}
-		addr = rest
-	}
-	if addr == "" {
-		return ""
-	}
-	listens := *c.cfg
-	listens.PublicURL = nil
-	return listens.Base(addr)
+	host, err := os.Hostname()
+	return err != nil || machine != host
 }
 
-// local tells whether an origin is on this machine.
-func local(origin string) bool {
-	u, err := url.Parse(origin)
+// beyond tells whether an address is beyond this machine.
+func beyond(base string) bool { return !local(base) }
+
+func local(base string) bool {
+	u, err := url.Parse(base)
 	return err == nil && link.Local(u.Hostname())
 }
 
-// sameOrigin tells whether two origins are one. This machine has several names.
-func sameOrigin(a, b string) bool {
+// sameBase tells whether two addresses are one. This machine has several names.
+func sameBase(a, b string) bool {
 	u, err1 := url.Parse(a)
 	v, err2 := url.Parse(b)
-	if err1 != nil || err2 != nil || u.Scheme != v.Scheme || portOf(u) != portOf(v) {
+	if err1 != nil || err2 != nil || u.Scheme != v.Scheme || portOf(u) != portOf(v) || u.Path != v.Path {
 		return false
 	}
 	return strings.EqualFold(u.Hostname(), v.Hostname()) || local(a) && local(b)
 }
 
-// portOf returns the port of an origin, which may be left out.
+// portOf returns the port of an address, which may be left out.
 func portOf(u *url.URL) string {
 	if u.Port() == "" {
 		return map[string]string{"http": "80", "https": "443"}[u.Scheme]

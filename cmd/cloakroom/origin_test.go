@@ -41,7 +41,7 @@ func TestLinksLeadToTheRunningInstance(t *testing.T) {
 	s := start(t, dir)
 	addUser(t, dir, "bob")
 	for _, args := range [][]string{{"setup-link"}, {"user", "add", "carol", "--invite"}, {"user", "invite", "carol"}, {"user", "reset", "bob"}} {
-		if origin, said := linkOf(t, dir, args...); origin != s.URL || !strings.Contains(said, s.URL+", where an instance says that it runs") || strings.Count(said, "\n") != 1 {
+		if origin, said := linkOf(t, dir, args...); origin != s.URL || !strings.Contains(said, s.URL+"/auth, where an instance says that it runs") || strings.Count(said, "\n") != 1 {
 			t.Errorf("%v: %s, want %s: %s", args, origin, s.URL, said)
 		}
 	}
@@ -53,7 +53,7 @@ func TestLinksLeadToTheRunningInstance(t *testing.T) {
 	}
 	for flag, want := range map[string]string{"--public-url=https://login.example.org": "https://login.example.org", "--listen=127.0.0.1:1": "http://127.0.0.1:1"} {
 		origin, said := linkOf(t, dir, "user", "reset", "bob", flag)
-		if origin != want || !strings.Contains(said, "instance says that it is at "+s.URL) || strings.Count(said, "\n") != 1 {
+		if origin != want || !strings.Contains(said, "instance says that it is at "+s.URL+"/auth") || strings.Count(said, "\n") != 1 {
 			t.Errorf("%s: %s: %s", flag, origin, said)
 		}
 	}
@@ -87,22 +87,25 @@ func TestLinksLeadToNoAddressOfTheDatabase(t *testing.T) {
 		said string // "" for nothing
 	}{
 		{"nobody runs", nil, otherwise, guess},
-		{"at the default address", []fleet.Instance{{Addr: "127.0.0.1:8080"}}, otherwise, ""},
-		{"another site", []fleet.Instance{{URL: "https://evil.example"}}, otherwise, "says that it is at https://evil.example; if that is the service's address"},
-		{"another site beside one here", []fleet.Instance{{URL: "https://evil.example"}, {Addr: "127.0.0.1:9000"}}, otherwise, guess},
-		{"two here", []fleet.Instance{{Addr: "127.0.0.1:9001"}, {Addr: "127.0.0.1:9000"}}, otherwise, guess},
-		{"plain http elsewhere", []fleet.Instance{{URL: "http://evil.example"}}, otherwise, guess},
-		{"the name of an address", []fleet.Instance{{URL: "https://127.0.0.1.evil.example"}}, otherwise, guess},
-		{"a user", []fleet.Instance{{URL: "http://127.0.0.1:80@evil.example"}}, otherwise, guess},
-		{"a path", []fleet.Instance{{URL: "http://localhost/evil"}}, otherwise, guess},
-		{"a terminal's command", []fleet.Instance{{URL: "http://localhost:80\x1b[2J"}}, otherwise, guess},
+		{"at the default address", []fleet.Instance{{URL: "http://127.0.0.1:8080/auth"}}, otherwise, ""},
+		{"another site", []fleet.Instance{{URL: "https://evil.example/auth"}}, otherwise, "says that it is at https://evil.example/auth; if that is the service's address"},
+		{"another site beside one here", []fleet.Instance{{URL: "https://evil.example/auth"}, {URL: "http://127.0.0.1:9000/auth"}}, otherwise, guess},
+		{"two here", []fleet.Instance{{URL: "http://127.0.0.1:9001/auth"}, {URL: "http://127.0.0.1:9000/auth"}}, "http://127.0.0.1:9000", "where an instance says"},
+		{"two here, one at the default address", []fleet.Instance{{URL: "http://127.0.0.1:9001/auth"}, {URL: "http://127.0.0.1:8080/auth"}}, otherwise, ""},
+		{"plain http elsewhere", []fleet.Instance{{URL: "http://evil.example/auth"}}, otherwise, guess},
+		{"the name of an address", []fleet.Instance{{URL: "https://127.0.0.1.evil.example/auth"}}, otherwise, guess},
+		{"a user", []fleet.Instance{{URL: "http://127.0.0.1:80@evil.example/auth"}}, otherwise, guess},
+		{"no prefix", []fleet.Instance{{URL: "http://localhost:9000"}}, otherwise, guess},
+		{"more than a path", []fleet.Instance{{URL: "http://localhost:9000/auth?next=/auth"}}, otherwise, guess},
+		{"an escaped path", []fleet.Instance{{URL: "http://localhost:9000/auth%2f..%2fevil"}}, otherwise, guess},
+		{"a terminal's command", []fleet.Instance{{URL: "http://localhost:80/auth\x1b[2J"}}, otherwise, guess},
 		{"no URL", []fleet.Instance{{URL: "javascript:alert(1)//127.0.0.1"}}, otherwise, guess},
-		{"an address elsewhere", []fleet.Instance{{Addr: "192.0.2.1:80"}}, otherwise, guess},
-		{"a name elsewhere", []fleet.Instance{{Addr: "evil.example:80"}}, otherwise, guess},
-		{"another machine's own", []fleet.Instance{{Addr: "not-" + host + " 127.0.0.1:9000"}}, otherwise, guess},
-		{"this machine's own", []fleet.Instance{{Addr: host + " 127.0.0.1:9000"}}, "http://127.0.0.1:9000", "where an instance says"},
-		{"all addresses", []fleet.Instance{{Addr: "[::]:9000"}}, "http://localhost:9000", "where an instance says"},
-		{"TLS here", []fleet.Instance{{Addr: "127.0.0.1:9000", URL: "https://localhost"}}, "https://localhost", "where an instance says"},
+		{"an address elsewhere", []fleet.Instance{{URL: "http://192.0.2.1:80/auth"}}, otherwise, guess},
+		{"a name elsewhere", []fleet.Instance{{URL: "http://evil.example:80/auth"}}, otherwise, guess},
+		{"another machine's own", []fleet.Instance{{Addr: "not-" + host + " 127.0.0.1:9000", URL: "http://127.0.0.1:9000/auth"}}, otherwise, guess},
+		{"this machine's own", []fleet.Instance{{Addr: host + " 127.0.0.1:9000", URL: "http://127.0.0.1:9000/auth"}}, "http://127.0.0.1:9000", "where an instance says"},
+		{"all addresses", []fleet.Instance{{URL: "http://localhost:9000/auth"}}, "http://localhost:9000", "where an instance says"},
+		{"TLS here", []fleet.Instance{{Addr: "127.0.0.1:9000", URL: "https://localhost/auth"}}, "https://localhost", "where an instance says"},
 	} {
 		for i, row := range c.rows {
 			row.ID, row.Started = string(rune('a'+i)), time.Now()
@@ -119,5 +122,21 @@ func TestLinksLeadToNoAddressOfTheDatabase(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// What only the running service was told, TLS and a prefix, is in the link as well.
+func TestLinksHaveSchemeAndPrefixOfTheInstance(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	addUser(t, dir, "bob")
+	s := start(t, dir, "--prefix=/staff/login")
+	data := "--data=" + filepath.Join(dir, "cloakroom-data")
+	out, said, code := runCommand(t, "user", "reset", "bob", data)
+	if code != 0 || !strings.Contains(out, s.URL+"/staff/login/reset") || !strings.Contains(said, "where an instance says") {
+		t.Errorf("exit code %d, %s%s", code, out, said)
+	}
+	if out, said, _ := runCommand(t, "user", "reset", "bob", data, "--prefix=/staff"); !strings.Contains(out, "/staff/reset") || !strings.Contains(said, "instance says that it is at "+s.URL+"/staff/login") {
+		t.Errorf("%s%s", out, said)
 	}
 }

@@ -93,7 +93,7 @@ func (s *running) newKeeper(ctx context.Context, b *backend.Backend, ring *keyri
 	}
 	k, err := keys.New(keys.Options{
 		Ring: ring, Source: src, Interval: s.cfg.KeysInterval, Fleet: instances,
-		Instance: fleet.Instance{Addr: s.place(addr), URL: s.cfg.Origin(), Version: version()},
+		Instance: fleet.Instance{Addr: s.place(addr), URL: s.cfg.Base(addr) + s.cfg.Prefix, Version: version()},
 		Rotation: s.cfg.KeyRotation, Lifetime: s.cfg.Lifetime, Needed: b.KeyNeeded,
 		Reload: reload, Log: s.log,
 		Activated: func(ctx context.Context) error {

@@ -91,6 +91,25 @@ func setPrefix(c *Config, text string) error {
 	return nil
 }
 
+// ParseBase takes what the addresses of the pages begin with: an origin as ParseOrigin
+// takes it, with a prefix behind it.
+func ParseBase(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("not a URL")
+	}
+	var c Config
+	if err := setPrefix(&c, u.EscapedPath()); err != nil {
+		return nil, err
+	}
+	u.Path, u.RawPath = "", ""
+	if u, err = ParseOrigin(u.String()); err != nil {
+		return nil, err
+	}
+	u.Path = c.Prefix
+	return u, nil
+}
+
 func letterOrDigit(b byte) bool {
 	return '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
 }

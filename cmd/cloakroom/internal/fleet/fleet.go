@@ -78,7 +78,7 @@ type Instance struct {
 	Seen    time.Time // when it last reported, by the database's clock; Report needs none
 	Version string
 	Addr    string // where it listens
-	URL     string // where browsers find it
+	URL     string // what the addresses of its pages begin with, as browsers find them
 	Keys    string // what it signs with and accepts, as Describe says; "" before it has any
 	Failing string // why its last look at the source of the keys failed, "" if it did not
 	Look    int64  // the generation at which it last looked with success
