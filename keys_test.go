@@ -396,3 +396,29 @@ func TestPromise10_CookiesSignedDuringARotation(t *testing.T) {
 	close(stop)
 	rotating.Wait()
 }
+
+// A stream ends with its session's key, however that is taken away.
+func TestASVS_7_4_1_AStreamEndsWithItsKey(t *testing.T) {
+	both(t, func(t *testing.T, newSite siteMaker) {
+		for name, deleted := range map[string]bool{"retired": false, "deleted": true} {
+			s := newSite(t, nil)
+			v := s.signedIn(t, "ada")
+			next := keyring.Generate()
+			v.do(func(w http.ResponseWriter, r *http.Request) {
+				session := cloakroom.FromContext(r.Context())
+				w.WriteHeader(http.StatusOK)
+				if !session.Alive(r.Context()) {
+					t.Errorf("%s: it is not alive while its key is active", name)
+				}
+				if deleted {
+					s.replace(t, next)
+				} else {
+					s.replace(t, next, s.key.AsRetiring(time.Now().Add(-5*time.Minute)))
+				}
+				if session.Alive(r.Context()) {
+					t.Errorf("%s: it is alive without its key", name)
+				}
+			})
+		}
+	})
+}

@@ -408,14 +408,15 @@ func (s *Session) EndOthers(ctx context.Context) (int, error) {
 	return s.m.EndUser(ctx, user, s.ID())
 }
 
-// Alive asks the store whether the session is still what it was: a long stream
-// ends when it no longer is. A visitor without a stored session is not alive, and
+// Alive asks the store whether the session is still what it was, and the key ring whether
+// the keys that it depends on are accepted: a long stream ends when it no longer is, or
+// they are not. A visitor without a stored session is not alive, and
 // neither is one whose store does not answer: a client comes back when it can. It
 // does not know epochs, nor what became of a sealed session's idle time meanwhile.
 func (s *Session) Alive(ctx context.Context) bool {
 	s.look()
 	var rec store.Record
-	if s.at != nil {
+	if s.at != nil && s.m.holds(s.at) {
 		rec = s.at.rec
 	}
 	s.mu.Unlock()

@@ -104,7 +104,7 @@ func (c *config) dump(nc net.Conn, r *bufio.Reader, n int, keys *[]string) (busy
 	if _, err := io.WriteString(nc, "lru_crawler metadump all\r\n"); err != nil {
 		return false, err
 	}
-	ours := 0
+	seen := 0
 	for range sampleItems {
 		line, err := r.ReadSlice('\n')
 		if err != nil {
@@ -122,14 +122,17 @@ func (c *config) dump(nc net.Conn, r *bufio.Reader, n int, keys *[]string) (busy
 		case !isKey:
 			return false, errSample
 		}
+		// Others' keys may have anything in them, line ends and commands too: what is
+		// asked for below is an ID and nothing else.
 		key, err := url.PathUnescape(escaped)
-		if err != nil || len(key) > maxKey || !strings.HasPrefix(key, c.prefix+":s:") {
+		id, ours := strings.CutPrefix(key, c.prefix+":s:")
+		if _, wrong := store.ParseID(id); err != nil || wrong != nil || !ours {
 			continue
 		}
 		// Every key has the same chance, however many come (reservoir sampling).
-		if ours++; len(*keys) < n {
+		if seen++; len(*keys) < n {
 			*keys = append(*keys, key)
-		} else if i := rand.IntN(ours); i < n {
+		} else if i := rand.IntN(seen); i < n {
 			(*keys)[i] = key
 		}
 	}
