@@ -75,7 +75,7 @@ func TestCheckSizesIsBounded(t *testing.T) {
 		want   string
 	}{
 		"endless":        {func(string) string { return strings.Repeat("key=other%3As exp=1 la=1\r\n", 10_000) }, ""},
-		"of ours":        {func(string) string { return strings.Repeat("key=cloakroom%3As%3A" + anID + " exp=1\r\n", 10_000) }, "1.6"},
+		"of ours":        {func(string) string { return strings.Repeat("key=cloakroom%3As%3A"+anID+" exp=1\r\n", 10_000) }, "1.6"},
 		"busy":           {func(string) string { return "BUSY currently processing crawler request\r\n" }, "deadline exceeded"},
 		"another server": {func(string) string { return "HTTP/1.1 400 Bad Request\r\n" }, "1.6"},
 		"one long line":  {func(string) string { return strings.Repeat("key=", 10_000) }, "buffer full"},
