@@ -68,7 +68,7 @@ func Open(ctx context.Context, url string, opts *Options) (*DB, error) {
 		return nil, errors.New("mariadb: " + link.Redact(err.Error(), config.Passwd))
 	}
 	db := &DB{name: config.DBName}
-	db.pool = server.Open(connector, limits, rules(config.Passwd))
+	db.pool = server.Open(bounded{connector}, limits, rules(config.Passwd))
 	if err := db.checkServer(ctx); err != nil {
 		db.pool.Close()
 		return nil, err

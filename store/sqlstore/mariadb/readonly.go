@@ -24,7 +24,7 @@ func OpenReadOnly(ctx context.Context, url string, opts *Options) (*DB, error) {
 		return nil, errors.New("mariadb: " + link.Redact(err.Error(), config.Passwd))
 	}
 	db := &DB{name: config.DBName}
-	db.pool = server.Open(lookers{connector}, limits, rules(config.Passwd))
+	db.pool = server.Open(bounded{lookers{connector}}, limits, rules(config.Passwd))
 	if err := db.checkServer(ctx); err != nil {
 		db.pool.Close()
 		return nil, err

@@ -54,6 +54,12 @@ func TestPromise01_NeverResent(t *testing.T) {
 	wiretest.NeverResent(t, p, open(t, through, one), open(t, url, nil))
 }
 
+// TestPromise07_ATransactionThatCannotEndEnds: a server that stops answering at a
+// COMMIT or a ROLLBACK keeps neither the caller nor the connection.
+func TestPromise07_ATransactionThatCannotEndEnds(t *testing.T) {
+	wiretest.EndOfTransaction(t, services.Postgres(t), func(url string) wiretest.DB { return open(t, url, one) })
+}
+
 func TestStaleConnections(t *testing.T) {
 	p, through := wiretest.New(t, services.Postgres(t))
 	wiretest.StaleConnections(t, p, open(t, through, nil))

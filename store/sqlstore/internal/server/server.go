@@ -155,6 +155,13 @@ func (p *Pool) renew() {
 // or a link that hangs leaves the question open.
 const settle = 250 * time.Millisecond
 
+// late returns a context that ends settle after ctx, or when end is called.
+func late(ctx context.Context) (sent context.Context, end context.CancelFunc) {
+	sent, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(settle, cancel) })
+	return sent, func() { stop(); cancel() }
+}
+
 // Exec runs one statement, committed by itself; see [sqlstore.DB]. Waiting for a
 // connection ends with ctx, and what was sent is waited for a little longer.
 func (p *Pool) Exec(ctx context.Context, query string, args ...any) (n int, err error) {
@@ -164,9 +171,8 @@ func (p *Pool) Exec(ctx context.Context, query string, args ...any) (n int, err 
 			return err
 		}
 		defer conn.Close()
-		sent, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		defer cancel()
-		defer context.AfterFunc(ctx, func() { time.AfterFunc(settle, cancel) })()
+		sent, end := late(ctx)
+		defer end()
 		n, err = p.exec(sent, conn, query, args)
 		if sent.Err() != nil {
 			return ctx.Err()
@@ -208,16 +214,45 @@ func (p *Pool) WriteCommitted(ctx context.Context, f func(context.Context, sqlst
 	return nil
 }
 
+// transaction runs f in a transaction. The driver ends it under the context that
+// it began with, which lasts as long as Exec waits: only a COMMIT that was not
+// answered by then is one of which nobody knows whether it is kept.
 func (p *Pool) transaction(ctx context.Context, level sql.IsolationLevel, f func(context.Context, sqlstore.Queryer) error) error {
-	tx, err := p.db.BeginTx(ctx, &sql.TxOptions{Isolation: level})
+	conn, err := p.db.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() // of what is not committed, be it for a panic of f
+	defer conn.Close()
+	sent, end := late(ctx)
+	defer end()
+	tx, err := conn.BeginTx(sent, &sql.TxOptions{Isolation: level})
+	if err != nil {
+		return cmp.Or(ended(ctx, sent), err)
+	}
+	// Of what is not committed, be it for a panic of f. Nobody waits long for it:
+	// without an answer the connection is closed, which undoes it too.
+	defer func() {
+		defer time.AfterFunc(settle, end).Stop()
+		tx.Rollback()
+	}()
 	if err := f(ctx, queryer{tx, p}); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err := ctx.Err(); err != nil {
+		return err // nothing is kept, which is better known than asked
+	}
+	if err := tx.Commit(); err != nil {
+		return cmp.Or(ended(ctx, sent), err)
+	}
+	return nil
+}
+
+// ended returns why a statement under sent has ended, nil if it did so by itself.
+func ended(ctx, sent context.Context) error {
+	if sent.Err() == nil {
+		return nil
+	}
+	return ctx.Err()
 }
 
 // Conn runs f on one connection, which is closed if f fails: nobody knows the
