@@ -44,9 +44,9 @@ func EndOfTransaction(t *testing.T, server string, open func(url string) DB) {
 }
 
 // write makes a session and calls Write with an f that changes it and then calls
-// then. It returns what Write does, and a function that proves which version the
-// session has, and that the pool's connection takes the next write at once.
-func (h *hanging) write(t *testing.T, ctx context.Context, then func() error) (err error, check func(version uint64)) {
+// then. It returns what Write does, and before it a function that proves which
+// version the session has, and that the pool's connection takes the next write.
+func (h *hanging) write(t *testing.T, ctx context.Context, then func() error) (check func(version uint64), err error) {
 	t.Helper()
 	r := Record("alice")
 	if err := h.direct.Store().Put(t.Context(), r); err != nil {
@@ -66,7 +66,7 @@ func (h *hanging) write(t *testing.T, ctx context.Context, then func() error) (e
 	case <-time.After(patience):
 		t.Fatalf("the write has not ended after %v", patience)
 	}
-	return err, func(version uint64) {
+	return func(version uint64) {
 		t.Helper()
 		h.proxy.Heal()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -81,7 +81,7 @@ func (h *hanging) write(t *testing.T, ctx context.Context, then func() error) (e
 		if got, err := h.direct.Store().Get(ctx, r.ID); err != nil || got.Version != version+1 {
 			t.Errorf("after the next write: version %d, %v, want %d", got.Version, err, version+1)
 		}
-	}
+	}, err
 }
 
 // commit is a COMMIT that hangs: the caller learns that its time is over, as with
@@ -89,7 +89,7 @@ func (h *hanging) write(t *testing.T, ctx context.Context, then func() error) (e
 func (h *hanging) commit(t *testing.T, fault faultproxy.Fault, version uint64) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	err, check := h.write(t, ctx, func() error {
+	check, err := h.write(t, ctx, func() error {
 		h.proxy.Set(fault)
 		return nil
 	})
@@ -104,7 +104,7 @@ func (h *hanging) commit(t *testing.T, fault faultproxy.Fault, version uint64) {
 func (h *hanging) late(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	err, check := h.write(t, ctx, func() error {
+	check, err := h.write(t, ctx, func() error {
 		h.proxy.Set(faultproxy.Fault{Latency: 50 * time.Millisecond})
 		before, _ := h.proxy.Bytes()
 		go func() {
@@ -124,7 +124,7 @@ func (h *hanging) late(t *testing.T) {
 // rollback is a ROLLBACK that hangs, of a caller who has time without end.
 func (h *hanging) rollback(t *testing.T) {
 	refused := errors.New("refused")
-	err, check := h.write(t, context.Background(), func() error {
+	check, err := h.write(t, context.Background(), func() error {
 		h.proxy.Set(faultproxy.Fault{Blackhole: true})
 		return refused
 	})
@@ -137,7 +137,7 @@ func (h *hanging) rollback(t *testing.T) {
 // gone is a caller who goes so long before the COMMIT: nothing is kept.
 func (h *hanging) gone(t *testing.T, before time.Duration) {
 	ctx, cancel := context.WithCancel(t.Context())
-	err, check := h.write(t, ctx, func() error {
+	check, err := h.write(t, ctx, func() error {
 		cancel()
 		time.Sleep(before)
 		return nil
@@ -151,7 +151,7 @@ func (h *hanging) gone(t *testing.T, before time.Duration) {
 // kept is a ROLLBACK that is answered: it costs no connection.
 func (h *hanging) kept(t *testing.T) {
 	refused, before := errors.New("refused"), h.proxy.Connections()
-	err, check := h.write(t, t.Context(), func() error { return refused })
+	check, err := h.write(t, t.Context(), func() error { return refused })
 	if !errors.Is(err, refused) {
 		t.Errorf("got %v, want the error of f", err)
 	}
