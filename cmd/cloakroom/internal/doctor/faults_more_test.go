@@ -75,6 +75,10 @@ var keyFaults = []fault{
 	{"retires too early", func(s *site) {
 		s.keys(s.key, s.aged(keyring.Generate(), 90*day).AsRetiring(time.Now().Add(time.Hour)))
 	}, []string{"warning key-retires-early"}},
+	{"healthy after the key that took over has leaked", func(s *site) {
+		leaked := s.aged(keyring.Generate(), 2*time.Hour).AsRetiring(time.Now().Add(-6 * time.Minute))
+		s.keys(s.key, leaked, s.aged(keyring.Generate(), 90*day).AsRetiring(time.Now().Add(23*time.Hour)))
+	}, nil},
 	{"retires too late", func(s *site) {
 		s.keys(s.key, s.aged(keyring.Generate(), 90*day).AsRetiring(time.Now().Add(60*day)))
 	}, []string{"warning key-retires-late"}},

@@ -156,7 +156,7 @@ func (e *examination) judgeKeys(l *notes, keys []keyring.KeyInfo) {
 		case k.State == keyring.Next && !k.Created.IsZero() && now.Sub(k.Created) > staleKey:
 			l.find("key-next", finding.Warning, "finish it: "+rotate, "key %v has been next since %s", k.ID, date(k.Created))
 		case k.State == keyring.Retiring:
-			e.judgeRetiring(l, k, active)
+			e.judgeRetiring(l, k, successor(k, keys))
 		}
 	}
 	if n := len(keys); n > keyring.MaxKeys*3/4 {
@@ -164,18 +164,29 @@ func (e *examination) judgeKeys(l *notes, keys []keyring.KeyInfo) {
 	}
 }
 
+// successor returns the key that may have taken over from k: of those that have signed
+// and were made after it the first one, which has retired itself where it leaked.
+func successor(k keyring.KeyInfo, keys []keyring.KeyInfo) keyring.KeyInfo {
+	after := keys[0]
+	for _, o := range keys {
+		if o.State != keyring.Next && o.Created.After(k.Created) && o.Created.Before(after.Created) {
+			after = o
+		}
+	}
+	return after
+}
+
 // judgeRetiring judges until when a key is accepted. A session under it was last
-// written before the active key took over, and that was not before the active key was
-// made.
-func (e *examination) judgeRetiring(l *notes, k, active keyring.KeyInfo) {
+// written before another one took over, and that was not before the other was made.
+func (e *examination) judgeRetiring(l *notes, k, after keyring.KeyInfo) {
 	now, life := e.World.Now(), e.cfg.Lifetime
 	switch {
 	case now.Sub(k.Until) > doneKey:
 		l.find("key-retired", finding.Warning, "cloakroom key rotate removes it, or says why it stays", "key %v retired on %s", k.ID, date(k.Until))
 	case !now.Before(k.Until):
-	case !active.Created.IsZero() && k.Until.Before(active.Created.Add(life)):
-		l.find("key-retires-early", finding.Warning, "put a later time into its line: "+active.Created.Add(life+spare).UTC().Format(time.RFC3339),
-			"key %v retires on %s, and the key after it is of %s: a session lives for %s", k.ID, stamp(k.Until), stamp(active.Created), span(life))
+	case !after.Created.IsZero() && k.Until.Before(after.Created.Add(life)):
+		l.find("key-retires-early", finding.Warning, "see with cloakroom key list what is under it; unless it leaked, put a later time into its line: "+after.Created.Add(life+spare).UTC().Format(time.RFC3339),
+			"key %v retires on %s, and the key after it is of %s: a session lives for %s", k.ID, stamp(k.Until), stamp(after.Created), span(life))
 	case k.Until.Sub(now) > life+spare:
 		l.find("key-retires-late", finding.Warning, "put an earlier time into its line: "+now.Add(life).UTC().Format(time.RFC3339),
 			"key %v retires on %s, and a session lives for %s", k.ID, date(k.Until), span(life))
