@@ -165,10 +165,20 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 		return errors.Join(failed, err)
 	}
 	i := slices.IndexFunc(list, func(k keyring.Key) bool { return k.ID() == r.key.ID() })
-	if i < 0 || !over(list[i], time.Now()) {
+	switch {
+	case i >= 0 && over(list[i], time.Now()):
+		r.ended = list[i].Until()
+	case failed != nil:
 		return failed
+	case i >= 0:
+		// It was written, and is not there: no error has told of that.
+		return fmt.Errorf("keys: %v was retired in %s and is accepted again: somebody put the keys back that were there before, or what is read there is old: "+
+			"stop what restores them, and run this again", r.key.ID(), r.cfg.Keys)
+	default:
+		// Somebody took it out as soon as it was over. Nobody accepts it, and what
+		// depends on it is still to be done.
+		r.ended = time.Now()
 	}
-	r.ended = list[i].Until()
 	if err := r.take(ctx, keyring.KeyID{}); err != nil {
 		return err
 	}

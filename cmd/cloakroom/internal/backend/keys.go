@@ -87,7 +87,7 @@ func configError(err error) error {
 // RememberKeys notes that the active key is in use, after it has changed.
 func (b *Backend) RememberKeys(ctx context.Context, ring *keyring.Ring) error {
 	for _, r := range b.registries {
-		if err := r.RememberKey(ctx, ring.Active().String(), time.Now()); err != nil {
+		if err := r.RememberKey(ctx, ring.Active().String(), inUse(time.Now())); err != nil {
 			return err
 		}
 	}
@@ -100,8 +100,9 @@ func (b *Backend) shared() bool {
 }
 
 // knownKeys returns the keys that have been used, of all registries, the one used last
-// first. One registry may know of a key what another has not been told: instances that
-// lost their race left their key in the first one only.
+// first; of two at the same time the one with the lower id, as every instance has to come
+// to the same. One registry may know of a key what another has not been told. Claims to a
+// key do not count: nobody has signed with it.
 func (b *Backend) knownKeys(ctx context.Context) ([]store.KnownKey, error) {
 	var known []store.KnownKey
 	for _, r := range b.registries {
@@ -110,6 +111,9 @@ func (b *Backend) knownKeys(ctx context.Context) ([]store.KnownKey, error) {
 			return nil, err
 		}
 		for _, k := range more {
+			if claim(k) > 0 {
+				continue
+			}
 			i := slices.IndexFunc(known, func(o store.KnownKey) bool { return o.ID == k.ID })
 			if i < 0 {
 				known = append(known, k)
@@ -118,17 +122,34 @@ func (b *Backend) knownKeys(ctx context.Context) ([]store.KnownKey, error) {
 			}
 		}
 	}
-	slices.SortStableFunc(known, func(a, b store.KnownKey) int { return b.LastUsed.Compare(a.LastUsed) })
+	slices.SortFunc(known, func(a, b store.KnownKey) int {
+		return cmp.Or(b.LastUsed.Compare(a.LastUsed), cmp.Compare(a.ID, b.ID))
+	})
 	return known, nil
 }
 
-// remember notes that the active key is in use. Of two instances that start at
-// the same moment with different keys neither has found the other's before: the
-// one that notes its key second finds it now, puts it back in front and gives up.
+// remember notes that the active key is in use. Where no key is known yet, the instances
+// that start at the same moment agree on one before. Where one is, two of them can have it
+// and sign with others all the same: the one that notes its own second finds the other's
+// now, puts it back in front and gives up.
 func (b *Backend) remember(ctx context.Context, ring *keyring.Ring, before []store.KnownKey) error {
 	id := ring.Active().String()
+	agreed := id
+	if len(before) == 0 {
+		var err error
+		if agreed, err = b.agree(ctx, ring); err != nil {
+			return err
+		}
+	}
 	for _, r := range b.registries {
-		if err := r.RememberKey(ctx, id, time.Now()); err != nil {
+		now := inUse(time.Now())
+		if agreed != id { // who has only this one finds it, behind the one that signs
+			if err := r.RememberKey(ctx, agreed, now); err != nil {
+				return err
+			}
+			now = now.Add(time.Millisecond)
+		}
+		if err := r.RememberKey(ctx, id, now); err != nil {
 			return err
 		}
 		after, err := r.KnownKeys(ctx)
@@ -136,10 +157,10 @@ func (b *Backend) remember(ctx context.Context, ring *keyring.Ring, before []sto
 			return err
 		}
 		for _, k := range after {
-			if has(ring, k.ID) || seen(before, k) {
+			if claim(k) > 0 || has(ring, k.ID) || seen(before, k) {
 				continue
 			}
-			if err := r.RememberKey(ctx, k.ID, time.Now().Add(time.Millisecond)); err != nil {
+			if err := r.RememberKey(ctx, k.ID, inUse(time.Now()).Add(time.Millisecond)); err != nil {
 				return err
 			}
 			return b.lacks(k, false)
