@@ -26,8 +26,8 @@ type process struct {
 
 type answer struct{ known []store.KnownKey }
 
-// halt ends a run at the first call that has no answer yet.
-var halt = errors.New("halt")
+// errHalt ends a run at the first call that has no answer yet.
+var errHalt = errors.New("errHalt")
 
 // replica is a registry as one process sees it.
 type replica struct {
@@ -44,7 +44,7 @@ func (r replica) call(what string, do func() []store.KnownKey) []store.KnownKey 
 		return p.past[*r.next].known
 	}
 	if !*r.live {
-		panic(halt)
+		panic(errHalt)
 	}
 	*r.live = false
 	known := do()
@@ -114,7 +114,7 @@ func (w world) step(ctx context.Context, i int, rings []*keyring.Ring) {
 		b.registries = append(b.registries, replica{p, r, &next, &live})
 	}
 	defer func() {
-		if e := recover(); e != nil && e != halt {
+		if e := recover(); e != nil && e != errHalt {
 			panic(e)
 		}
 	}()
