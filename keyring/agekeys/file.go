@@ -116,7 +116,7 @@ func (f file) Write(ctx context.Context, old, text []byte) error {
 func explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("agekeys: encrypted keys: %w; make them with: cloakroom key new | age -r RECIPIENT", err)
+		return fmt.Errorf("agekeys: encrypted keys: %w; make them with: cloakroom key new | age -r RECIPIENT > FILE, with -R id.pub for an SSH key, with -p for a passphrase", err)
 	case err != nil:
 		return fmt.Errorf("agekeys: encrypted keys: %w", err)
 	}
