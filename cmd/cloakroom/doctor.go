@@ -31,8 +31,13 @@ func newDoctor(env *environment) *cobra.Command {
 	cmd.Flags().StringVar(&p.CA, "ca", "", "`file` with certificates of authorities to believe there beside the system's")
 	settings(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if (p.User != "") != *fromStdin || p.URL == "" && (p.User != "" || p.CA != "") {
-			return wrong(cmd, "--user and --password-stdin go together, and they and --ca go with --url")
+		switch {
+		case p.URL == "" && (p.User != "" || *fromStdin || p.CA != ""):
+			return wrong(cmd, "--user, --password-stdin and --ca go with --url")
+		case p.User != "" && !*fromStdin:
+			return wrong(cmd, "give the user's password as well: --password-stdin")
+		case p.User == "" && *fromStdin:
+			return wrong(cmd, "say whose password it is: --user NAME")
 		}
 		if *fromStdin {
 			pw, err := readPassword(cmd, env, true, func(string) error { return nil })
