@@ -23,7 +23,6 @@ func administers(t *testing.T) (*browser, *server) {
 // An administrator adds somebody, hands over a link, and finds them again; each page is
 // judged on the way.
 func TestUsersInABrowser(t *testing.T) {
-	t.Parallel()
 	b, _ := administers(t)
 	b.add("somebody-with-a-long-name@department.example.org", "editor reviewer")
 	b.add("bob", "editor")
@@ -49,7 +48,6 @@ func TestUsersInABrowser(t *testing.T) {
 
 // An administrator changes, disables and removes somebody.
 func TestAUserInABrowser(t *testing.T) {
-	t.Parallel()
 	b, s := administers(t)
 	b.add("bob", "editor")
 	c := s.client() // somebody tries bob's name
@@ -76,7 +74,6 @@ func TestAUserInABrowser(t *testing.T) {
 
 // An administrator reads what has happened, and signs everybody out.
 func TestAuditLogInABrowser(t *testing.T) {
-	t.Parallel()
 	b, s := administers(t)
 	b.add("bob", "editor")
 	c := s.client()

@@ -62,7 +62,6 @@ func chromium(t *testing.T, scripting bool, extra ...chromedp.ExecAllocatorOptio
 // HTTP on localhost, where it takes Secure cookies, and over TLS; the pages need
 // no scripts.
 func TestChromium(t *testing.T) {
-	t.Parallel()
 	for _, c := range []struct {
 		name           string
 		tls, scripting bool

@@ -12,7 +12,6 @@ func local(address string) string { return strings.Replace(address, "127.0.0.1",
 // TestPagesInABrowser walks through the pages of an account as people do, and has each
 // judged on the way. Those of the administration have tests of their own.
 func TestPagesInABrowser(t *testing.T) {
-	t.Parallel()
 	s := start(t, t.TempDir())
 	b := &browser{t, chromium(t, true), local(s.URL)}
 	b.open(b.url + "/auth/login")
@@ -68,7 +67,6 @@ func TestPagesInABrowser(t *testing.T) {
 // TestSignInInABrowser is a login that goes wrong until it is throttled, a link, and a
 // password that must be changed.
 func TestSignInInABrowser(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	addUser(t, dir, "ada", "--role=admin")
 	s := start(t, dir)

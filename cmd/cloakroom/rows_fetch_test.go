@@ -111,7 +111,6 @@ func TestASVS_3_5_7_NoScriptHasData(t *testing.T) {
 // the cookie, loads what is somebody's as a script, a picture, a style and by
 // fetch: a real Chromium hands it nothing.
 func TestASVS_3_5_8_ChromiumLoadsNothingIntoOtherPages(t *testing.T) {
-	t.Parallel()
 	s := start(t, t.TempDir())
 	s.setup()
 	mine := strings.Replace(s.URL, "127.0.0.1", "localhost", 1)

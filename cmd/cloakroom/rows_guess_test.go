@@ -23,7 +23,6 @@ func guess(s *server, from string, i int) answer {
 // once somebody has guessed, and what happens during a session is as documented: an old
 // proof asks for another, another address and browser decide nothing.
 func TestASVS_8_2_4_UnusualLoginsAndSessions(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, "--trusted-proxies=127.0.0.1")
 	ada := s.setup()

@@ -173,7 +173,6 @@ func (v *visited) take() (all []string) {
 // are: where it goes is what its resolver said. All of those that pass, and a
 // third of the others.
 func TestAttack_A27_ChromiumFollowsTheLocation(t *testing.T) {
-	t.Parallel()
 	all := goals(t)
 	var seen visited
 	handler := func(scheme string) http.Handler {
@@ -280,7 +279,6 @@ func TestASVS_3_7_2_EveryNextOfTheCorpus(t *testing.T) {
 
 // A real Chromium signs in with hostile links and ends at the profile.
 func TestASVS_3_7_2_ChromiumEndsAtTheProfile(t *testing.T) {
-	t.Parallel()
 	s := start(t, t.TempDir())
 	s.setup()
 	b := &browser{t, chromium(t, false), strings.Replace(s.URL, "127.0.0.1", "localhost", 1)}

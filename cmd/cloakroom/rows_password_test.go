@@ -177,7 +177,6 @@ func TestASVS_6_1_3_EveryPathwayIsDocumented(t *testing.T) {
 }
 
 func TestASVS_6_2_2_UsersChangeTheirPassword(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	s.setup()

@@ -11,7 +11,6 @@ import (
 // forbids, and finds the report in the log, with the origin that was refused and nothing
 // of the page's address.
 func TestASVS_3_4_7_BreachesOfThePolicyAreReported(t *testing.T) {
-	t.Parallel()
 	s := start(t, t.TempDir())
 	b := &browser{t, chromium(t, true), local(s.URL)}
 	b.open(b.url + "/auth/setup?token=secret-of-a-link")

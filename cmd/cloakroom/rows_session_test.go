@@ -282,7 +282,6 @@ func TestASVS_15_3_7_NoNameTwiceAtAnyRoute(t *testing.T) {
 // After the logout the browser has the cookie no more, and the button "back" shows
 // the login.
 func TestASVS_14_3_1_BackAfterTheLogout(t *testing.T) {
-	t.Parallel()
 	s := start(t, t.TempDir())
 	ada := s.setup()
 	set := ""

@@ -116,7 +116,6 @@ func TestASVS_3_7_2_LoginLeadsToThisHostOnly(t *testing.T) {
 
 // How a success is answered: what was sent decides, then what is asked for.
 func TestFormsAndDocuments(t *testing.T) {
-	t.Parallel()
 	s := start(t, t.TempDir())
 	s.setup()
 	for _, tc := range []struct {
