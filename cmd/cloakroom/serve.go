@@ -79,7 +79,7 @@ func serve(ctx context.Context, stop func(), cfg *config.Config, env *environmen
 
 	fmt.Fprintf(env.stdout, "cloakroom is ready on %s\n", where(cfg, ln.Addr().String()))
 	if svc.link != "" {
-		fmt.Fprintf(env.stdout, "no administrator yet; within 30 minutes, make one at %s\n", svc.link)
+		fmt.Fprintf(env.stdout, "no administrator yet; within 30 minutes, make one by this link, which replaces any earlier one: %s\n", svc.link)
 		event.Log(ctx, log, slog.LevelInfo, event.Setup, event.Outcome("link issued"))
 	}
 	event.Log(ctx, log, slog.LevelInfo, event.Start, event.Addr(ln.Addr().String()), slog.String("version", version()),
