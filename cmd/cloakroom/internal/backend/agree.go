@@ -129,6 +129,23 @@ func standing(known []store.KnownKey, id string) (level int, rival store.KnownKe
 	return level, rival
 }
 
+// Wanted returns the key of a registry for want of which an instance with this ring does not
+// start; its ID is "" where there is none. Claimed says that the key never was in use:
+// another instance that starts for the first time is about to win with it, or was killed
+// when it had won.
+func Wanted(known []store.KnownKey, ring *keyring.Ring) (k store.KnownKey, claimed bool) {
+	level, rival := standing(known, ring.Active().String())
+	ahead := claim(rival)
+	switch {
+	case rival.ID == "" || has(ring, rival.ID):
+	case ahead == 0:
+		return rival, false
+	case ahead >= 2 && ahead > level: // as in race
+		return rival, true
+	}
+	return store.KnownKey{}, false
+}
+
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

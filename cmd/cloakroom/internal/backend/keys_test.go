@@ -79,3 +79,30 @@ func TestPromise10_TheSecondToNoteItsKeyGivesUp(t *testing.T) {
 		}
 	}
 }
+
+// A doctor wants the keys that a start wants: whatever was claimed in a first start that
+// did not come to its end, and what is in use.
+func TestWantedIsWhatAStartWants(t *testing.T) {
+	ring, own := newRing(t)
+	for ours := range 5 {
+		for theirs := range 6 {
+			const other, used = "0badcafe", 5
+			r := registry{}
+			if ours > 0 {
+				r[own] = time.UnixMilli(int64(ours))
+			}
+			if theirs > 0 {
+				r[other] = time.UnixMilli(int64(theirs))
+			}
+			if theirs == used {
+				r[other] = time.Now()
+			}
+			known, _ := r.KnownKeys(t.Context())
+			k, claimed := Wanted(known, ring)
+			b := &Backend{cfg: &config.Config{}}
+			if _, err := b.race(t.Context(), r, ring, own); (err != nil) != (k.ID == other) || claimed != (err != nil && theirs != used) {
+				t.Errorf("levels %d and %d: wanted %v, claimed %t, and the start says: %v", ours, theirs, k, claimed, err)
+			}
+		}
+	}
+}
