@@ -44,7 +44,7 @@ var Checks = []Check{
 	{"key-retires-early", "a key that retires while sessions need it", "who was signed in under it is signed out at that moment"},
 	{"key-retires-late", "a key that is accepted for longer than a session lives", "it protects nothing any more, and is worth stealing all the while"},
 	{"key-count", "nearly as many keys as a ring holds", "the next rotations will fail"},
-	{"key-registry", "the key that was used last is missing", "the service refuses to start: every session and every sealed hash needs that key"},
+	{"key-registry", "the key that was used last is missing", "the service refuses to start without it: sessions and sealed hashes are under that key, or are about to be"},
 	{"key-shared", "our key under another name: another program signs with it", "what the other program signs, or leaks, is good here; and neither can rotate alone"},
 
 	{"database-reachable", "accounts or sessions that cannot be reached", "nobody can sign in, and every page answers 503"},

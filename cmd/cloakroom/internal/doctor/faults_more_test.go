@@ -90,8 +90,19 @@ var keyFaults = []fault{
 		s.keys(list...)
 	}, []string{"warning key-count"}},
 	{"another key than yesterday's", func(s *site) {
-		s.remember(keyring.Generate())
+		s.remember(keyring.Generate(), time.Now())
 	}, []string{"error key-registry"}},
+	{"a first start with another key was killed as it won", func(s *site) {
+		s.remember(s.key, time.UnixMilli(1))
+		s.remember(keyring.Generate(), time.UnixMilli(3))
+	}, []string{"error key-registry"}},
+	{"healthy after a first start with another key that was killed", func(s *site) {
+		s.remember(keyring.Generate(), time.UnixMilli(1))
+	}, nil},
+	{"healthy after a race for the key", func(s *site) {
+		s.remember(keyring.Generate(), time.UnixMilli(3))
+		s.remember(s.key, time.Now())
+	}, nil},
 	{"another program's variable has our key", func(s *site) { s.environ = []string{"SECRET_KEY=" + s.secretOf(s.key)} }, []string{"error key-shared"}},
 	{"another program's .env has our key", func(s *site) {
 		s.write(".env", "DEBUG=1\nSECRET_KEY=\""+s.secretOf(s.key)+"\"\n", 0o600)
@@ -146,14 +157,14 @@ func (s *site) vault() {
 	s.flags["keys"] = "vault:http://127.0.0.1:1/secret/login?auth=token&token-file=" + token
 }
 
-// remember notes a key as the one used last.
-func (s *site) remember(k keyring.Key) {
+// remember notes when a key was in use. Times of the first hour of 1970 are claims to it.
+func (s *site) remember(k keyring.Key, at time.Time) {
 	s.sqlite(func(db sqlstore.DB) error {
 		st, err := sqlstore.New(context.Background(), db)
 		if err != nil {
 			return err
 		}
-		return st.RememberKey(context.Background(), k.ID().String(), time.Now())
+		return st.RememberKey(context.Background(), k.ID().String(), at)
 	})
 }
 

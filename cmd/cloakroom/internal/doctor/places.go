@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
 	"github.com/cloakroom-dev/cloakroom/store"
@@ -194,9 +195,14 @@ func (e *examination) registry(ctx context.Context, l *notes, t *target, r store
 		l.skip("the keys cannot be read", "key-registry")
 		return
 	}
-	if len(known) > 0 && !has(ring, known[0].ID) {
+	switch k, claimed := backend.Wanted(known, ring); {
+	case k.ID == "":
+	case claimed:
+		l.find("key-registry", finding.Error, "start the instance that has it again, or give this one its keys; if they are lost: cloakroom session end --all",
+			"%s has no key %s, which another instance claims at %s: it starts for the first time, or was killed as it did", e.cfg.Keys, k.ID, t.name())
+	default:
 		l.find("key-registry", finding.Error, "name or restore the keys that have it; if it is lost: cloakroom session end --all",
-			"%s has no key %s, which %s saw in use on %s", e.cfg.Keys, known[0].ID, t.name(), date(known[0].LastUsed))
+			"%s has no key %s, which %s saw in use on %s", e.cfg.Keys, k.ID, t.name(), date(k.LastUsed))
 	}
 }
 
