@@ -120,6 +120,9 @@ func unknown(cmd *cobra.Command, args []string) error {
 		if keysource.IsKey(args[0]) {
 			return wrong(cmd, "unknown command, which looks like a key")
 		}
+		if near := nearly(cmd, args[0]); len(near) > 0 {
+			return wrong(cmd, "unknown command %.40q: did you mean %s", args[0], strings.Join(near, " or "))
+		}
 		return wrong(cmd, "unknown command %.40q", args[0])
 	}
 	var names []string
@@ -129,6 +132,16 @@ func unknown(cmd *cobra.Command, args []string) error {
 		}
 	}
 	return wrong(cmd, "name a command: %s", strings.Join(names, ", "))
+}
+
+// nearly returns the commands of a group that may have been meant: those that begin so, or
+// differ in a letter, or in two of a longer word.
+func nearly(cmd *cobra.Command, name string) []string {
+	if name == "" {
+		return nil // every name begins so
+	}
+	cmd.SuggestionsMinimumDistance = max(1, min(2, len(name)/3))
+	return cmd.SuggestionsFor(name)
 }
 
 // flagError words a fault of the flags, without what was given for a value.
