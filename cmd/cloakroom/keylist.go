@@ -58,6 +58,9 @@ func newKeyList(env *environment) *cobra.Command {
 		} else if err == nil {
 			err = d.printKeys(docs)
 		}
+		if err == nil {
+			d.tellSilent(cmd.Context())
+		}
 		return errors.Join(err, d.Close())
 	}
 	return cmd
@@ -239,6 +242,22 @@ func (d *keyDesk) printKeys(docs []keyDoc) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.State, made, age, until, sessions, known(k.Hashes), known(k.Entries), by)
 	}
 	return table.Flush()
+}
+
+// tellSilent names the instances that are not counted, and may run all the same.
+func (d *keyDesk) tellSilent(ctx context.Context) {
+	if d.fleet == nil {
+		return
+	}
+	silent, err := d.fleet.Silent(ctx)
+	if err != nil {
+		d.note("the instances that are silent are not known: %v", err)
+	}
+	for _, i := range silent {
+		d.note("silent, and not counted: %s was last heard of at %s and has not ended: if it runs, see that it reaches the accounts' database; "+
+			"if not, start it again, or say so with --stopped %s at the next key rotate or key retire",
+			event.Printable(i.Name()), moment(i.Seen), event.Printable(i.ID))
+	}
 }
 
 func known(n *int) string {

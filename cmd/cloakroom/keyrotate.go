@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
@@ -89,6 +91,9 @@ func (d *keyDesk) rotate(cmd *cobra.Command, how rotation) error {
 	if err := d.follow(ctx, keyring.KeyID{}); err != nil {
 		return err
 	}
+	if err := d.used(ctx); err != nil {
+		return err
+	}
 	d.forget(ctx)
 	r := d.rotator(w)
 	if how.rollback {
@@ -96,6 +101,7 @@ func (d *keyDesk) rotate(cmd *cobra.Command, how rotation) error {
 	}
 	active, unfinished := d.unfinished(ctx)
 	if unfinished && !how.next {
+		d.sayWhere()
 		d.say("active: %v signs already; this ends the rotation that broke off, and makes no other key: for that run it again", active.ID)
 		return d.settle(ctx, r)
 	}
@@ -103,6 +109,7 @@ func (d *keyDesk) rotate(cmd *cobra.Command, how rotation) error {
 	if err != nil {
 		return err
 	}
+	d.sayWhere()
 	d.say("next: %v is accepted, and signs nothing yet", next)
 	if err := d.await(ctx, r); err != nil || how.next {
 		return err
@@ -115,6 +122,37 @@ func (d *keyDesk) rotate(cmd *cobra.Command, how rotation) error {
 		return err
 	}
 	return d.activated(ctx, r)
+}
+
+// sayWhere says which keys are changed: with another source given, others than were meant.
+func (d *keyDesk) sayWhere() { d.say("source: %v", d.cfg.Keys) }
+
+// used returns an error if instances run, and each has other keys: the source is none that
+// the service reads. It is seen before anything is changed there, and before the audit log
+// gets an entry under a key that its other entries do not know. What is not known for sure
+// is left to [keyDesk.await].
+func (d *keyDesk) used(ctx context.Context) error {
+	if d.fleet == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
+	defer cancel()
+	list, err := d.fleet.Instances(ctx)
+	if err != nil || len(list) == 0 {
+		return nil
+	}
+	var have []string
+	for _, i := range list {
+		// One that has retired there is a key of theirs as well.
+		known := func(k keyring.KeyInfo) bool { return i.Accepts(k.ID, time.Time{}) }
+		if i.Keys == "" || slices.ContainsFunc(d.ring.Keys(), known) {
+			return nil
+		}
+		active, _, _ := strings.Cut(i.Keys, ", ")
+		have = append(have, event.Printable(i.Name())+" has "+event.Printable(active))
+	}
+	return fmt.Errorf("keys: no instance that runs uses a key of %v, and nothing is changed: %s: give --keys as the service has it; or, if it is to use these, restart it with them",
+		d.cfg.Keys, strings.Join(have, "; "))
 }
 
 // activated says which key signs, and since when the one before does not.
@@ -162,11 +200,18 @@ func (d *keyDesk) await(ctx context.Context, r *keys.Rotator) error {
 
 // rollback goes back to the key before.
 func (d *keyDesk) rollback(ctx context.Context, r *keys.Rotator) error {
+	before := d.ring.Active()
 	active, err := r.Rollback(ctx)
 	if err != nil {
 		return err
 	}
-	d.say("active: %v signs again; the one that did is next", active)
+	d.sayWhere()
+	if active == before {
+		// Nothing is changed. What follows is for a rollback that broke off behind the change.
+		d.say("active: %v signs already, since the last rollback: nothing is changed, as a second one goes no further back", active)
+	} else {
+		d.say("active: %v signs again; the one that did is next", active)
+	}
 	if err := d.await(ctx, r); err != nil {
 		return err
 	}
