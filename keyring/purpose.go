@@ -39,7 +39,8 @@ const (
 // A Purpose signs and seals for one purpose in one context. It follows the ring
 // it comes from, and is safe for concurrent use. Make it once and keep it: keys
 // are derived at the first use after each change of the ring, which takes some
-// tens of microseconds, and not again.
+// tens of microseconds, and not again. It comes from [Ring.Purpose]; the zero
+// Purpose has no ring, and using it panics. It must not be copied.
 type Purpose struct {
 	ring *Ring
 	info string // label and context, each behind its length
@@ -297,20 +298,12 @@ func (p *Purpose) sealer(sealed []byte) *derivedKey {
 	return p.current().find(id)
 }
 
-// SealedBy returns the ID of the key that a sealed message names. It judges the
-// shape alone: whether the message is genuine, only opening it can tell.
+// SealedBy returns the ID of the key that a sealed message names. The first five bytes of
+// the message are enough, as an index has them. It judges their shape alone: whether the
+// message is genuine, or whole, only opening it can tell.
 func SealedBy(sealed []byte) (KeyID, bool) {
-	if len(sealed) < overhead {
+	if len(sealed) < headerSize || sealed[0] != sealVersion {
 		return KeyID{}, false
 	}
-	return SealedByHead(sealed)
-}
-
-// SealedByHead is [SealedBy] for who has no more of a sealed message than its first five
-// bytes, as an index has.
-func SealedByHead(head []byte) (KeyID, bool) {
-	if len(head) < headerSize || head[0] != sealVersion {
-		return KeyID{}, false
-	}
-	return KeyID(head[1:headerSize]), true
+	return KeyID(sealed[1:headerSize]), true
 }

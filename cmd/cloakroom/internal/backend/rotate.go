@@ -92,7 +92,7 @@ func (b *Backend) HashesByKey(ctx context.Context) (map[keyring.KeyID]int, error
 	}
 	keys := make(map[keyring.KeyID]int)
 	for key, n := range sealed {
-		if id, ok := keyring.SealedByHead(key[:]); ok {
+		if id, ok := keyring.SealedBy(key[:]); ok {
 			keys[id] += n
 		}
 	}

@@ -54,7 +54,7 @@ func (e *examination) pepper(ctx context.Context, l *notes, t *target, users *sq
 	}
 	const reset = "for those whose key is lost: cloakroom user reset NAME"
 	for key, n := range sealed { // findings are sorted
-		switch id, ok := keyring.SealedByHead(key[:]); {
+		switch id, ok := keyring.SealedBy(key[:]); {
 		case !ok:
 			l.find("pepper-key", finding.Error, "restore them from a backup, or cloakroom user reset NAME", "%s damaged, and name no key", hashes(n))
 		case !ring.Has(id):
