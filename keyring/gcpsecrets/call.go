@@ -75,12 +75,15 @@ func (c *call) get(id string) (version, error) {
 	if seen <= v.number {
 		return v, nil
 	}
-	if newer, err := c.access(strconv.FormatInt(seen, 10)); err == nil {
-		return newer, nil
+	newer, err := c.access(strconv.FormatInt(seen, 10))
+	var r *refusal
+	if errors.As(err, &r) && r.gone {
+		// It was disabled or destroyed, or the secret was made anew.
+		c.s.newest.CompareAndSwap(seen, 0)
+		return v, nil
 	}
-	// It was disabled or destroyed, or the secret was made anew.
-	c.s.newest.CompareAndSwap(seen, 0)
-	return v, nil
+	// No other failure is a reason to go back to keys that may have leaked.
+	return newer, err
 }
 
 // newest reads the version that was added last, be the alias latest there or not.
@@ -103,7 +106,7 @@ func (c *call) newest() (version, error) {
 func (c *call) look(number int64) (v version, exists bool, err error) {
 	v, err = c.access(strconv.FormatInt(number, 10))
 	var r *refusal
-	if errors.As(err, &r) && r.status == http.StatusNotFound {
+	if errors.As(err, &r) && r.gone && r.status == http.StatusNotFound {
 		return v, false, nil
 	}
 	return v, err == nil, err

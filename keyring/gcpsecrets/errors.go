@@ -23,6 +23,7 @@ var (
 // A refusal is an answer that is no 200.
 type refusal struct {
 	status int
+	gone   bool // the API says that there is no such version, or that it is not enabled
 	text   string
 }
 
@@ -49,12 +50,13 @@ func (c *call) refused(status int, body []byte, permission string) error {
 	if status == http.StatusUnauthorized {
 		c.s.refused.Store(true)
 	}
-	return c.s.errorf("%w", &refusal{status, text})
+	gone := status == http.StatusNotFound && answer.Error.Status == "NOT_FOUND" ||
+		status == http.StatusBadRequest && answer.Error.Status == "FAILED_PRECONDITION" && !ofKMS(message)
+	return c.s.errorf("%w", &refusal{status, gone, text})
 }
 
 // words returns what is said of a refusal.
 func (c *call) words(status int, name, message, reason, permission string) string {
-	kms := strings.Contains(message, "kms") || strings.Contains(message, "cryptokey")
 	switch {
 	case name == "" && status < 500 && status != http.StatusTooManyRequests:
 		return fmt.Sprintf("the answer is none of Secret Manager's but HTTP status %d; see what listens at the endpoint", status)
@@ -63,7 +65,7 @@ func (c *call) words(status int, name, message, reason, permission string) strin
 			return "the token is refused: " + off + "; set it, best by NTP"
 		}
 		return "the token is refused: it has expired or was taken back; see the service account, its keys, and this machine's clock"
-	case kms && (status == http.StatusForbidden || status == http.StatusBadRequest):
+	case ofKMS(message) && (status == http.StatusForbidden || status == http.StatusBadRequest):
 		return "decryption failed: the Cloud KMS key of the secret is disabled, destroyed or not for Secret Manager; enable it, and give Secret Manager's service agent roles/cloudkms.cryptoKeyEncrypterDecrypter"
 	case status == http.StatusForbidden && strings.Contains(reason, "SERVICE_DISABLED"):
 		return "the Secret Manager API is not enabled in the project; enable it with gcloud services enable secretmanager.googleapis.com"
@@ -87,6 +89,12 @@ func (c *call) words(status int, name, message, reason, permission string) strin
 		return fmt.Sprintf("the service fails with HTTP status %d; it is looked at again", status)
 	}
 	return fmt.Sprintf("the answer is none of Secret Manager's but HTTP status %d; see what listens at the endpoint", status)
+}
+
+// ofKMS tells whether a message in small letters is about the key that a secret is
+// encrypted under.
+func ofKMS(message string) bool {
+	return strings.Contains(message, "kms") || strings.Contains(message, "cryptokey")
 }
 
 // state tells what is wrong with a version's.

@@ -195,6 +195,46 @@ func TestReadDoesNotGoBack(t *testing.T) {
 	}
 }
 
+// TestReadDoesNotGoBackInAnOutage: that a newer version cannot be read at the moment is
+// no reason to go back to keys that may have leaked.
+func TestReadDoesNotGoBackInAnOutage(t *testing.T) {
+	for name, fault := range map[string]http.HandlerFunc{
+		"no answer": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"throttled": func(w http.ResponseWriter, _ *http.Request) { refuse(w, 429, "RESOURCE_EXHAUSTED", "Quota exceeded") },
+		"fails":     func(w http.ResponseWriter, _ *http.Request) { refuse(w, 503, "UNAVAILABLE", "try again") },
+		"denied":    func(w http.ResponseWriter, _ *http.Request) { refuse(w, 403, "PERMISSION_DENIED", "no") },
+		"KMS": func(w http.ResponseWriter, _ *http.Request) {
+			refuse(w, 400, "FAILED_PRECONDITION", "KMS key is disabled")
+		},
+		"invalid":      func(w http.ResponseWriter, _ *http.Request) { refuse(w, 400, "INVALID_ARGUMENT", "no") },
+		"of a proxy":   func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
+		"not JSON":     func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("hello")) },
+		"another text": func(w http.ResponseWriter, _ *http.Request) { answer(w, 2, []byte("two"), 1) },
+	} {
+		s := serve(t, "one")
+		src := s.open("")
+		if err := src.Write(t.Context(), []byte("one"), []byte("two")); err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		s.lag = 1
+		s.mu.Unlock()
+		s.faulty(func(w http.ResponseWriter, call string) bool {
+			if call == "access 2" {
+				fault(w, new(http.Request))
+			}
+			return call == "access 2"
+		})
+		if got, err := src.Read(t.Context()); err == nil {
+			t.Errorf("%s: reads %q after it wrote two", name, got)
+		}
+		s.faulty(nil)
+		if got, err := src.Read(t.Context()); err != nil || string(got) != "two" {
+			t.Errorf("%s, and is over: reads %q, %v", name, got, err)
+		}
+	}
+}
+
 // TestWriteGivesWay: of two who write at once the first counts, though the second
 // was told last.
 func TestWriteGivesWay(t *testing.T) {
@@ -216,6 +256,30 @@ func TestWriteGivesWay(t *testing.T) {
 	err = s.open("").Write(t.Context(), []byte("old"), []byte("new"))
 	if !errors.Is(err, keyring.ErrChanged) || s.current() != "of a third" {
 		t.Errorf("%v; the secret is %q", err, s.current())
+	}
+}
+
+// TestWriteThatCannotGiveWay: where it is not known what somebody else has written, or
+// it cannot be added once more, nobody is told that the keys have changed: who tried
+// again would find their own change there, and take it for a success.
+func TestWriteThatCannotGiveWay(t *testing.T) {
+	for _, call := range []string{"access 4", "access 2", "addVersion"} {
+		for _, status := range []int{http.StatusForbidden, http.StatusServiceUnavailable} {
+			s := serve(t, "old")
+			s.between = func() { // before that, version 2 is looked for as well
+				s.versions = append(s.versions, version{data: []byte("of another")})
+				s.fault = func(w http.ResponseWriter, now string) bool {
+					if now == call {
+						refuse(w, status, "STATUS", "hunter2")
+					}
+					return now == call
+				}
+			}
+			err := s.open("").Write(t.Context(), []byte("old"), []byte("new"))
+			if err == nil || errors.Is(err, keyring.ErrChanged) || !strings.Contains(err.Error(), "somebody else has changed the secret meanwhile, and version 2") {
+				t.Errorf("%s fails with %d: %v; the secret is %q", call, status, err, s.current())
+			}
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -140,16 +141,17 @@ func (s *Source) Write(ctx context.Context, old, text []byte) error {
 }
 
 // giveWay makes the version that was first count again, after one was added that did
-// not know of it, unless another one counts already.
+// not know of it, unless another one counts already. Where that fails the error is not
+// ErrChanged: who begins anew would find what was added, and take it for a success.
 func (c *call) giveWay(first, added int64) error {
-	if _, exists, err := c.look(added + 1); err != nil || exists {
-		return keyring.ErrChanged
+	_, exists, err := c.look(added + 1)
+	if err == nil && !exists {
+		var v version
+		if v, err = c.access(strconv.FormatInt(first, 10)); err == nil {
+			_, err = c.add(v.data)
+		}
 	}
-	v, exists, err := c.look(first)
-	if err != nil || !exists {
-		return keyring.ErrChanged
-	}
-	if _, err := c.add(v.data); err != nil {
+	if err != nil {
 		return c.s.errorf("somebody else has changed the secret meanwhile, and version %d, which has to be added once more, could not be: %w", first, err)
 	}
 	return keyring.ErrChanged
