@@ -102,7 +102,10 @@ func (s *Source) token(ctx context.Context, watch *remote.Watch) (string, error)
 		return "", s.errorf("%w", remote.Explain(ctx, ctx.Err()))
 	}
 	s.link.ctx, s.link.failed, s.link.status = ctx, nil, 0
-	if s.tokens == nil || s.refused.Swap(false) {
+	if s.refused.Swap(false) {
+		s.tokens = nil // be there another or not
+	}
+	if s.tokens == nil {
 		tokens, err := s.link.credentials()
 		if err != nil {
 			return "", s.errorf("%w", err)
