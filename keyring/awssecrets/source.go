@@ -139,7 +139,7 @@ type version struct {
 // get reads the version that has the stage of the place.
 func (s *Source) get(ctx context.Context) (version, error) {
 	var v version
-	return v, s.call(ctx, "secretsmanager:GetSecretValue", func(ctx context.Context, api *secretsmanager.Client) error {
+	err := s.call(ctx, "secretsmanager:GetSecretValue", func(ctx context.Context, api *secretsmanager.Client) error {
 		out, err := api.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.place.id, VersionStage: &s.place.stage})
 		if err != nil {
 			return err
@@ -155,6 +155,7 @@ func (s *Source) get(ctx context.Context) (version, error) {
 		}
 		return nil
 	})
+	return v, err
 }
 
 // put stores a version that is not the current one yet, and returns its id.
@@ -168,10 +169,11 @@ func (s *Source) put(ctx context.Context, data []byte, binary bool) (string, err
 	} else {
 		in.SecretString = aws.String(string(data))
 	}
-	return token, s.call(ctx, "secretsmanager:PutSecretValue", func(ctx context.Context, api *secretsmanager.Client) error {
+	err := s.call(ctx, "secretsmanager:PutSecretValue", func(ctx context.Context, api *secretsmanager.Client) error {
 		_, err := api.PutSecretValue(ctx, in)
 		return err
 	})
+	return token, err
 }
 
 // move is the comparing and setting: it takes AWSCURRENT from one version to another.
