@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -160,6 +161,15 @@ func TestASVS_16_2_1_EveryEventSaysWhenItIsWritten(t *testing.T) {
 	}
 	if documented == 0 {
 		t.Error("no event found")
+	}
+	for _, name := range event.Names() {
+		if name = strconv.Quote(name); !seen[name] {
+			t.Errorf("%s stands twice among the names, or is none of the inventory", name)
+		}
+		delete(seen, name)
+	}
+	for name := range seen {
+		t.Errorf("%s is not among the names", name)
 	}
 }
 

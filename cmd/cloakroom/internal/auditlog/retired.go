@@ -17,13 +17,10 @@ import (
 // writes it.
 const vouched = "vouched"
 
-// hurry is how long after the end of a key entries of it are no cause for alarm: an
+// Hurry is how long after the end of a key entries of it are no cause for alarm: an
 // instance that had not heard of it may have written them. They are noted all the same. It
 // is some minutes longer than that takes, as the end of a key that was taken away is set to
 // minutes before, for clocks that are behind.
-const hurry = Hurry
-
-// Hurry is how long after the end of a key an instance may sign with it that has not heard.
 const Hurry = 12 * time.Minute
 
 // A Retirement is a key that was taken away.
@@ -201,7 +198,7 @@ func (c chain) hurried(key []byte) bool {
 	for _, k := range c.ring.Keys() {
 		if k.ID == keyring.KeyID(key) {
 			since := time.Since(k.Until)
-			return k.State == keyring.Retiring && since >= 0 && since < hurry
+			return k.State == keyring.Retiring && since >= 0 && since < Hurry
 		}
 	}
 	return false

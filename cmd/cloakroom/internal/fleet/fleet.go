@@ -53,7 +53,7 @@ const (
 const (
 	maxID   = 64
 	maxText = 255
-	maxKeys = 4096 // keyring.MaxKeys of them take 3008
+	maxKeys = 4096 // keyring.MaxKeys of them take less than 3,000
 )
 
 // Fleet is the instances that share a database. Use [Open].

@@ -18,13 +18,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
 // Metrics are those of one service. Use [New].
 type Metrics struct {
 	registry *prometheus.Registry
-	events   *prometheus.CounterVec
+	events   events
 	requests *prometheus.CounterVec
 	seconds  prometheus.Histogram
 	running  prometheus.Gauge
@@ -33,11 +34,12 @@ type Metrics struct {
 // New returns the metrics of a program of this version: those of the process, and
 // counters that stand at zero.
 func New(version string) *Metrics {
+	counted := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "cloakroom_events_total", Help: "Events, by the names of the log inventory.",
+	}, []string{"event"})
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cloakroom_events_total", Help: "Events, by the names of the log inventory.",
-		}, []string{"event"}),
+		events:   events{},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cloakroom_http_requests_total", Help: "Requests that have been answered.",
 		}, []string{"method", "code"}),
@@ -55,7 +57,10 @@ func New(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.events, m.requests, m.seconds, m.running, build,
+	for _, name := range event.Names() {
+		m.events[name] = counted.WithLabelValues(name)
+	}
+	m.registry.MustRegister(counted, m.requests, m.seconds, m.running, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -111,8 +116,12 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // it, whatever next's level is: from level info on.
 func (m *Metrics) Log(next slog.Handler) slog.Handler { return &counter{m.events, next} }
 
+// events are the counters by the names of the inventory: a line that somebody else has
+// worded is none of them.
+type events map[string]prometheus.Counter
+
 type counter struct {
-	events *prometheus.CounterVec
+	events events
 	next   slog.Handler
 }
 
@@ -121,8 +130,8 @@ func (c *counter) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (c *counter) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelInfo && isName(r.Message) {
-		c.events.WithLabelValues(r.Message).Inc()
+	if n, ok := c.events[r.Message]; ok && r.Level >= slog.LevelInfo {
+		n.Inc()
 	}
 	if !c.next.Enabled(ctx, r.Level) {
 		return nil
@@ -136,16 +145,6 @@ func (c *counter) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (c *counter) WithGroup(name string) slog.Handler {
 	return &counter{c.events, c.next.WithGroup(name)}
-}
-
-// isName tells an event from a line that somebody else has worded.
-func isName(message string) bool {
-	for _, c := range message {
-		if (c < 'a' || c > 'z') && c != '_' {
-			return false
-		}
-	}
-	return message != "" && len(message) <= 40
 }
 
 // Keys is what is known of the keys.
