@@ -3,6 +3,7 @@ package backend
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -68,15 +69,13 @@ func (b *Backend) agree(ctx context.Context, ring *keyring.Ring) (string, error)
 
 // race runs for the key with this id in one registry, and returns the one that has won.
 func (b *Backend) race(ctx context.Context, r store.KeyRegistry, ring *keyring.Ring, id string) (string, error) {
-	var rival store.KnownKey
 	wait, waited := pause, false
 	for range looks {
 		known, err := r.KnownKeys(ctx)
 		if err != nil {
 			return "", err
 		}
-		var level int
-		level, rival = standing(known, id)
+		level, rival := standing(known, id)
 		ahead := claim(rival)
 		switch {
 		case rival.ID != "" && ahead == 0: // it is in use: all is decided
@@ -105,7 +104,7 @@ func (b *Backend) race(ctx context.Context, r store.KeyRegistry, ring *keyring.R
 			return "", err
 		}
 	}
-	return "", b.lacks(rival, false)
+	return "", fmt.Errorf("keys: the instances that start now have not agreed on a key in %d looks: start this one again", looks)
 }
 
 // standing returns the level of the key with this id, and the key to compare it with: the

@@ -181,11 +181,14 @@ func seen(before []store.KnownKey, k store.KnownKey) bool {
 
 // lacks says which key an instance needs.
 func (b *Backend) lacks(k store.KnownKey, missing bool) error {
-	lacks := "lacks"
+	lacks, what := "lacks", "that the sessions were signed with"
 	if missing {
 		lacks = "is not there, and with it"
 	}
-	return &ConfigError{fmt.Errorf("keys: %s %s the key %s that the sessions were signed with: name or restore the key file that has it, as the other instances do; if it is lost, stop them all and run \"cloakroom session end --all\" with these settings, which signs everybody out", cmp.Or(b.cfg.Keys.Path(), b.cfg.Keys.String()), lacks, k.ID)}
+	if claim(k) > 0 {
+		what = "that another instance has claimed for the sessions"
+	}
+	return &ConfigError{fmt.Errorf("keys: %s %s the key %s %s: name or restore the key file that has it, as the other instances do; if it is lost, stop them all and run \"cloakroom session end --all\" with these settings, which signs everybody out", cmp.Or(b.cfg.Keys.Path(), b.cfg.Keys.String()), lacks, k.ID, what)}
 }
 
 func has(ring *keyring.Ring, id string) bool {

@@ -80,6 +80,27 @@ func TestPromise10_TheSecondToNoteItsKeyGivesUp(t *testing.T) {
 	}
 }
 
+// Who finds a key that was only claimed is not told that sessions were signed with it, and
+// where nothing was decided no key is asked for.
+func TestARaceThatIsLostOrOpenSaysSo(t *testing.T) {
+	loser, _ := newRing(t)
+	_, claimed := newRing(t)
+	reg := registry{claimed: time.UnixMilli(3)}
+	b := &Backend{cfg: &config.Config{}, registries: []store.KeyRegistry{reg}}
+	if err := b.remember(t.Context(), loser, nil); err == nil || !strings.Contains(err.Error(), claimed+" that another instance has claimed") {
+		t.Error(err)
+	}
+	b.registries[0] = forgetful{}
+	if err := b.remember(t.Context(), loser, nil); err == nil || !strings.Contains(err.Error(), "have not agreed on a key in 64 looks") {
+		t.Error(err)
+	}
+}
+
+// forgetful is a registry that keeps nothing.
+type forgetful struct{ registry }
+
+func (forgetful) RememberKey(context.Context, string, time.Time) error { return nil }
+
 // A doctor wants the keys that a start wants: whatever was claimed in a first start that
 // did not come to its end, and what is in use.
 func TestWantedIsWhatAStartWants(t *testing.T) {
