@@ -40,8 +40,8 @@ func ExampleOpenFile() {
 
 // A program of several instances makes no key of its own: it reads the one that
 // was deployed, or does not start.
-func ExampleReadFile() {
-	_, err := keyring.ReadFile("/run/secrets/keys-that-nobody-deployed")
+func ExampleMountedFile() {
+	_, err := keyring.Load(context.Background(), keyring.MountedFile("/run/secrets/keys-that-nobody-deployed"))
 	fmt.Println(errors.Is(err, fs.ErrNotExist))
 	// Output: true
 }

@@ -45,7 +45,7 @@ func TestASVS_13_3_1_KeyFilesOpenToOthersAreRefused(t *testing.T) {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		for _, open := range []func(string) (*keyring.Ring, error){keyring.ReadFile, keyring.OpenFile} {
+		for _, open := range []func(string) (*keyring.Ring, error){readFile, keyring.OpenFile} {
 			_, err := open(path)
 			if ok := mode&0o077 == 0; (err == nil) != ok {
 				t.Errorf("mode %04o: %v", mode, err)
@@ -86,7 +86,7 @@ func TestWhatIsNoRegularFileIsRefused(t *testing.T) {
 			if _, err := keyring.OpenFile(at(name)); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: error is %v, want it to say %q", name, err, want)
 			}
-			if _, err := keyring.ReadFile(at(name)); err == nil {
+			if _, err := readFile(at(name)); err == nil {
 				t.Errorf("%s was read", name)
 			}
 		}()
@@ -97,7 +97,7 @@ func TestWhatIsNoRegularFileIsRefused(t *testing.T) {
 		}
 	}
 	// Devices are only read here: root could write over one.
-	if _, err := keyring.ReadFile(os.DevNull); err == nil || !strings.Contains(err.Error(), "no regular file") {
+	if _, err := readFile(os.DevNull); err == nil || !strings.Contains(err.Error(), "no regular file") {
 		t.Errorf("a device: %v", err)
 	}
 	for _, name := range []string{"pipe", "link to pipe", "directory"} {
@@ -127,7 +127,7 @@ func TestLinksAreFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{link, target} {
-		if ring, err = keyring.ReadFile(path); err != nil || ring.Active() != next.ID() {
+		if ring, err = readFile(path); err != nil || ring.Active() != next.ID() {
 			t.Errorf("after a write: %v, %v", ring, err)
 		}
 	}

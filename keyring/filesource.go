@@ -8,7 +8,11 @@ import (
 	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 )
 
-// File returns the [Source] that is the key file at path, by the rules of [ReadFile].
+// File returns the [Source] that is the key file at path. On Unix it refuses a file
+// that its group or others may read or write (ASVS 13.3.1); on other systems the
+// permissions of the directory have to see to that. It refuses whatever is no
+// regular file; a symbolic link is followed. The error for a file that does not
+// exist wraps fs.ErrNotExist.
 //
 // Write replaces the file in one step: a reader sees all of the old or all of the new,
 // also after a power failure. Mode and owner stay, and what a link leads to is replaced,
@@ -22,9 +26,15 @@ func File(path string) Writer { return file(path) }
 
 type file string
 
+// What errors call the files.
+const (
+	fileNoun    = "key file"
+	mountedNoun = "mounted key file"
+)
+
 // Read implements [Source].
 func (f file) Read(ctx context.Context) ([]byte, error) {
-	return readFile(ctx, "key file", string(f), secretfile.Private)
+	return readFile(ctx, fileNoun, string(f), secretfile.Private)
 }
 
 // Write implements [Writer].
@@ -40,9 +50,9 @@ func (f file) Write(ctx context.Context, old, text []byte) error {
 	case err == nil || errors.Is(err, ErrChanged):
 		return err
 	case errors.As(err, &fault):
-		return explainFile("key file", err)
+		return explainFile(fileNoun, err)
 	}
-	return fmt.Errorf("keyring: write key file: %w", err)
+	return fmt.Errorf("keyring: write %s: %w", fileNoun, err)
 }
 
 // String returns "file:" and the path.
@@ -60,7 +70,7 @@ func MountedFile(path string) Source { return mountedFile(path) }
 type mountedFile string
 
 func (s mountedFile) Read(ctx context.Context) ([]byte, error) {
-	return readFile(ctx, "mounted key file", string(s), secretfile.Mounted)
+	return readFile(ctx, mountedNoun, string(s), secretfile.Mounted)
 }
 
 // String returns "mounted file:" and the path.

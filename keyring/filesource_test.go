@@ -80,7 +80,7 @@ func TestEditsOfAFileLoseNothing(t *testing.T) {
 	}
 	close(stop)
 	reader.Wait()
-	ring, err := keyring.ReadFile(path)
+	ring, err := readFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

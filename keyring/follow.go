@@ -28,7 +28,10 @@ type FollowOptions struct {
 	// Interval is the time between two looks; zero and below mean [DefaultInterval].
 	Interval time.Duration
 
-	// Timeout bounds each reading of the source; zero and below mean ten seconds.
+	// Timeout is when the context of each reading of the source ends; zero and below mean
+	// ten seconds. The source is given one second more to return: a reading takes no
+	// longer than both together. One that has not returned by then has failed, and the
+	// source is not read again until it has.
 	Timeout time.Duration
 
 	// Now makes it look at once for each value that is received. While it looks it
@@ -38,7 +41,8 @@ type FollowOptions struct {
 
 	// Looked, if set, is told of each look: whether there are other keys in the ring
 	// now, and why it failed if it did. While looks fail the ring goes on with the
-	// keys it has.
+	// keys it has. It is called by the goroutine that looks, so the next look waits
+	// until it returns.
 	Looked func(changed bool, err error)
 }
 
@@ -46,6 +50,9 @@ type FollowOptions struct {
 // goroutine:
 //
 //	go ring.Follow(ctx, src, nil)
+//
+// It returns a second after that at the latest, if Looked does. Of a source whose Read does
+// not heed its context one goroutine stays behind, until that Read returns.
 //
 // The first look comes after one interval: the ring has just been read by [Load].
 // A source that is away, or says something that is no ring, changes nothing: what

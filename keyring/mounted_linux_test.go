@@ -52,7 +52,7 @@ func TestASVS_13_3_1_MountedSecretsOpenToOthersLieInMemory(t *testing.T) {
 				t.Errorf("mode %04o: error is not one line with what to do: %v", mode, err)
 			}
 			// A key file of one's own has no such liberty.
-			if _, err := keyring.ReadFile(path); (err == nil) != (mode&0o077 == 0) {
+			if _, err := readFile(path); (err == nil) != (mode&0o077 == 0) {
 				t.Errorf("mode %04o, read as a key file: %v", mode, err)
 			}
 		}

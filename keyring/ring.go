@@ -12,9 +12,9 @@ import (
 // MaxKeys is the largest number of keys in a ring. A rotation needs three.
 const MaxKeys = 64
 
-// A Ring is a set of keys of which one is active. It comes from [New], [Read], [Load],
-// [ReadFile] or [OpenFile]; the zero Ring has no keys, and using it panics. It
-// is safe for concurrent use, and must not be copied.
+// A Ring is a set of keys of which one is active. It comes from [New], [Read], [Load]
+// or [OpenFile]; the zero Ring has no keys, and using it panics. It is safe for
+// concurrent use, and must not be copied.
 type Ring struct {
 	state atomic.Pointer[state]
 }
@@ -98,7 +98,7 @@ func judgeAll(entries []entry) []error {
 func (r *Ring) load() *state {
 	st := r.state.Load()
 	if st == nil {
-		panic("keyring: a Ring has to come from New, Read, ReadFile or OpenFile")
+		panic("keyring: a Ring has to come from New, Read, Load or OpenFile")
 	}
 	return st
 }

@@ -408,7 +408,7 @@ func TestEditOfABareSecretWritesKeyLines(t *testing.T) {
 		if err != nil || strings.Contains(string(text), secret) || !strings.HasPrefix(string(text), "# from openssl\n") || !strings.Contains(string(text), "\ncloakroom-key-v1 "+id.String()+" 0001-01-01T00:00:00Z ") {
 			t.Errorf("written:\n%s%v", text, err)
 		}
-		next, err := keyring.ReadFile(path)
+		next, err := readFile(path)
 		if err != nil || !next.Purpose("test").Verify(id, nil, tag[:]) || len(next.Keys()) != 2 {
 			t.Errorf("%v, %v", next, err)
 		}

@@ -142,8 +142,8 @@ func TestASVS_13_3_1_AMissingKeyIsNotMadeUp(t *testing.T) {
 	t.Setenv("KEYRING_TEST_EMPTY", " \n")
 	t.Setenv("KEYRING_TEST_COMMENT", "# later")
 	for src, want := range map[keyring.Source]string{
-		keyring.File(missing):                 "cloakroom key new prints what to put into it",
-		keyring.MountedFile(missing):          "cloakroom key new prints what to put into it",
+		keyring.File(missing):                 "keyring: key file: open " + missing + ": no such file or directory; cloakroom key new prints what to put into it",
+		keyring.MountedFile(missing):          "keyring: mounted key file: open " + missing + ": no such file or directory; cloakroom key new prints what to put into it",
 		keyring.Env("KEYRING_TEST_UNSET"):     "KEYRING_TEST_UNSET is not set; put in what cloakroom key new prints",
 		keyring.Env("KEYRING_TEST_EMPTY"):     "KEYRING_TEST_EMPTY is empty; put in what cloakroom key new prints",
 		keyring.Env("KEYRING_TEST_COMMENT"):   "env:KEYRING_TEST_COMMENT: there is no key; put in the line that cloakroom key new prints",

@@ -15,10 +15,14 @@ import (
 // manager. Packages beside this one are Sources for age, dotenv files, Vault and
 // OpenBao, AWS and Google Cloud; a program that imports none of them pays for none.
 // If it has a String method, that names it in errors, and shows no secret.
+//
+// Its methods may be called by several goroutines at once: [Ring.Follow] reads while
+// [Edit] reads and writes.
 type Source interface {
 	// Read returns the text of the keys as it is now, in a form that [Read] takes.
-	// Its error says in one line what is wrong and what to do, and shows nothing of
-	// the text. The caller may keep the text, and does not change it.
+	// Its error says in one line what is wrong, where, and what to do, and shows nothing
+	// of the text. The caller may keep the text, and does not change it. When ctx ends,
+	// Read returns: who goes on for more than a second holds a goroutine of Follow.
 	Read(ctx context.Context) ([]byte, error)
 }
 
@@ -36,8 +40,8 @@ type Writer interface {
 // since they were read.
 var ErrChanged = errors.New("keyring: the keys have been changed meanwhile")
 
-// Load reads the keys of a source. The error names the source, if that has a String
-// method.
+// Load reads the keys of a source. An error of the source itself is returned as it is. One
+// of the text names the source, if that has a String method, and says what [Read] says.
 func Load(ctx context.Context, src Source) (*Ring, error) {
 	text, err := src.Read(ctx)
 	if err != nil {

@@ -65,7 +65,7 @@ func TestAttack_A15_AForgedSessionEndsWithItsKey(t *testing.T) {
 		callers[i] = newCaller(start(t, dir, "--store=sealed:").URL)
 	}
 	path := filepath.Join(dir, "cloakroom-data", "keys")
-	leaked, err := keyring.ReadFile(path)
+	leaked, err := keyring.Load(t.Context(), keyring.File(path))
 	if err != nil {
 		t.Fatal(err)
 	}

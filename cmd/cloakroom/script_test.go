@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"net"
@@ -46,7 +47,7 @@ func TestScripts(t *testing.T) {
 				db, err := sql.Open("sqlite", ts.MkAbs("cloakroom-data/cloakroom.db"))
 				ts.Check(err)
 				defer db.Close()
-				ring, err := keyring.ReadFile(ts.MkAbs("cloakroom-data/keys"))
+				ring, err := keyring.Load(context.Background(), keyring.File(ts.MkAbs("cloakroom-data/keys")))
 				ts.Check(err)
 				text := fmt.Sprintf("%s %d", strings.TrimSpace(ts.ReadFile(args[1])), time.Now().Unix())
 				signer, tag := ring.Purpose(args[0]).Sign([]byte(text))

@@ -41,7 +41,7 @@ func TestASVS_13_3_4_OnRealDatabases(t *testing.T) {
 			must(t, os.WriteFile(path, []byte(keyring.Generate().Text()), 0o600))
 			var rings [2]*keyring.Ring
 			for n := range rings {
-				ring, err := keyring.ReadFile(path)
+				ring, err := keyring.Load(t.Context(), keyring.File(path))
 				must(t, err)
 				rings[n] = ring
 				serveReal(t, ring, path, open())
