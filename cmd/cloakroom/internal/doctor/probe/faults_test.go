@@ -119,6 +119,8 @@ var healthy = []fault{
 	{name: "healthy, without an account"},
 	{name: "healthy, asked for by http", options: func(o *probe.Options) { o.URL = "http://" + host }, around: toHTTPS},
 	{name: "healthy, looked at from a proxy's machine", account: true, service: "beside", options: func(o *probe.Options) { o.Service.TrustedProxies = beside }},
+	// With public-url the service goes by that alone.
+	{name: "healthy, X-Forwarded-Proto says http", account: true, request: evil("X-Forwarded-Proto", "http")},
 	{name: "healthy, sealed sessions", account: true, service: "sealed"},
 	{name: "healthy, http://localhost", account: true, service: "no url", options: func(o *probe.Options) { o.URL, o.Service = "http://localhost", probe.Service{} }},
 	{name: "healthy, http://localhost without Secure", account: true, service: "local", options: func(o *probe.Options) {
