@@ -92,27 +92,27 @@ func (r *run) strange(a *answer) {
 			"see that the service runs where the proxy looks for it (setting listen; nginx: proxy_pass), that it is not slower than the proxy's patience, and the proxy's error log"+gatewayHints[a.StatusCode])
 	case a.StatusCode == 429 && !ours:
 		r.fail("url-rate-limit", said+": the proxy limits how many requests an address sends", "who signs in needs a handful of requests, and an office full of people shares one address",
-			"raise the limit for "+r.Prefix+": the service itself slows down wrong passwords")
+			"raise the limit for "+own(r.Prefix)+": the service itself slows down wrong passwords")
 	case a.StatusCode == 401 && !ours, a.StatusCode == 407:
 		r.fail("url-proxy-login", said+": the proxy asks for a password of its own", "visitors have to sign in twice, and the Authorization header or a second cookie goes with every request",
-			"let "+r.Prefix+" pass without it (nginx: location "+r.Prefix+"/ { auth_basic off; … })")
+			"let "+own(r.Prefix)+" pass without it (nginx: location "+own(r.Prefix)+"/ { auth_basic off; … })")
 	case a.StatusCode == 403 && ours:
 		r.fail("url-fetch-metadata", "the login page is refused as a part of another site's page: the request's Sec-Fetch headers are not those that were sent", "browsers are refused likewise",
 			"let the proxy pass Sec-Fetch-Site, Sec-Fetch-Mode and Sec-Fetch-Dest as they come")
 	case a.StatusCode == 403:
 		r.fail("url-blocked", said+", and not from the service: a rule of the proxy or a firewall in front refuses it", whyNobody+", unless the rule means only this machine",
-			"allow "+r.Prefix+" in the proxy's rules (nginx: allow, deny), or start the probe from where visitors are")
+			"allow "+own(r.Prefix)+" in the proxy's rules (nginx: allow, deny), or start the probe from where visitors are")
 	case (a.StatusCode == 404 || a.StatusCode == 405) && ours:
-		r.fail("url-prefix", "the service answers at "+at+", and knows no such page: it gets another path than the visitor's, or its prefix is not "+r.Prefix, whyNobody+": links, forms and redirects name paths under prefix",
+		r.fail("url-prefix", "the service answers at "+at+", and knows no such page: it gets another path than the visitor's, or its prefix is not "+own(r.Prefix), whyNobody+": links, forms and redirects name paths under prefix",
 			"pass the path on as it is (nginx: proxy_pass http://127.0.0.1:8080; without a path or a slash behind), and let the setting prefix be what visitors see")
 	default:
 		r.fail("url-other-application", said+", and it is no page of the service: another application, or the proxy itself, answers there", whyNobody,
-			"pass "+r.Prefix+" on to the service (nginx: location "+r.Prefix+"/ { proxy_pass http://127.0.0.1:8080; }), in the part of the proxy's configuration that is for this host name")
+			"pass "+own(r.Prefix)+" on to the service (nginx: location "+own(r.Prefix)+"/ { proxy_pass http://127.0.0.1:8080; }), in the part of the proxy's configuration that is for this host name")
 	}
 }
 
 // gatewayHints are what else a proxy means by a status.
-var gatewayHints = map[int]string{
+var gatewayHints = map[int]words{
 	http.StatusBadGateway:         " (nginx: where it says that a header is too big, proxy_buffer_size 8k)",
 	http.StatusServiceUnavailable: "; where it limits how many requests an address sends, raise the limit for this location (nginx: limit_req and limit_conn answer 503)",
 }
@@ -132,9 +132,9 @@ func (r *run) lost(hops []*answer, err error, start *url.URL) {
 		r.innerAddress(last.url, to)
 	case errors.Is(err, errElsewhere):
 		r.fail("url-redirect-elsewhere", name(last.url)+" is redirected to another site, "+name(to), "the service's own redirects stay on its host: a login of the proxy's, or a rule meant for another host, stands in front",
-			"let "+r.Prefix+" pass to the service without it; if that address is where people sign in, ask for it: --url "+origin(to))
+			"let "+own(r.Prefix)+" pass to the service without it; if that address is where people sign in, ask for it: --url "+shown(origin(to)))
 	case errors.Is(err, errLocation):
-		r.fail("url-redirect-malformed", name(last.url)+" is redirected to "+quote(strings.SplitN(last.Header.Get("Location"), "?", 2)[0])+", which is no address of a page", whyNobody,
+		r.fail("url-redirect-malformed", name(last.url)+" is redirected to "+quote(strings.SplitN(r.blank(last.Header.Get("Location")), "?", 2)[0])+", which is no address of a page", whyNobody,
 			"correct the proxy's redirect")
 	default:
 		r.broken(err, to)
@@ -166,7 +166,7 @@ func (r *run) loop(hops []*answer, to *url.URL, err error) {
 	}
 	what := name(a) + " is redirected to " + name(b) + ", and that back again"
 	const why = "browsers give up with \"too many redirects\". The service redirects nobody away from its login page: both come from what stands in front of it"
-	do := "find the rule for each of the two addresses in the proxies' configurations, and take one away"
+	do := words("find the rule for each of the two addresses in the proxies' configurations, and take one away")
 	switch {
 	case errors.Is(err, errTooMany):
 		what = "after 20 redirects there is no page yet: the last leads from " + name(a) + " to " + name(b)

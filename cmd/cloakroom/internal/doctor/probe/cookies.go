@@ -27,6 +27,9 @@ var shapes = map[string]*regexp.Regexp{
 	sessionCookie: regexp.MustCompile(`^[A-Za-z0-9_-]{71}$|^[A-Za-z0-9_-]{200,}$`),
 }
 
+// sameSites is the SameSite of each.
+var sameSites = map[string]string{visitorCookie: "Strict", sessionCookie: "Lax"}
+
 // cookieName is what the service calls a cookie.
 func (r *run) cookieName(base string) string {
 	if r.plain {
@@ -60,7 +63,7 @@ func (r *run) judgeCookie(a *answer, base string) bool {
 		return false
 	}
 	if slices.ContainsFunc(a.cookies[i+1:], func(c cookie) bool { return c.name == want }) {
-		r.warn("url-cookie-twice", "the cookie "+want+" comes twice in one answer", "browsers take the last, programs perhaps the first: some are signed out at once", "find what adds a second Set-Cookie line in the proxy")
+		r.warn("url-cookie-twice", "the cookie "+own(want)+" comes twice in one answer", "browsers take the last, programs perhaps the first: some are signed out at once", "find what adds a second Set-Cookie line in the proxy")
 	}
 	return true
 }
@@ -70,17 +73,17 @@ func (r *run) missing(a *answer, base string) {
 	want := r.cookieName(base)
 	for i, c := range a.cookies {
 		if shapes[base].MatchString(c.value) {
-			r.fail("url-cookie-renamed", "the cookie "+want+" comes as "+quote(a.cookies[i].name), "the service does not know it again under that name: every form is refused, and nobody stays signed in",
+			r.fail("url-cookie-renamed", "the cookie "+own(want)+" comes as "+quote(a.cookies[i].name), "the service does not know it again under that name: every form is refused, and nobody stays signed in",
 				"find what rewrites Set-Cookie in the proxy; where an application on the same host has a cookie of this name, rename that one. If nothing rewrites it, the service runs with another public-url than this command was told")
 			return
 		}
 	}
 	const do = "let the proxy pass Set-Cookie (nginx: no proxy_hide_header Set-Cookie and no proxy_ignore_headers; Varnish: no unset beresp.http.Set-Cookie; a CDN: no caching of "
 	if base == sessionCookie {
-		r.fail("url-cookie-stripped-post", "the service sets the cookie "+want+" at a login, and it does not arrive", "whoever signs in is sent to the page to sign in again. The session of this try ends by its idle time", do+r.Prefix+")")
+		r.fail("url-cookie-stripped-post", "the service sets the cookie "+own(want)+" at a login, and it does not arrive", "whoever signs in is sent to the page to sign in again. The session of this try ends by its idle time", do+own(r.Prefix)+")")
 		return
 	}
-	r.fail("url-cookie-stripped", "the service sets the cookie "+want+" on the page to sign in, and it does not arrive", "without it every form is refused (403 CSRF token missing or wrong)", do+r.Prefix+")")
+	r.fail("url-cookie-stripped", "the service sets the cookie "+own(want)+" on the page to sign in, and it does not arrive", "without it every form is refused (403 CSRF token missing or wrong)", do+own(r.Prefix)+")")
 }
 
 // dropped is for a cookie that browsers refuse for a reason that no attribute tells.
@@ -94,28 +97,27 @@ func (r *run) dropped(name string, err error, a *answer) {
 		r.plainHTTP(a)
 		return
 	}
-	r.fail("url-cookie-refused", "browsers refuse the cookie "+name+" because "+err.Error(), "every form is refused, and nobody stays signed in", "find what rewrites Set-Cookie in the proxy, and let it pass as it is")
+	r.fail("url-cookie-refused", "browsers refuse the cookie "+own(name)+" because "+because(err), "every form is refused, and nobody stays signed in", "find what rewrites Set-Cookie in the proxy, and let it pass as it is")
 }
 
 // plainHTTP is for a site whose cookies no browser keeps.
 func (r *run) plainHTTP(a *answer) {
 	what := "the login page is at " + name(a.url) + ", over plain http"
 	if r.asked.Scheme == "https" {
-		what = "visitors of " + origin(r.asked) + " are redirected to " + name(a.url) + ", which is plain http"
+		what = "visitors of " + shown(origin(r.asked)) + " are redirected to " + name(a.url) + ", which is plain http"
 	}
 	r.fail("url-plain-http", what, "browsers keep no Secure cookie from there, so nobody can sign in; and passwords would be read on the way",
-		"give the proxy a certificate (certbot) and let it redirect http to https; then public-url=https://"+a.url.Hostname()+". On this machine alone, http://localhost does")
+		"give the proxy a certificate (certbot) and let it redirect http to https; then public-url=https://"+shown(a.url.Hostname())+". On this machine alone, http://localhost does")
 }
 
 // attributes compares what stands behind the value.
 func (r *run) attributes(c *cookie, refused error, base string) {
-	who := "the cookie " + c.name
-	verdict, level := "", finding.Warning
+	who := "the cookie " + own(r.cookieName(base))
+	verdict, level := words(""), finding.Warning
 	if refused != nil {
-		verdict, level = ", and browsers refuse it because "+refused.Error(), finding.Error
+		verdict, level = ", and browsers refuse it because "+because(refused), finding.Error
 	}
 	const why = "nobody can sign in"
-	sameSite := map[string]string{visitorCookie: "Strict", sessionCookie: "Lax"}[base]
 	if c.domain != "" {
 		r.say(level, "url-cookie-domain", who+" has Domain="+quote(c.domain)+" on its way through the proxy"+verdict, either(refused, why, "every host below that domain gets the session, and can set one"),
 			"take the Domain away (nginx: no Domain in proxy_cookie_path, and no proxy_cookie_domain; the service sets none)")
@@ -125,14 +127,14 @@ func (r *run) attributes(c *cookie, refused error, base string) {
 			"take the rewriting away (nginx: proxy_cookie_path off)")
 	}
 	if c.secure == r.plain {
-		was, do := "is not Secure any more", "take the rewriting away (nginx: no proxy_cookie_flags … nosecure)"
+		was, do := words("is not Secure any more"), words("take the rewriting away (nginx: no proxy_cookie_flags … nosecure)")
 		if c.secure {
 			was, do = "is Secure, and public-url is plain http", "take the rewriting away, or set public-url to the https address"
 		}
 		r.say(level, "url-cookie-secure", who+" "+was+verdict, either(refused, why, "it is sent over plain http as well, where anybody on the way reads it"), do)
 	}
-	if c.sameSite != sameSite {
-		r.sameSite(c, level, sameSite, verdict)
+	if want := sameSites[base]; c.sameSite != want {
+		r.sameSite(c, level, who+" has ", " in place of SameSite="+own(want)+verdict, refused)
 	}
 	if !c.httpOnly {
 		r.warn("url-cookie-httponly", who+" is not HttpOnly any more", "a script that gets into a page of this host reads the session and sends it away",
@@ -143,7 +145,7 @@ func (r *run) attributes(c *cookie, refused error, base string) {
 	}
 }
 
-func either(refused error, yes, no string) string {
+func either(refused error, yes, no words) words {
 	if refused != nil {
 		return yes
 	}
@@ -151,19 +153,19 @@ func either(refused error, yes, no string) string {
 }
 
 // sameSite is attributes for the one that comes in many ways.
-func (r *run) sameSite(c *cookie, level finding.Level, want, verdict string) {
-	got := "SameSite=" + c.sameSite
+func (r *run) sameSite(c *cookie, level finding.Level, who, want words, refused error) {
+	got := "SameSite=" + own(c.sameSite) // the jar knows three
 	if c.sameSite == "" {
 		got = "no SameSite"
 	}
-	why := "it is sent with requests that come from other sites: one of two defences against forgery is gone"
+	why := words("it is sent with requests that come from other sites: one of two defences against forgery is gone")
 	switch {
-	case verdict != "":
+	case refused != nil:
 		why = "nobody can sign in"
 	case c.sameSite == "Strict":
 		why = "who comes by a link from another site, a mail or a chat seems signed out"
 	}
-	r.say(level, "url-cookie-samesite", "the cookie "+c.name+" has "+got+" in place of SameSite="+want+verdict, why,
+	r.say(level, "url-cookie-samesite", who+got+want, why,
 		"take the rewriting away (nginx: no proxy_cookie_flags … samesite; Apache: no Header edit Set-Cookie)")
 }
 
@@ -181,12 +183,12 @@ func (r *run) strangers(ctx context.Context, page *answer) bool {
 	name := r.cookieName(visitorCookie)
 	i, j := page.find(name), second.find(name)
 	session := r.cookieName(sessionCookie)
-	fix := "never cache " + r.Prefix + " (nginx: proxy_cache off, and no proxy_ignore_headers; Varnish: return (pass); a CDN: a rule that bypasses its cache), and empty the cache now"
+	fix := "never cache " + own(r.Prefix) + " (nginx: proxy_cache off, and no proxy_ignore_headers; Varnish: return (pass); a CDN: a rule that bypasses its cache), and empty the cache now"
 	switch {
 	case i >= 0 && j >= 0 && page.refused[i] == nil && page.cookies[i].value == second.cookies[j].value:
 		r.fail("url-cookie-shared", "a second visitor, without cookies, gets the cookie of another", "a cache hands one visitor's cookies to others: people find themselves signed in as somebody else, or not at all", fix)
 	case page.find(session) >= 0, second.find(session) >= 0:
-		r.fail("url-cookie-shared", "a visitor who has not signed in gets the cookie "+session, "a cache hands one visitor's cookies to others: people find themselves signed in as somebody else", fix)
+		r.fail("url-cookie-shared", "a visitor who has not signed in gets the cookie "+own(session), "a cache hands one visitor's cookies to others: people find themselves signed in as somebody else", fix)
 	case page.cached() != "" || second.cached() != "":
 		r.fail("url-cached", "the page to sign in comes out of a cache"+cmp.Or(page.cached(), second.cached())+", though it says Cache-Control: no-store", "a page of one visitor is shown to others, and its form is refused: its token belongs to another cookie", fix)
 	}
@@ -211,15 +213,15 @@ func keyOf(value string) string {
 
 // cached says by which header an answer tells that it comes out of a cache; "" if by
 // none. It stands behind a word.
-func (a *answer) cached() string {
+func (a *answer) cached() words {
 	if age, err := strconv.Atoi(a.Header.Get("Age")); err == nil && age > 0 {
-		return " (Age: " + strconv.Itoa(age) + ")"
+		return " (Age: " + shown(strconv.Itoa(age)) + ")"
 	}
 	for _, name := range []string{"X-Cache", "X-Cache-Status", "X-Proxy-Cache", "Cf-Cache-Status", "Cache-Status"} {
 		value := strings.ToLower(a.Header.Get(name))
 		for _, word := range []string{"hit", "stale", "updating", "revalidated"} {
 			if strings.HasPrefix(value, word) || strings.Contains(value, "; "+word) {
-				return " (" + name + ": " + strings.Trim(quote(value), `"`) + ")"
+				return " (" + own(name) + ": " + shown(value) + ")"
 			}
 		}
 	}

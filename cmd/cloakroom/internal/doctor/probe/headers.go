@@ -26,33 +26,33 @@ func (r *run) judgeHeaders(a *answer) {
 	r.judgeTransport(a)
 	r.judgeClock(a)
 	if value := strings.Join(a.Header.Values("Cache-Control"), ", "); !hasDirective(value, "no-store") {
-		what := "the service says Cache-Control: no-store, and nothing of it arrives"
+		what := words("the service says Cache-Control: no-store, and nothing of it arrives")
 		if value != "" {
 			what = "the service says Cache-Control: no-store, and what arrives is " + quote(value)
 		}
 		r.warn("url-cache-control", what, "browsers and caches on the way may keep the pages of whoever is signed in, and show them to the next",
-			"take the rewriting away (nginx: no expires, no add_header Cache-Control and no proxy_hide_header Cache-Control for "+r.Prefix+")")
+			"take the rewriting away (nginx: no expires, no add_header Cache-Control and no proxy_hide_header Cache-Control for "+own(r.Prefix)+")")
 	}
 	if referrerPolicy(a.Header) == "no-referrer" {
 		r.fail("url-referrer-policy", "the proxy sets Referrer-Policy: no-referrer", "browsers then send Origin: null with the service's own forms, and every login is refused (403 Cross-origin request)",
 			"take the header away (nginx: no add_header Referrer-Policy): the service sends same-origin, which tells other sites as little")
 	}
-	var bad []string
+	var bad []words
 	for _, e := range expected {
 		values := a.Header.Values(e.name)
 		switch {
 		case e.name == "Referrer-Policy" && r.told["url-referrer-policy"]:
 		case len(values) == 0:
-			bad = append(bad, e.name+" is gone")
+			bad = append(bad, own(e.name)+" is gone")
 		case len(values) > 1:
-			bad = append(bad, e.name+" comes "+strconv.Itoa(len(values))+" times")
+			bad = append(bad, own(e.name)+" comes "+number(len(values))+" times")
 		case !strings.EqualFold(values[0], e.value):
-			bad = append(bad, e.name+" is "+quote(values[0])+" in place of "+e.value)
+			bad = append(bad, own(e.name)+" is "+quote(values[0])+" in place of "+own(e.value))
 		}
 	}
 	if len(bad) > 0 {
-		r.warn("url-headers", "headers of the service do not arrive as they were sent: "+strings.Join(bad, "; "), "they keep browsers from guessing types, telling other sites and letting them in; of two that differ some browsers take neither",
-			"let the proxy pass them, and add none of its own for "+r.Prefix+" (nginx: no proxy_hide_header, and no add_header of the same names)")
+		r.warn("url-headers", "headers of the service do not arrive as they were sent: "+joined(bad, "; "), "they keep browsers from guessing types, telling other sites and letting them in; of two that differ some browsers take neither",
+			"let the proxy pass them, and add none of its own for "+own(r.Prefix)+" (nginx: no proxy_hide_header, and no add_header of the same names)")
 	}
 	r.judgeContent(a)
 }
@@ -100,7 +100,7 @@ func (r *run) judgePolicy(a *answer) {
 	case len(policies) == 0:
 		r.warn("url-csp", "the pages come without the service's "+header, why, do)
 	case len(policies) > 1:
-		r.warn("url-csp", "the pages come with "+strconv.Itoa(len(policies))+" headers "+header, "browsers obey all of them at once: what one of them forbids is lost, as the style of the pages", do)
+		r.warn("url-csp", "the pages come with "+number(len(policies))+" headers "+header, "browsers obey all of them at once: what one of them forbids is lost, as the style of the pages", do)
 	case !mine(policies[0]):
 		r.warn("url-csp", "the proxy sends a "+header+" of its own: "+quote(policies[0]), why, do)
 	}
@@ -166,7 +166,7 @@ func (r *run) judgeTransport(a *answer) {
 	case len(values) == 0:
 		r.warn("url-hsts", "the service's "+header+" does not arrive", "a visitor's first request of the day may go over plain http, where somebody in between answers it", do)
 	case len(values) > 1:
-		r.warn("url-hsts", header+" comes "+strconv.Itoa(len(values))+" times", "browsers go by the first alone, which may be the shorter", do)
+		r.warn("url-hsts", header+" comes "+number(len(values))+" times", "browsers go by the first alone, which may be the shorter", do)
 	case maxAge(values[0]) < 365*24*time.Hour:
 		r.warn("url-hsts", header+" is "+quote(values[0]), "it is for less than a year (ASVS 3.4.1)", do)
 	}
@@ -189,12 +189,12 @@ func (r *run) judgeClock(a *answer) {
 		return
 	}
 	off := at.Sub(r.net.now()).Truncate(time.Second)
-	way := "ahead of"
+	way := words("ahead of")
 	if off < 0 {
 		off, way = -off, "behind"
 	}
 	if off > maxClock {
-		r.warn("url-clock", "the clock of the server at "+a.url.Host+" is "+off.String()+" "+way+" this machine's", "sessions end too early or too late where instances disagree about the time, and so do keys and links",
+		r.warn("url-clock", "the clock of the server at "+shown(a.url.Host)+" is "+own(off.String())+" "+way+" this machine's", "sessions end too early or too late where instances disagree about the time, and so do keys and links",
 			"let both follow a time server: timedatectl set-ntp true")
 	}
 }
@@ -213,6 +213,6 @@ func (r *run) judgeContent(a *answer) {
 	case m != nil && m[1] != r.Prefix+"/login":
 		r.fail("url-content", "the form of the page is sent to "+quote(m[1])+" in place of "+quote(r.Prefix+"/login"), why, do)
 	case !strings.Contains(a.body, `href="`+r.Prefix+`/`):
-		r.warn("url-content", "the page's links do not lead under "+r.Prefix, why, do)
+		r.warn("url-content", "the page's links do not lead under "+own(r.Prefix), why, do)
 	}
 }

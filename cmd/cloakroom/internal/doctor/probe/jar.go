@@ -1,8 +1,6 @@
 package probe
 
 import (
-	"errors"
-	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -36,7 +34,7 @@ type setCookie struct {
 // readSetCookie reads a line (RFC 6265bis §5.6). Whether it is stored is for the jar.
 func readSetCookie(line string, now time.Time) (c setCookie, err error) {
 	if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-		return c, errors.New("it has a control character in it")
+		return c, refuse("it has a control character in it")
 	}
 	pair, rest, _ := strings.Cut(line, ";")
 	name, value, ok := strings.Cut(pair, "=")
@@ -45,7 +43,7 @@ func readSetCookie(line string, now time.Time) (c setCookie, err error) {
 	}
 	c.name, c.value = strings.Trim(name, " \t"), strings.Trim(value, " \t")
 	if strings.Contains(c.name+c.value, "\t") { // which the RFC lets pass, and Chromium does not
-		return c, errors.New("it has a control character in it")
+		return c, refuse("it has a control character in it")
 	}
 	maxAge := false
 	for part := range strings.SplitSeq(rest, ";") {
@@ -81,7 +79,7 @@ func readSetCookie(line string, now time.Time) (c setCookie, err error) {
 		}
 	}
 	if len(c.name)+len(c.value) > maxPair {
-		return c, fmt.Errorf("it has %d bytes, and browsers take %d", len(c.name)+len(c.value), maxPair)
+		return c, refuse("it has " + number(len(c.name)+len(c.value)) + " bytes, and browsers take " + number(maxPair))
 	}
 	return c, nil
 }
@@ -122,7 +120,7 @@ func (j *jar) set(u *url.URL, line string, now time.Time) error {
 	same := func(o *cookie) bool { return o.name == c.name && o.host == c.host && o.path == c.path }
 	for _, o := range j.cookies { // RFC 6265bis §5.7, "leave secure cookies alone"
 		if o.secure && !trustworthy(u) && o.name == c.name && (o.host == c.host || covers(o.host, c.host) == nil) {
-			return errors.New("http must not replace a cookie that is Secure")
+			return refuse("http must not replace a cookie that is Secure")
 		}
 	}
 	j.cookies = slices.DeleteFunc(j.cookies, same)
@@ -141,19 +139,19 @@ func (s *setCookie) allowed(u *url.URL) error {
 	host, secure := strings.HasPrefix(name, "__host-"), strings.HasPrefix(name, "__secure-")
 	switch {
 	case s.secure && !trustworthy(u):
-		return errors.New("it is Secure and the address is plain http")
+		return refuse("it is Secure and the address is plain http")
 	case s.name == "" && (host || secure): // its value would be read as a name
-		return errors.New("it has no name")
+		return refuse("it has no name")
 	case (host || secure) && !s.secure:
-		return errors.New("its name promises Secure, and it is not")
+		return refuse("its name promises Secure, and it is not")
 	case host && s.domain != "":
-		return errors.New("it has a Domain, which a name with __Host- forbids")
+		return refuse("it has a Domain, which a name with __Host- forbids")
 	case host && s.path != "/":
-		return errors.New("a name with __Host- demands Path=/")
+		return refuse("a name with __Host- demands Path=/")
 	case s.sameSite == "None" && !s.secure:
-		return errors.New("it is SameSite=None and not Secure")
+		return refuse("it is SameSite=None and not Secure")
 	case s.partitioned && !s.secure:
-		return errors.New("it is Partitioned and not Secure")
+		return refuse("it is Partitioned and not Secure")
 	}
 	return nil
 }
@@ -193,9 +191,9 @@ func (j *jar) get(name string) *cookie {
 func covers(domain, host string) error {
 	switch {
 	case isAddress(host) || !strings.HasSuffix(host, "."+domain):
-		return fmt.Errorf("its Domain is not that of the address, %s", host)
+		return refuse("its Domain is not that of the address, " + shown(host))
 	case isPublicSuffix(domain):
-		return errors.New("its Domain is a public suffix, which has many owners")
+		return refuse("its Domain is a public suffix, which has many owners")
 	}
 	return nil
 }

@@ -47,12 +47,12 @@ func (r *run) reload(ctx context.Context, b *browser, page *answer) bool {
 }
 
 func (r *run) cookieLost() {
-	r.fail("url-request-cookie", "the browser sends the cookie "+r.cookieName(visitorCookie)+", and it does not reach the service", "every form is refused (403 CSRF token missing or wrong), and nobody stays signed in",
-		"let the proxy pass the Cookie header (nginx: no proxy_set_header Cookie; Varnish: no unset req.http.Cookie; a CDN: forward all cookies for "+r.Prefix+")")
+	r.fail("url-request-cookie", "the browser sends the cookie "+own(r.cookieName(visitorCookie))+", and it does not reach the service", "every form is refused (403 CSRF token missing or wrong), and nobody stays signed in",
+		"let the proxy pass the Cookie header (nginx: no proxy_set_header Cookie; Varnish: no unset req.http.Cookie; a CDN: forward all cookies for "+own(r.Prefix)+")")
 }
 
 func (r *run) keysDiffer() {
-	r.fail("url-keys-differ", "two visits were answered by instances that seal with different keys, "+r.keys[0]+" and "+r.keys[1]+", and one does not know the other's", "whoever comes to the other instance is signed out, and their forms are refused",
+	r.fail("url-keys-differ", "two visits were answered by instances that seal with different keys, "+shown(r.keys[0])+" and "+shown(r.keys[1])+", and one does not know the other's", "whoever comes to the other instance is signed out, and their forms are refused",
 		"give all instances the same keys (setting keys, or keys-file), and compare: cloakroom key list")
 }
 
@@ -81,17 +81,17 @@ func (r *run) guess(ctx context.Context, b *browser, page *answer) bool {
 		r.forbidden(ctx, b, page)
 	case a.StatusCode == http.StatusForbidden:
 		r.fail("url-blocked", "the form to sign in is answered "+quote(a.Status)+", and not by the service: a rule of the proxy or a firewall in front refuses it", "nobody can sign in",
-			"let POST to "+r.Prefix+" pass (nginx: limit_except; a web application firewall: an exception for this path), and see the log of what refused it")
+			"let POST to "+own(r.Prefix)+" pass (nginx: limit_except; a web application firewall: an exception for this path), and see the log of what refused it")
 	case a.StatusCode == http.StatusTooManyRequests && ours:
 		r.throttled()
 	case ours && (a.StatusCode == http.StatusOK && strings.Contains(a.body, errorMark) || a.StatusCode/100 == 3):
 		r.fail("url-status", "a refused login is answered by 401, and "+quote(a.Status)+" arrives", whyStatus, doStatus)
 	case (a.StatusCode == http.StatusOK || a.StatusCode == http.StatusMethodNotAllowed) && ours:
-		r.fail("url-method", "the form is sent by POST, and reaches the service by another method", "the page to sign in comes again and again, without a word", "let the proxy pass the method as it is (nginx: no proxy_method, and no rewrite or error_page in front of "+r.Prefix+")")
+		r.fail("url-method", "the form is sent by POST, and reaches the service by another method", "the page to sign in comes again and again, without a word", "let the proxy pass the method as it is (nginx: no proxy_method, and no rewrite or error_page in front of "+own(r.Prefix)+")")
 	case a.StatusCode == http.StatusUnsupportedMediaType && ours, a.StatusCode == http.StatusBadRequest && ours:
 		r.bodyLost()
 	case a.StatusCode == http.StatusMethodNotAllowed:
-		r.fail("url-method", "the proxy refuses POST (405)", "nobody can sign in", "allow GET, HEAD, POST and DELETE for "+r.Prefix+" (nginx: limit_except; a CDN: allowed methods)")
+		r.fail("url-method", "the proxy refuses POST (405)", "nobody can sign in", "allow GET, HEAD, POST and DELETE for "+own(r.Prefix)+" (nginx: limit_except; a CDN: allowed methods)")
 	case a.StatusCode == http.StatusUnauthorized && a.Header.Get("Www-Authenticate") == "", a.StatusCode == http.StatusOK:
 		r.errorPages(a, "a refused login")
 	case a.StatusCode == http.StatusRequestEntityTooLarge, a.StatusCode == http.StatusLengthRequired:
@@ -124,7 +124,7 @@ func (r *run) bodyLimit(a *answer, size int) {
 		return
 	}
 	r.warn("url-body-limit", "a form of "+kib(size)+" is refused by the proxy ("+quote(a.Status)+")", "the service takes 64 KiB: long lists in the administration are refused, and what is refused is not said in its words",
-		"raise the limit for "+r.Prefix+" (nginx: client_max_body_size 64k)")
+		"raise the limit for "+own(r.Prefix)+" (nginx: client_max_body_size 64k)")
 }
 
 // sentAway is for a form that is answered by a redirect, which the service never does
@@ -144,7 +144,7 @@ func (r *run) sentAway(a *answer, to *url.URL) {
 }
 
 // errorPages is for a refusal whose words were replaced.
-func (r *run) errorPages(a *answer, what string) {
+func (r *run) errorPages(a *answer, what words) {
 	r.fail("url-error-pages", what+" is answered with "+quote(a.Status)+" and "+quote(a.Header.Get("Content-Type"))+", and not in the service's words", "visitors do not learn what was wrong and lose the form, and programs cannot read the problem document",
 		"let the proxy pass the service's own error answers (nginx: proxy_intercept_errors off; Apache: ProxyErrorOverride Off; IIS: existingResponse PassThrough)")
 }
@@ -206,10 +206,10 @@ func (r *run) crossOrigin(ctx context.Context, b *browser, page *answer) {
 		r.fail("url-fetch-metadata", "the browser sends Sec-Fetch-Site: same-origin, and something else reaches the service", "every login is refused (403 Cross-origin request)",
 			"let the proxy pass Sec-Fetch-Site as it comes (nginx: no proxy_set_header Sec-Fetch-Site)")
 	case r.Service.PublicURL == "":
-		r.fail("url-public-url", "visitors come to "+r.origin+", public-url is not set, and the Host header that reaches the service is another", "the service compares the Origin of every form with what it takes for its address: every login is refused (403 Cross-origin request)",
-			"set public-url="+r.origin+" and restart the service; or let the proxy pass the Host header (nginx: proxy_set_header Host $host; with a port: $http_host)")
+		r.fail("url-public-url", "visitors come to "+shown(r.origin)+", public-url is not set, and the Host header that reaches the service is another", "the service compares the Origin of every form with what it takes for its address: every login is refused (403 Cross-origin request)",
+			"set public-url="+shown(r.origin)+" and restart the service; or let the proxy pass the Host header (nginx: proxy_set_header Host $host; with a port: $http_host)")
 	default:
-		r.fail("url-origin-header", "the browser sends Origin: "+r.origin+", and something else reaches the service, or the service runs with another public-url than this command was told", "every login is refused (403 Cross-origin request)",
+		r.fail("url-origin-header", "the browser sends Origin: "+shown(r.origin)+", and something else reaches the service, or the service runs with another public-url than this command was told", "every login is refused (403 Cross-origin request)",
 			"let the proxy pass Origin as it comes (nginx: no proxy_set_header Origin), and restart the service with the settings of this command")
 	}
 }
@@ -281,7 +281,7 @@ func (r *run) forged(ctx context.Context, b *browser, page *answer) error {
 	}
 	slices.Sort(lost)
 	if len(lost) > 0 {
-		r.warn("url-origin-stripped", "what browsers say about where a request comes from does not reach the service: "+strings.Join(lost, ", "), "one of two defences against forms of other sites is weaker, or off",
+		r.warn("url-origin-stripped", "what browsers say about where a request comes from does not reach the service: "+own(strings.Join(lost, ", ")), "one of two defences against forms of other sites is weaker, or off",
 			"let the proxy pass these headers as they come (nginx: no proxy_set_header for them)")
 	}
 	return nil
@@ -300,7 +300,7 @@ func (r *run) large(ctx context.Context, b *browser, page *answer) error {
 	q := &request{method: http.MethodGet, url: page.url, header: http.Header{"Cookie": {cookies}}}
 	a, err := b.send(ctx, q)
 	if err != nil || a.StatusCode != http.StatusOK {
-		what := "the connection is broken off"
+		what := words("the connection is broken off")
 		if err == nil {
 			what = "the answer is " + quote(a.Status)
 		}

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
-	"time"
 )
 
 const (
@@ -37,10 +36,10 @@ func (r *run) resolve(ctx context.Context) ([]netip.Addr, bool) {
 		return addrs, true
 	case err == nil, known && dns.IsNotFound:
 		r.fail("url-dns", "the name "+quote(host)+" has no address", whyNobody,
-			"add an A or AAAA record for it where the domain's DNS is kept, or correct the name in --url; to see what is there: dig "+host+" A "+host+" AAAA")
+			"add an A or AAAA record for it where the domain's DNS is kept, or correct the name in --url; to see what is there: dig "+shown(host)+" A "+shown(host)+" AAAA")
 	default:
 		r.fail("url-dns", "the name "+quote(host)+" cannot be looked up: the DNS server does not answer, or fails", whyNobody,
-			"ask another server, as with dig @9.9.9.9 "+host+", and mend the one that fails")
+			"ask another server, as with dig @9.9.9.9 "+shown(host)+", and mend the one that fails")
 	}
 	return nil, false
 }
@@ -56,17 +55,17 @@ func (r *run) broken(err error, u *url.URL) {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		r.fail("url-timeout", at+" does not answer within 10 seconds", whyNobody+", or each waits that long",
-			"see whether a firewall drops the packets (nc -vz "+strings.Replace(hostPort(u), ":", " ", 1)+"), and whether the proxy waits for the service (its error log, and --admin-listen's /readyz)")
+			"see whether a firewall drops the packets (nc -vz "+shown(strings.Replace(hostPort(u), ":", " ", 1))+"), and whether the proxy waits for the service (its error log, and --admin-listen's /readyz)")
 	case errors.Is(err, context.Canceled):
 		r.fail("url-cancelled", "the look at "+at+" was broken off", "what comes behind was not looked at", "start it again")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		r.fail("url-refused", "nothing listens at "+hostPort(u)+": the connection is refused", whyNobody,
+		r.fail("url-refused", "nothing listens at "+shown(hostPort(u))+": the connection is refused", whyNobody,
 			"start the proxy or the service there, and see what listens: ss -ltn")
 	case op != nil && op.Op == "dial":
-		r.fail("url-unreachable", hostPort(u)+" cannot be reached: "+quote(op.Err.Error()), whyNobody,
-			"see the way there (traceroute "+u.Hostname()+") and the firewalls on it")
+		r.fail("url-unreachable", shown(hostPort(u))+" cannot be reached: "+quote(op.Err.Error()), whyNobody,
+			"see the way there (traceroute "+shown(u.Hostname())+") and the firewalls on it")
 	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "server gave HTTP response to HTTPS"):
-		r.fail("url-not-http", "what answers at "+hostPort(u)+" does not speak "+u.Scheme, whyNobody,
+		r.fail("url-not-http", "what answers at "+shown(hostPort(u))+" does not speak "+shown(u.Scheme), whyNobody,
 			"correct scheme and port in --url, or in the proxy's listen line (nginx: listen 443 ssl)")
 	case strings.Contains(err.Error(), "http2:"), strings.Contains(err.Error(), "stream error"):
 		r.fail("url-http2", at+" offers HTTP/2 and breaks it off", "browsers speak HTTP/2 wherever it is offered, and get no page",
@@ -81,7 +80,7 @@ func (r *run) broken(err error, u *url.URL) {
 
 // brokenTLS tells why there is no TLS with an address, and reports whether that is it.
 func (r *run) brokenTLS(err error, u *url.URL) bool {
-	at := hostPort(u)
+	at := shown(hostPort(u))
 	failed, isVerify := errors.AsType[*tls.CertificateVerificationError](err)
 	if isVerify {
 		r.distrusted(failed, u)
@@ -101,7 +100,7 @@ func (r *run) brokenTLS(err error, u *url.URL) bool {
 			said = alert.Error()
 		}
 		r.fail("url-tls-handshake", at+" and a client of today find no TLS in common: "+quote(strings.TrimPrefix(said, "remote error: ")), whyNobody,
-			"let the proxy speak TLS 1.2 and 1.3 with its default ciphers (nginx: ssl_protocols TLSv1.2 TLSv1.3), and have a certificate for this name; to see what it speaks: openssl s_client -connect "+at+" -servername "+u.Hostname())
+			"let the proxy speak TLS 1.2 and 1.3 with its default ciphers (nginx: ssl_protocols TLSv1.2 TLSv1.3), and have a certificate for this name; to see what it speaks: openssl s_client -connect "+at+" -servername "+shown(u.Hostname()))
 		return true
 	}
 	return false
@@ -109,7 +108,7 @@ func (r *run) brokenTLS(err error, u *url.URL) bool {
 
 // distrusted tells why a certificate is not believed.
 func (r *run) distrusted(err *tls.CertificateVerificationError, u *url.URL) {
-	at, host := hostPort(u), u.Hostname()
+	at, host := shown(hostPort(u)), shown(u.Hostname())
 	leaf := err.UnverifiedCertificates[0]
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err.Err)
 	_, isHost := errors.AsType[x509.HostnameError](err.Err)
@@ -138,7 +137,7 @@ func (r *run) distrusted(err *tls.CertificateVerificationError, u *url.URL) {
 }
 
 // names are those that a certificate is for.
-func names(c *x509.Certificate) string {
+func names(c *x509.Certificate) words {
 	all := c.DNSNames
 	for _, ip := range c.IPAddresses {
 		all = append(all, ip.String())
@@ -148,8 +147,6 @@ func names(c *x509.Certificate) string {
 	}
 	return quote(strings.Join(all, ", "))
 }
-
-func day(t time.Time) string { return t.UTC().Format("2006-01-02") }
 
 // bare takes the address off an error, as it may hold a secret.
 func bare(err error) error {
@@ -177,15 +174,15 @@ func (r *run) judgeTLS(a *answer) {
 		r.spare("url-tls-plain", "url-tls-handshake", "url-tls-early", "url-tls-expired", "url-tls-host", "url-tls-chain", "url-tls-untrusted", "url-tls-old", "url-tls-expires")
 		return
 	}
-	at := hostPort(a.url)
+	at := shown(hostPort(a.url))
 	if a.TLS.Version < tls.VersionTLS12 {
-		r.fail("url-tls-old", at+" speaks "+tls.VersionName(a.TLS.Version)+" to a client that knows TLS 1.3", "browsers refuse TLS 1.0 and 1.1, and show an error in place of the page",
+		r.fail("url-tls-old", at+" speaks "+own(tls.VersionName(a.TLS.Version))+" to a client that knows TLS 1.3", "browsers refuse TLS 1.0 and 1.1, and show an error in place of the page",
 			"let the proxy speak newer ones (nginx: ssl_protocols TLSv1.2 TLSv1.3)")
 	}
 	leaf := a.TLS.PeerCertificates[0]
 	rest, whole := leaf.NotAfter.Sub(r.net.now()), leaf.NotAfter.Sub(leaf.NotBefore)
 	if rest < whole/6 { // who renews it by a machine does so at a third
-		r.warn("url-tls-expires", "the certificate of "+at+" expires on "+leaf.NotAfter.UTC().Format("2006-01-02 15:04")+" UTC", "then "+whyWarned,
+		r.warn("url-tls-expires", "the certificate of "+at+" expires on "+minute(leaf.NotAfter)+" UTC", "then "+whyWarned,
 			"see why it is not renewed (certbot renew --dry-run), and that the proxy is reloaded afterwards")
 	}
 }
@@ -212,17 +209,17 @@ func (r *run) families(ctx context.Context, addrs []netip.Addr, page *answer) {
 	const why = "browsers take either: for some visitors the site is slow, another, or away"
 	switch {
 	case bad6 != "":
-		r.warn("url-families", "at its IPv4 address "+four.String()+" the service answers, at its IPv6 address "+six.String()+" "+bad6, why,
+		r.warn("url-families", "at its IPv4 address "+shown(four.String())+" the service answers, at its IPv6 address "+shown(six.String())+" "+bad6, why,
 			"make the proxy listen there too (nginx: listen [::]:443 ssl), or take the AAAA record away")
 	default:
-		r.warn("url-families", "at its IPv6 address "+six.String()+" the service answers, at its IPv4 address "+four.String()+" "+bad4, why,
+		r.warn("url-families", "at its IPv6 address "+shown(six.String())+" the service answers, at its IPv4 address "+shown(four.String())+" "+bad4, why,
 			"make the proxy listen there too (nginx: listen 443 ssl), or correct the A record")
 	}
 }
 
 // ask tells what is wrong with the login page at one address, "" for nothing. It is
 // false where this machine has no way to such addresses, and cannot know.
-func (r *run) ask(ctx context.Context, at netip.Addr, u *url.URL) (bad string, ok bool) {
+func (r *run) ask(ctx context.Context, at netip.Addr, u *url.URL) (bad words, ok bool) {
 	b := newBrowser(&r.net, at)
 	defer b.close()
 	a, err := b.send(ctx, &request{method: http.MethodGet, url: u})

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
@@ -18,19 +18,25 @@ type run struct {
 	asked  *url.URL // scheme and host of the URL
 	origin string   // where the login page was found in the end
 	plain  bool     // the cookies are called without __Host- and are not Secure
-	list   []finding.Finding
+	list   []told
 	told   map[string]bool
 	walked []*stage  // to their ends
 	spared []string  // checks that do not apply
-	secret []string  // that no finding may repeat
+	secret []string  // that no finding may repeat, beside the password
 	keys   [2]string // that two cookies of two visitors are sealed with, if not the same
+}
+
+// told is a finding in the making.
+type told struct {
+	check         string
+	level         finding.Level
+	what, why, do words
 }
 
 // begin judges what needs no network, and reports whether there is somewhere to go.
 func (r *run) begin() bool {
 	r.net.setDefaults()
 	r.told = map[string]bool{}
-	r.secret = append(r.secret, r.Password)
 	if r.Prefix == "" {
 		r.Prefix = "/auth"
 	}
@@ -46,9 +52,9 @@ func (r *run) begin() bool {
 	}
 	path := strings.TrimSuffix(u.Path, "/")
 	if path != "" && path != r.Prefix && !strings.HasPrefix(path, r.Prefix+"/") {
-		r.fail("url-path", "the URL has the path "+quote(path)+", and the service lives under "+r.Prefix,
+		r.fail("url-path", "the URL has the path "+quote(path)+", and the service lives under "+own(r.Prefix),
 			"the service's links, forms and redirects name paths from the root of the host: below another path they lead nowhere",
-			"make the proxy pass "+r.Prefix+" at the root of the host, or set prefix to the whole path, as prefix="+strings.Trim(quote(path+r.Prefix), `"`))
+			"make the proxy pass "+own(r.Prefix)+" at the root of the host, or set prefix to the whole path, as prefix="+shown(path+r.Prefix))
 		return false
 	}
 	r.asked = &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
@@ -76,53 +82,30 @@ func (r *run) readCA() bool {
 	return true
 }
 
-func (r *run) fail(check, what, why, do string) { r.say(finding.Error, check, what, why, do) }
-func (r *run) warn(check, what, why, do string) { r.say(finding.Warning, check, what, why, do) }
+func (r *run) fail(check string, what, why, do words) { r.say(finding.Error, check, what, why, do) }
+func (r *run) warn(check string, what, why, do words) { r.say(finding.Warning, check, what, why, do) }
 
 // say notes a finding, once for each check: what comes after the first mostly follows
 // from it.
-func (r *run) say(level finding.Level, check, what, why, do string) {
+func (r *run) say(level finding.Level, check string, what, why, do words) {
 	if !r.told[check] {
 		r.told[check] = true
-		r.list = append(r.list, finding.Finding{Check: check, Level: level, What: what, Why: why, Do: do})
+		r.list = append(r.list, told{check, level, what, why, do})
 	}
 }
 
-// hide adds what no finding may repeat.
-func (r *run) hide(secrets ...string) { r.secret = append(r.secret, secrets...) }
+// failed tells whether there is an error among what was found.
+func (r *run) failed() bool {
+	return slices.ContainsFunc(r.list, func(t told) bool { return t.level == finding.Error })
+}
 
-// findings are the list without a secret in it, wherever an answer may have put one.
+// findings are the list as it is told.
 func (r *run) findings() []finding.Finding {
-	for i := range r.list {
-		f := &r.list[i]
-		for _, text := range []*string{&f.What, &f.Why, &f.Do} {
-			for _, s := range r.secret {
-				if len(s) >= 4 { // a shorter one is a part of many words
-					*text = strings.NewReplacer(s, "…", url.QueryEscape(s), "…", url.PathEscape(s), "…").Replace(*text)
-				}
-			}
-		}
+	var list []finding.Finding
+	for _, t := range r.list {
+		list = append(list, finding.Finding{Check: t.check, Level: t.level, What: r.text(t.what), Why: r.text(t.why), Do: r.text(t.do)})
 	}
-	return r.list
-}
-
-// quote writes outside text on one line, in ASCII and not too long.
-func quote(s string) string {
-	const most = 120
-	if len(s) > most {
-		s = s[:most] + "..."
-	}
-	return strconv.QuoteToASCII(s)
-}
-
-// name is an address without what may be a secret in it.
-func name(u *url.URL) string {
-	n := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
-	s := strings.Trim(strconv.QuoteToASCII(n.String()), `"`)
-	if len(s) > 200 {
-		s = s[:200] + "..."
-	}
-	return s
+	return list
 }
 
 // walk replays the login, and ends where a browser would.
@@ -182,11 +165,11 @@ func (r *run) worst() bool {
 func (r *run) judgeOrigin(page *answer) {
 	const why = "the service compares the Origin of every form with public-url: logins are refused (403 Cross-origin request), and links in invitations lead elsewhere"
 	public, err := url.Parse(r.Service.PublicURL)
-	do := "set public-url=" + r.origin + " and restart the service; if people sign in at the other address, ask for that one with --url"
+	do := "set public-url=" + shown(r.origin) + " and restart the service; if people sign in at the other address, ask for that one with --url"
 	switch {
 	case r.Service.PublicURL == "" && page.url.Scheme == "https" && !r.Service.TLS:
-		r.fail("url-public-url", "visitors come to "+r.origin+", and public-url is not set: the service takes itself for a site of plain http", why, do)
+		r.fail("url-public-url", "visitors come to "+shown(r.origin)+", and public-url is not set: the service takes itself for a site of plain http", why, do)
 	case r.Service.PublicURL != "" && err == nil && origin(public) != r.origin:
-		r.fail("url-public-url", "visitors come to "+r.origin+", and public-url is "+origin(public), why, do)
+		r.fail("url-public-url", "visitors come to "+shown(r.origin)+", and public-url is "+shown(origin(public)), why, do)
 	}
 }

@@ -3,7 +3,6 @@ package probe
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -11,11 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
 	"github.com/cloakroom-dev/cloakroom/internal/problem"
 )
-
-func kib(n int) string { return fmt.Sprintf("%.1f KiB", float64(n)/1024) }
 
 // elsewhere is an address that nobody has (RFC 5737): who believes it believes anybody.
 const elsewhere = "192.0.2.123"
@@ -68,11 +64,11 @@ func (r *run) signIn(ctx context.Context, page *answer) {
 // mayTell reports whether the password may be sent to an address: that of the
 // options, encrypted. What is wrong so far would be all that came of it.
 func (r *run) mayTell(u *url.URL) bool {
-	if finding.Worst(r.list) == finding.Error || !trustworthy(u) {
+	if r.failed() || !trustworthy(u) {
 		return false
 	}
 	if _, asked, _ := strings.Cut(origin(r.asked), "://"); !strings.HasSuffix(origin(u), "://"+asked) {
-		r.warn("url-login-not-tried", "the account was not tried: "+origin(r.asked)+" leads to "+origin(u)+", and the password goes to the host of --url alone", "the rest of the way was not looked at", "ask for the other: --url "+origin(u))
+		r.warn("url-login-not-tried", "the account was not tried: "+shown(origin(r.asked))+" leads to "+shown(origin(u))+", and the password goes to the host of --url alone", "the rest of the way was not looked at", "ask for the other: --url "+shown(origin(u)))
 		return false
 	}
 	return true
@@ -161,12 +157,12 @@ func (r *run) look(ctx context.Context, b *browser, from *answer, to *url.URL) b
 }
 
 func (r *run) answerCached(a *answer) {
-	r.fail("url-cached", "what is at "+name(a.url)+" comes out of a cache"+a.cached(), "who is signed in is told that they are not, or that they are somebody else", "never cache "+r.Prefix+", and empty the cache now")
+	r.fail("url-cached", "what is at "+name(a.url)+" comes out of a cache"+a.cached(), "who is signed in is told that they are not, or that they are somebody else", "never cache "+own(r.Prefix)+", and empty the cache now")
 }
 
-func (r *run) sessionLost(how string) {
+func (r *run) sessionLost(how words) {
 	r.fail("url-session-lost", "the login is taken, and "+how, "visitors are sent in a circle and never learn why",
-		"see bad_cookie and record_unreadable in the service's log: instances behind one address need the same keys and the same store, and the proxy has to pass the cookie "+r.cookieName(sessionCookie)+" on every path under "+r.Prefix)
+		"see bad_cookie and record_unreadable in the service's log: instances behind one address need the same keys and the same store, and the proxy has to pass the cookie "+own(r.cookieName(sessionCookie))+" on every path under "+own(r.Prefix))
 }
 
 // asProgram is a request of a script of our own page.
@@ -201,8 +197,8 @@ func (r *run) address(ctx context.Context, b *browser, from *answer) bool {
 			r.fail("url-forged-address", "the service believes an X-Forwarded-For that the visitor made up", "whoever guesses passwords gets a new address for each try, and the audit log names whoever they like",
 				"let the proxy append to X-Forwarded-For, or replace it (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for), and name in trusted-proxies nothing but proxies")
 		case at.IsLoopback() && !loopback(r.asked.Hostname()) && known && at.Unmap() != local:
-			r.warn("url-client-address", "the service takes everybody for "+s.Address, "wrong passwords of one visitor slow down all, and the audit log says nothing about whence they came",
-				"set trusted-proxies="+s.Address+", and let the proxy send X-Forwarded-For (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for)")
+			r.warn("url-client-address", "the service takes everybody for "+shown(s.Address), "wrong passwords of one visitor slow down all, and the audit log says nothing about whence they came",
+				"set trusted-proxies="+shown(s.Address)+", and let the proxy send X-Forwarded-For (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for)")
 		}
 	}
 	return true
@@ -224,17 +220,17 @@ func (r *run) signOut(ctx context.Context, b *browser, from *answer) {
 	}
 	if err != nil || a.StatusCode != http.StatusNoContent && a.StatusCode != http.StatusSeeOther {
 		r.fail("url-logout", "the session that the probe made could not be ended", "it lives until its idle time is over, and so do those of visitors who sign out",
-			"end it: cloakroom session end --user NAME; and see what the proxy does with POST "+r.Prefix+"/logout")
+			"end it: cloakroom session end --user NAME; and see what the proxy does with POST "+own(r.Prefix)+"/logout")
 		return
 	}
 	if b.jar.get(r.cookieName(sessionCookie)) != nil {
-		r.fail("url-cookie-stripped-post", "the service takes the cookie "+r.cookieName(sessionCookie)+" back at a logout, and that does not arrive", "the browser keeps a dead cookie, and each request with it is one for the log",
+		r.fail("url-cookie-stripped-post", "the service takes the cookie "+own(r.cookieName(sessionCookie))+" back at a logout, and that does not arrive", "the browser keeps a dead cookie, and each request with it is one for the log",
 			"let the proxy pass Set-Cookie at all answers, those without a body as well")
 	}
 	q = r.asProgram(from, http.MethodGet, "/session")
 	q.header = http.Header{"Cookie": {before}}
 	if a, err = b.send(ctx, q); err == nil && a.StatusCode == http.StatusOK {
-		r.fail("url-cached", "after the logout the service's answer from before comes again"+a.cached(), "a cache in front tells whoever asks who somebody was", "never cache "+r.Prefix+", and empty the cache now")
+		r.fail("url-cached", "after the logout the service's answer from before comes again"+a.cached(), "a cache in front tells whoever asks who somebody was", "never cache "+own(r.Prefix)+", and empty the cache now")
 	}
 	r.passed(logoutStage)
 }
