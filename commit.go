@@ -351,7 +351,7 @@ func (m *Manager) reseal(ctx context.Context, s *Session, saved bool) {
 func (m *Manager) retires(id keyring.KeyID) bool {
 	// Asking for the active one first spares the copy that Keys makes.
 	return id != m.keys.Active() && slices.ContainsFunc(m.keys.Keys(), func(k keyring.KeyInfo) bool {
-		return k.ID == id && k.State == keyring.Retiring && time.Now().Before(k.Until)
+		return k.ID == id && k.State == keyring.Retiring && !k.Ended(time.Now())
 	})
 }
 

@@ -1,6 +1,7 @@
 package keyring_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,4 +33,60 @@ func TestAccepts(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		check("at its time", false)
 	})
+}
+
+// When a key ends: a retiring one, at its time and not a moment earlier.
+func TestEnded(t *testing.T) {
+	k, now := keyring.Generate(), time.Now().Truncate(time.Second)
+	for _, c := range []struct {
+		info keyring.KeyInfo
+		want bool
+	}{
+		{k.Info(), false},
+		{k.AsNext().Info(), false},
+		{k.AsRetiring(now.Add(time.Second)).Info(), false},
+		{k.AsRetiring(now).Info(), true},
+		{keyring.KeyInfo{State: keyring.Retiring}, true},
+		{keyring.KeyInfo{State: keyring.Active, Until: now.Add(-time.Hour)}, false},
+		{keyring.KeyInfo{}, false},
+	} {
+		if got := c.info.Ended(now); got != c.want {
+			t.Errorf("%+v has ended: %t", c.info, got)
+		}
+	}
+	if want := (keyring.KeyInfo{ID: k.ID(), Created: k.Created(), State: keyring.Retiring, Until: now.UTC()}); k.AsRetiring(now).Info() != want {
+		t.Errorf("%+v, want %+v", k.AsRetiring(now).Info(), want)
+	}
+}
+
+// Promise 10: a ring takes over others of its keys, and nobody else's.
+func TestPromise10_AdoptTakesNoStrangersKeys(t *testing.T) {
+	a, b := keyring.Generate(), keyring.Generate()
+	ring := mustNew(t, a, b.AsNext())
+	for _, c := range []struct {
+		name    string
+		other   *keyring.Ring
+		changed bool
+		fails   bool
+		active  keyring.Key
+	}{
+		{"another order", mustNew(t, a, b.AsNext()), false, false, a},
+		{"strangers", mustNew(t, keyring.Generate(), keyring.Generate().AsNext()), false, true, a},
+		{"another state", mustNew(t, b, a.AsRetiring(time.Now().Add(time.Hour))), true, false, b},
+		{"one that has ended", mustNew(t, keyring.Generate(), a.AsRetiring(time.Now().Add(-time.Hour))), true, false, keyring.Key{}},
+	} {
+		changed, err := ring.Adopt(c.other)
+		if changed != c.changed || (err != nil) != c.fails {
+			t.Errorf("%s: %t, %v", c.name, changed, err)
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "keyring: none of the keys in use is among them; put those back; ") {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if want := c.active.ID(); want != (keyring.KeyID{}) && ring.Active() != want {
+			t.Errorf("%s: %v signs", c.name, ring.Active())
+		}
+		if changed && ring.Active() != c.other.Active() {
+			t.Errorf("%s: it is not taken", c.name)
+		}
+	}
 }

@@ -56,10 +56,9 @@ type FollowOptions struct {
 //
 // The first look comes after one interval: the ring has just been read by [Load].
 // A source that is away, or says something that is no ring, changes nothing: what
-// signed a moment ago goes on doing so. Nor does a ring that has no key (by its ID) in
-// common with this one: that is another application's, or a new one in the place of
-// keys that are lost, and everybody would be signed out. Keys that leaked are retired
-// rather than exchanged ([Retire]); to exchange all of them, start with the new ones.
+// signed a moment ago goes on doing so. Nor does a ring that has no key in common with
+// this one; see [Ring.Adopt]. Keys that leaked are retired rather than exchanged
+// ([Retire]); to exchange all of them, start with the new ones.
 //
 // New text is believed when it has stayed the same for 100 ms, or 250 ms where it lacks
 // keys that the ring has. So a file may be written to as well as replaced, if its writer
@@ -117,35 +116,24 @@ func (f *follower) look(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	next, err := readRingOf(f.src, text)
-	if err == nil && next.same(f.ring) {
+	if err == nil && next.load().same(f.ring.load()) {
 		return false, nil
 	}
 	if text, err = f.settled(ctx, text); err != nil {
 		return false, err
 	}
-	if next, err = readRingOf(f.src, text); err != nil || next.same(f.ring) {
+	if next, err = readRingOf(f.src, text); err != nil {
 		return false, err
 	}
-	if missing(f.ring, next) == len(f.ring.load().keys) {
-		return false, fmt.Errorf("keyring: %s: none of the keys in use is among them; put those back; if they are lost or leaked, retire them or restart with the new ones", nameOf(f.src))
+	if changed, err = f.ring.adopt(next); err != nil {
+		return false, fmt.Errorf("keyring: %s: %w", nameOf(f.src), err)
 	}
-	f.ring.ReplaceWith(next)
-	return true, nil
-}
-
-// missing counts the keys of a ring that another one does not have, in whatever state.
-func missing(r, in *Ring) (n int) {
-	for _, k := range r.load().keys {
-		if !in.Has(k.ID()) {
-			n++
-		}
-	}
-	return n
+	return changed, nil
 }
 
 // rest is how long a text has to stay the same.
 func (f *follower) rest(text []byte) time.Duration {
-	if next, err := readRingOf(f.src, text); err == nil && missing(f.ring, next) > 0 {
+	if next, err := readRingOf(f.src, text); err == nil && f.ring.load().missing(next.load()) > 0 {
 		return settleLoss
 	}
 	return settle

@@ -153,6 +153,11 @@ func (k Key) State() State { return k.state }
 // seconds; the zero time for every other key.
 func (k Key) Until() time.Time { return k.until }
 
+// Info returns what may be shown of the key.
+func (k Key) Info() KeyInfo {
+	return KeyInfo{ID: k.ID(), Created: k.created, State: k.state, Until: k.until}
+}
+
 // AsNext returns the key in the state [Next].
 func (k Key) AsNext() Key { return k.as(Next, time.Time{}) }
 

@@ -157,7 +157,8 @@ func (d *derivedSet) find(id KeyID) *derivedKey {
 		if k.key.id != id {
 			continue
 		}
-		if k.key.state == Retiring && !time.Now().Before(k.key.until) {
+		// Of the others none ends: they need no clock.
+		if k.key.state == Retiring && k.key.Info().Ended(time.Now()) {
 			return nil
 		}
 		return k

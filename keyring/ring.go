@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,6 +32,11 @@ type KeyInfo struct {
 	State   State
 	Until   time.Time // when a retiring key stops being accepted, else zero
 }
+
+// Ended tells whether what the key has signed or sealed is accepted no more at the given
+// time: the key is retiring, and that is Until or later. Next and active keys do not end.
+// Until has whole seconds, as in a key line; where it is zero, a retiring key has ended.
+func (i KeyInfo) Ended(now time.Time) bool { return i.State == Retiring && !now.Before(i.Until) }
 
 // New returns a ring that signs with active and accepts others too.
 //
@@ -120,13 +126,59 @@ func (r *Ring) Replace(active Key, others ...Key) error {
 // anew from a file. The rings share nothing afterwards.
 func (r *Ring) ReplaceWith(other *Ring) { r.state.Store(other.load()) }
 
+// Adopt takes over the keys of another ring that comes from the same place, read later. It
+// is an error and changes nothing where that ring has none of the keys of this one, by
+// their IDs and in whatever state: it is another application's then, or a new one in the
+// place of keys that are lost, and everybody would be signed out. It returns whether the
+// ring has other keys now, or keys in other states; the same ones in another order are no
+// change.
+func (r *Ring) Adopt(other *Ring) (changed bool, err error) {
+	if changed, err = r.adopt(other); err != nil {
+		return false, fmt.Errorf("keyring: %w", err)
+	}
+	return changed, nil
+}
+
+func (r *Ring) adopt(other *Ring) (changed bool, err error) {
+	for {
+		has, next := r.load(), other.load()
+		switch {
+		case next.same(has):
+			return false, nil
+		case has.missing(next) == len(has.keys):
+			return false, errStrangers
+		case r.state.CompareAndSwap(has, next):
+			return true, nil
+		}
+	}
+}
+
+var errStrangers = errors.New("none of the keys in use is among them; put those back; if they are lost or leaked, retire them or restart with the new ones")
+
+// same tells whether two states hold the same keys in the same states, in whatever order.
+func (st *state) same(o *state) bool {
+	return len(st.keys) == len(o.keys) && !slices.ContainsFunc(st.keys, func(k Key) bool {
+		return !slices.ContainsFunc(o.keys, func(l Key) bool { return equal(k, l) })
+	})
+}
+
+// missing counts the keys that another state does not have, in whatever state they are.
+func (st *state) missing(in *state) (n int) {
+	for _, k := range st.keys {
+		if !slices.ContainsFunc(in.keys, func(l Key) bool { return l.ID() == k.ID() }) {
+			n++
+		}
+	}
+	return n
+}
+
 // Keys describes the keys of the ring, the active one first, the others in the
 // order they were given. Retiring keys whose time has passed are listed too.
 func (r *Ring) Keys() []KeyInfo {
 	st := r.load()
 	infos := make([]KeyInfo, len(st.keys))
 	for i, k := range st.keys {
-		infos[i] = KeyInfo{ID: k.ID(), Created: k.created, State: k.state, Until: k.until}
+		infos[i] = k.Info()
 	}
 	return infos
 }
@@ -143,7 +195,7 @@ func (r *Ring) Has(id KeyID) bool {
 // Accepts tells whether what the key has signed or sealed is accepted now: the ring holds
 // it, and it is not a retiring one whose time has passed.
 func (r *Ring) Accepts(id KeyID) bool {
-	return slices.ContainsFunc(r.load().keys, func(k Key) bool { return k.ID() == id && !ended(k, time.Now()) })
+	return slices.ContainsFunc(r.load().keys, func(k Key) bool { return k.ID() == id && !k.Info().Ended(time.Now()) })
 }
 
 // String returns "keyring:" and the ID of the active key, never a secret.

@@ -59,7 +59,7 @@ func Activate(keys []Key, until time.Time) ([]Key, error) {
 func Rollback(keys []Key, now time.Time) ([]Key, error) {
 	last := -1
 	for i, k := range keys {
-		if k.state != Retiring || !now.Before(k.until) {
+		if k.state != Retiring || k.Info().Ended(now) {
 			continue
 		}
 		// Of two that were made in the same second the later one retires for longer.
@@ -110,7 +110,7 @@ func Retire(keys []Key, id KeyID, now time.Time) ([]Key, error) {
 	// A full ring is no reason to keep a key that leaked: what has ended goes, else what
 	// ends first.
 	if len(out) > MaxKeys {
-		out = slices.DeleteFunc(out, func(k Key) bool { return k.ID() != id && ended(k, now) })
+		out = slices.DeleteFunc(out, func(k Key) bool { return k.ID() != id && k.Info().Ended(now) })
 	}
 	if len(out) > MaxKeys {
 		first := -1
@@ -130,11 +130,8 @@ func Retire(keys []Key, id KeyID, now time.Time) ([]Key, error) {
 // with [Edit]. The service asks first whether anything needs a key, and leaves it some minutes
 // more for clocks that differ.
 func Prune(keys []Key, now time.Time) []Key {
-	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return ended(k, now) })
+	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return k.Info().Ended(now) })
 }
-
-// ended tells whether a key is accepted no more.
-func ended(k Key, now time.Time) bool { return k.state == Retiring && !now.Before(k.until) }
 
 func inState(s State) func(Key) bool { return func(k Key) bool { return k.state == s } }
 

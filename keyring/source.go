@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 )
 
@@ -71,15 +70,6 @@ func (e env) Read(context.Context) ([]byte, error) {
 
 // String returns "env:" and the name of the variable.
 func (e env) String() string { return "env:" + string(e) }
-
-// same tells whether two rings hold the same keys in the same states, in whatever
-// order.
-func (r *Ring) same(o *Ring) bool {
-	a, b := r.load().keys, o.load().keys
-	return len(a) == len(b) && !slices.ContainsFunc(a, func(k Key) bool {
-		return !slices.ContainsFunc(b, func(l Key) bool { return equal(k, l) })
-	})
-}
 
 // equal tells whether two keys are one in one state. That their IDs are the same is
 // no proof: who makes keys can make two of one.

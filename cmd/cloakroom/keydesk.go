@@ -328,8 +328,3 @@ func (d *keyDesk) openStore(ctx context.Context) error {
 	}
 	return d.b.Guard(ctx, backend.Patience, d.env.log(d.cfg))
 }
-
-// over tells whether a key is accepted no more.
-func over(k keyring.Key, now time.Time) bool {
-	return k.State() == keyring.Retiring && !now.Before(k.Until())
-}

@@ -78,7 +78,7 @@ func (d *keyDesk) list(ctx context.Context) ([]keyDoc, error) {
 	slices.SortStableFunc(list, func(a, b keyring.Key) int { return cmp.Compare(rank(a, now), rank(b, now)) })
 	for _, k := range list {
 		doc := keyDoc{ID: k.ID().String(), State: k.State().String(), More: p.more}
-		if over(k, now) {
+		if k.Info().Ended(now) {
 			doc.State = "retired"
 		}
 		if t := k.Created(); !t.IsZero() {
@@ -112,7 +112,7 @@ func rank(k keyring.Key, now time.Time) int {
 		return 0
 	case k.State() == keyring.Active:
 		return 1
-	case !over(k, now):
+	case !k.Info().Ended(now):
 		return 2
 	}
 	return 3

@@ -42,7 +42,7 @@ func (d *keyDesk) printStep(ctx context.Context, how rotation) error {
 // has passed and on which nothing depends.
 func (d *keyDesk) printAnnounced(ctx context.Context, list []keyring.Key, again bool) error {
 	for _, k := range list {
-		if k.State() == keyring.Retiring && !over(k, time.Now()) && !again {
+		if k.State() == keyring.Retiring && !k.Info().Ended(time.Now()) && !again {
 			// Who has redirected this into a secret is left with the secret that it was.
 			text, err := keyring.Text(list)
 			if err == nil {
@@ -59,7 +59,7 @@ func (d *keyDesk) printAnnounced(ctx context.Context, list []keyring.Key, again 
 		why, err := d.b.KeyNeeded(ctx, id)
 		return why != "" || err != nil
 	}
-	list = slices.DeleteFunc(list, func(k keyring.Key) bool { return over(k, time.Now()) && !needed(k.ID()) })
+	list = slices.DeleteFunc(list, func(k keyring.Key) bool { return k.Info().Ended(time.Now()) && !needed(k.ID()) })
 	made := keyring.Generate()
 	after, err := keyring.Announce(list, made)
 	return d.printText(after, err, fmt.Sprintf("step 1 of 2: %v is accepted, and signs nothing yet", made))

@@ -98,7 +98,7 @@ func (r *retirement) retire(cmd *cobra.Command, urgent context.Context, id strin
 		return err
 	}
 	r.key, r.others = k, list
-	ended := over(k, time.Now())
+	ended := k.Info().Ended(time.Now())
 	if text {
 		if ended {
 			return fmt.Errorf("%v is retired already: once every instance has these keys, finish with the same command without --print", k)
@@ -166,7 +166,7 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 	}
 	i := slices.IndexFunc(list, func(k keyring.Key) bool { return k.ID() == r.key.ID() })
 	switch {
-	case i >= 0 && over(list[i], time.Now()):
+	case i >= 0 && list[i].Info().Ended(time.Now()):
 		r.ended = list[i].Until()
 	case failed != nil:
 		return failed

@@ -167,7 +167,7 @@ func (d *keyDesk) activated(ctx context.Context, r *keys.Rotator) error {
 		}
 	}
 	for _, k := range list {
-		if k.State() == keyring.Retiring && !over(k, time.Now()) {
+		if k.State() == keyring.Retiring && !k.Info().Ended(time.Now()) {
 			d.say("retiring: %v is accepted until %s", k.ID(), moment(k.Until()))
 		}
 	}
@@ -225,7 +225,7 @@ func (d *keyDesk) rollback(ctx context.Context, r *keys.Rotator) error {
 // prune removes keys whose time has passed. That it cannot is no fault of the rotation.
 func (d *keyDesk) prune(ctx context.Context, r *keys.Rotator) error {
 	list, err := d.keys(ctx)
-	if err != nil || !slices.ContainsFunc(list, func(k keyring.Key) bool { return over(k, time.Now()) }) {
+	if err != nil || !slices.ContainsFunc(list, func(k keyring.Key) bool { return k.Info().Ended(time.Now()) }) {
 		return err
 	}
 	if d.b != nil {
@@ -240,7 +240,7 @@ func (d *keyDesk) prune(ctx context.Context, r *keys.Rotator) error {
 		d.say("pruned: %v, whose time had passed", id)
 	}
 	for _, k := range list {
-		if !over(k, time.Now()) || slices.Contains(gone, k.ID()) || r.Needed == nil {
+		if !k.Info().Ended(time.Now()) || slices.Contains(gone, k.ID()) || r.Needed == nil {
 			continue
 		}
 		if why, err := r.Needed(ctx, k.ID()); err == nil && why != "" {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
@@ -92,22 +91,12 @@ func (c chain) judge(r *row) verdict {
 		return unsigned
 	case len(r.key) != len(keyring.KeyID{}):
 		return wrong
-	case c.ring == nil || !c.holds(keyring.KeyID(r.key)):
+	case c.ring == nil || !c.ring.Accepts(keyring.KeyID(r.key)):
 		return unknown
 	case len(r.tag) == sha256.Size && c.purpose.Verify(keyring.KeyID(r.key), r.hash, r.tag):
 		return genuine
 	}
 	return wrong
-}
-
-// holds tells whether the key would verify what it signed.
-func (c chain) holds(id keyring.KeyID) bool {
-	for _, k := range c.ring.Keys() {
-		if k.ID == id {
-			return k.State != keyring.Retiring || time.Now().Before(k.Until)
-		}
-	}
-	return false
 }
 
 // Head is the newest entry of the log: with it noted elsewhere, the removal of

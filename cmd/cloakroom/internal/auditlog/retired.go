@@ -56,7 +56,7 @@ func (l *Log) Retired(ctx context.Context, r Retirement) error {
 	if err := l.Flush(ctx); err != nil {
 		return fmt.Errorf("auditlog: retire a key: %w", err)
 	}
-	if l.Signs() && (!l.chain.holds(r.Key) || l.chain.ring.Active() == r.Key) {
+	if l.Signs() && (!l.chain.ring.Accepts(r.Key) || l.chain.ring.Active() == r.Key) {
 		return fmt.Errorf("auditlog: retire a key: the ring has to hold %v, and to sign with another", r.Key)
 	}
 	var doubt error

@@ -183,7 +183,7 @@ func (e *examination) judgeRetiring(l *notes, k, after keyring.KeyInfo) {
 	switch {
 	case now.Sub(k.Until) > doneKey:
 		l.find("key-retired", finding.Warning, "cloakroom key rotate removes it, or says why it stays", "key %v retired on %s", k.ID, date(k.Until))
-	case !now.Before(k.Until):
+	case k.Ended(now):
 	case !after.Created.IsZero() && k.Until.Before(after.Created.Add(life)):
 		l.find("key-retires-early", finding.Warning, "see with cloakroom key list what is under it; unless it leaked, put a later time into its line: "+after.Created.Add(life+spare).UTC().Format(time.RFC3339),
 			"key %v retires on %s, and the key after it is of %s: a session lives for %s", k.ID, stamp(k.Until), stamp(after.Created), span(life))

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -218,20 +217,13 @@ func (k *Keeper) succeed(ctx context.Context) error {
 	return nil
 }
 
-// errStrangers is why other keys are not taken; [keyring.Ring.Follow] has the same rule.
-var errStrangers = errors.New("none of the keys in use is among those at their place; put those back; if they are lost or leaked, retire them or restart with the new ones")
-
 // load takes the keys that the source has now.
 func (k *Keeper) load(ctx context.Context) (changed bool, err error) {
 	ring, err := keyring.Load(ctx, k.src)
-	if err != nil || fleet.Describe(ring.Keys()) == fleet.Describe(k.Ring.Keys()) {
+	if err != nil {
 		return false, err
 	}
-	if !slices.ContainsFunc(k.Ring.Keys(), func(i keyring.KeyInfo) bool { return ring.Has(i.ID) }) {
-		return false, errStrangers
-	}
-	k.Ring.ReplaceWith(ring)
-	return true, nil
+	return k.Ring.Adopt(ring)
 }
 
 // Run keeps the keys until ctx ends. The caller owns the goroutine, and lets ctx end

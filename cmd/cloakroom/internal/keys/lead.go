@@ -143,9 +143,8 @@ func (l *leader) rotate(ctx context.Context) error {
 		return err
 	}
 	keys := l.Ring.Keys()
-	if slices.ContainsFunc(keys, func(k keyring.KeyInfo) bool {
-		return k.State == keyring.Retiring && !now.Before(k.Until.Add(slack))
-	}) && time.Since(l.pruned) >= pruneEvery {
+	if slices.ContainsFunc(keys, func(k keyring.KeyInfo) bool { return k.Ended(now.Add(-slack)) }) &&
+		time.Since(l.pruned) >= pruneEvery {
 		l.pruned = time.Now()
 		if _, err := l.rotator.Prune(ctx); err != nil {
 			return err

@@ -141,9 +141,9 @@ func (r *Rotator) Announce(ctx context.Context) (keyring.KeyID, error) {
 // announce is Announce if the active key lets it.
 func (r *Rotator) announce(ctx context.Context, judge func(active keyring.Key) error) (keyring.KeyID, error) {
 	var (
-		made = keyring.Generate()
-		next keyring.KeyID
-		none bool
+		made  = keyring.Generate()
+		next  keyring.KeyID
+		found bool
 	)
 	_, err := r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
 		if i := slices.IndexFunc(keys, func(k keyring.Key) bool { return k.State() == keyring.Active }); i >= 0 {
@@ -151,7 +151,7 @@ func (r *Rotator) announce(ctx context.Context, judge func(active keyring.Key) e
 				return nil, err
 			}
 		}
-		if next, none = oldest(keys, keyring.Next); !none {
+		if next, found = oldest(keys, keyring.Next); found {
 			return keys, nil
 		}
 		next = made.ID()
@@ -160,25 +160,22 @@ func (r *Rotator) announce(ctx context.Context, judge func(active keyring.Key) e
 	if err != nil {
 		return keyring.KeyID{}, err
 	}
-	if none {
+	if !found {
 		r.log(ctx, event.KeyAnnounced, next)
 		r.call(ctx)
 	}
 	return next, nil
 }
 
-// oldest returns the key of a state that was made first, and whether there is none.
-func oldest(keys []keyring.Key, s keyring.State) (id keyring.KeyID, none bool) {
-	at := -1
-	for i, k := range keys {
-		if k.State() == s && (at < 0 || k.Created().Before(keys[at].Created())) {
-			at = i
+// oldest returns the key of a state that was made first, and whether there is one.
+func oldest(keys []keyring.Key, s keyring.State) (id keyring.KeyID, found bool) {
+	var made time.Time
+	for _, k := range keys {
+		if k.State() == s && (!found || k.Created().Before(made)) {
+			id, made, found = k.ID(), k.Created(), true
 		}
 	}
-	if at < 0 {
-		return keyring.KeyID{}, true
-	}
-	return keys[at].ID(), false
+	return id, found
 }
 
 // Await returns nil once every live instance goes on with what the source says, or a

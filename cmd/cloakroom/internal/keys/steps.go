@@ -130,7 +130,7 @@ const maxLifetime = 2 * 366 * 24 * time.Hour
 func describe(keys []keyring.Key) string {
 	infos := make([]keyring.KeyInfo, len(keys))
 	for i, k := range keys {
-		infos[i] = keyring.KeyInfo{ID: k.ID(), Created: k.Created(), State: k.State(), Until: k.Until()}
+		infos[i] = k.Info()
 	}
 	return fleet.Describe(infos)
 }
@@ -268,9 +268,7 @@ func (r *Rotator) Prune(ctx context.Context) ([]keyring.KeyID, error) {
 	if err != nil {
 		return nil, err
 	}
-	over := func(k keyring.Key) bool {
-		return k.State() == keyring.Retiring && !now.Before(k.Until().Add(slack))
-	}
+	over := func(k keyring.Key) bool { return k.Info().Ended(now.Add(-slack)) }
 	var faults []error
 	needed := make(map[keyring.KeyID]bool)
 	if r.Needed != nil {
