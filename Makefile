@@ -24,7 +24,7 @@ UNWATCHED = $(addprefix golang.org/x/crypto/,argon2 bcrypt blake2b blowfish scry
 test: ## run every test under the race detector, beside real servers
 	@scripts/tools || : # the tests that need it say so themselves
 	@GORACE=atexit_sleep_ms=0 GO='$(GO)' GOFLAGS="$$($(GO) env GOFLAGS)$(UNWATCHED:%= -gcflags=%=-race=false)" \
-		scripts/services run $(GO) test -race -timeout 20m ./...
+		scripts/services run $(GO) test -race -timeout 40m ./...
 
 # Staticcheck and govulncheck are pinned in a module of their own, so that no
 # program that imports Cloakroom finds them in its module graph.
