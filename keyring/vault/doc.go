@@ -80,17 +80,18 @@
 //
 // The first Read logs in, and reads; each one after that is one GET of the newest
 // version. Half-way through the life of its token the next Read renews it
-// (auth/token/renew-self). Where it cannot be renewed, or has ended, or the server
-// denies it, Read logs in anew; a login of which the token is denied at once is
-// repeated at most once a minute. A token that was given is asked about once
-// (auth/token/lookup-self), and a root token lives without renewal. A Read leaves no
-// connection open and no goroutine behind.
+// (auth/token/renew-self). Where it cannot be renewed any further, or has ended, or the
+// server denies it, Read logs in anew, if possible while it still serves: that there
+// will be no other one tells [Source.Renewal], before it ends. A login of which the
+// token is denied at once is repeated at most once a minute. A token that was given is
+// asked about once (auth/token/lookup-self), and a root token lives without renewal. A
+// Read leaves no connection open and no goroutine behind.
 //
 // A Read or Write takes as long as its context, and Options.Timeout, ten seconds, at
-// most. The client's own retries are off. A GET that met a broken connection, a 412 or a 5xx is sent
-// three times in all, 100 and 200 ms apart, and so is what nobody has seen since
-// there was no connection; a login or a write that somebody may have seen is not.
-// Answers are read up to 2 MiB. Redirects are not followed, so that the token goes
+// most. The client's own retries are off. A GET that met a broken connection, a 412 or
+// a 5xx is sent three times in all, 100 and 200 ms apart, and so is what nobody has
+// seen since there was no connection; a login or a write that somebody may have seen is
+// not. Answers are read up to 2 MiB. Redirects are not followed, so that the token goes
 // nowhere else: with standbys that redirect, name the active server or what leads to
 // it.
 //

@@ -66,18 +66,41 @@ func (s *Source) ready(ctx context.Context) (fresh bool, err error) {
 		return false, nil
 	}
 	if t.renewable {
+		before := t.end
 		err := s.renew(ctx, t)
-		if f := new(fault); err == nil || errors.As(err, &f) && (f.status == 0 || f.status >= 500) {
+		if f := new(fault); errors.As(err, &f) && (f.status == 0 || f.status >= 500) {
 			// Whether the server is away, the request behind this one will tell.
+			return false, nil
+		}
+		if err == nil && t.extended(before, now) {
+			s.renewal.Store(nil)
 			return false, nil
 		}
 	}
 	// It will not live longer: a new one, while this one still serves.
 	if err := s.login(ctx); err != nil {
 		t.half = now.Add(t.end.Sub(now) / 2)
+		if ctx.Err() == nil {
+			s.warn(t, err)
+		}
 		return false, nil
 	}
+	if same(s.token.text, t.text) && !s.token.end.IsZero() { // it was given
+		s.warn(s.token, fmt.Errorf("the token cannot be renewed; put a new one into %s", s.place.login.from()))
+	}
 	return true, nil
+}
+
+// extended tells whether a renewal was worth it, or the token has come to the longest
+// life that the server gives it: then each renewal ends when the one before did.
+func (t *token) extended(before, now time.Time) bool {
+	return t.end.IsZero() || t.end.Sub(before) > t.end.Sub(now)/10
+}
+
+// warn keeps for Renewal why there is no token behind this one.
+func (s *Source) warn(t *token, err error) {
+	err = s.told("renew the login for", fmt.Errorf("%w; the one in hand ends at %s, and nothing can be read from then on", err, t.end.UTC().Format(time.RFC3339)))
+	s.renewal.Store(&err)
 }
 
 // again logs in anew after the server has denied the token in hand, and tells whether
@@ -116,27 +139,34 @@ func (s *Source) login(ctx context.Context) error {
 		return fmt.Errorf("log in with auth=%s: %w", l.method, err)
 	}
 	s.token = t
+	s.renewal.Store(nil)
 	return nil
 }
 
 // secret returns the text of the token, secret id or JWT.
 func (l *login) secret(ctx context.Context) (string, error) {
-	m := methods[l.method]
-	from, text := l.variable, ""
+	var text string
 	if l.file == "" {
 		text, _ = l.lookup(l.variable)
 		text = strings.TrimSpace(text)
 	} else {
 		var err error
-		from = m.parameter
 		if text, err = readSecret(ctx, l.file); err != nil {
-			return "", fmt.Errorf("%s: %w", from, err)
+			return "", fmt.Errorf("%s: %w", l.from(), err)
 		}
 	}
 	if !legible(text) {
-		return "", fmt.Errorf("%s: there is no %s in it; put in the %[2]s alone, in one line", from, m.file)
+		return "", fmt.Errorf("%s: there is no %s in it; put in the %[2]s alone, in one line", l.from(), methods[l.method].file)
 	}
 	return text, nil
+}
+
+// from is where the secret is written, without its value.
+func (l *login) from() string {
+	if l.file == "" {
+		return l.variable
+	}
+	return methods[l.method].parameter
 }
 
 // inspect finds how long a token that was given lives. A token that may not be asked

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/keyring"
@@ -46,6 +47,8 @@ type Source struct {
 	token  *token        // nil before the first login
 	denied time.Time     // when the server denied a new token
 	now    func() time.Time
+
+	renewal atomic.Pointer[error] // what Renewal returns
 }
 
 var _ keyring.Writer = (*Source)(nil)
@@ -118,6 +121,19 @@ func (s *Source) Read(ctx context.Context) ([]byte, error) {
 		return err
 	})
 	return text, err
+}
+
+// Renewal returns why the login could not be renewed by the last Read or Write that
+// tried, or nil. Keys are still read with the token in hand then, up to the time that
+// the error names; after that no instance with this login reads any. So there is time
+// for a warning, which Read gives no sign of. It is nil again once a login or a renewal
+// has worked. Renewal contacts nobody and waits for nobody: any goroutine may call it,
+// while others read.
+func (s *Source) Renewal() error {
+	if err := s.renewal.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Write implements [keyring.Writer]. It reads the secret, compares the field with
