@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -9,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/cloakroom-dev/cloakroom/internal/guessable"
 )
 
 // maxBare bounds a bare secret in bytes. What is longer is some other file.
@@ -81,8 +82,8 @@ func unwrap(lines []bareLine) []bareLine {
 // parseBare reads a bare secret and judges it. Here alone the text can be judged as
 // it was typed, and the bytes before they are hashed down.
 func parseBare(text string) (secret [secretSize]byte, err error) {
-	if isSamplePhrase(text) {
-		return secret, errors.New("secret is published as a sample, everybody knows it" + adviceBare)
+	if err := guessable.Phrase(text); err != nil {
+		return secret, fmt.Errorf("%w"+adviceBare, err)
 	}
 	b, err := decodeBare(text)
 	switch {
@@ -92,12 +93,8 @@ func parseBare(text string) (secret [secretSize]byte, err error) {
 	case len(b) > maxBare:
 		err = fmt.Errorf("secret is too long: more than %d bytes", maxBare)
 	default:
-		if err = weakText(strings.TrimRight(text, "=")); err == nil {
-			err = weakBytes(b)
-		}
-		if secret = condense(b); err == nil && isSample(&secret) {
-			err = errors.New("secret is published as a sample, everybody knows it")
-		}
+		err = guessable.Encoded(text, b)
+		secret = guessable.Condense(b)
 	}
 	if err != nil {
 		return secret, fmt.Errorf("%w"+adviceBare, err)
@@ -137,16 +134,4 @@ func decodeBare(text string) ([]byte, error) {
 
 func isHex(text string) bool {
 	return strings.Trim(text, "0123456789abcdefABCDEF") == ""
-}
-
-// condense makes the secret of a key: 32 bytes are one, of more it is the SHA-256 over
-// a label and all of them.
-func condense(b []byte) [secretSize]byte {
-	if len(b) == secretSize {
-		return [secretSize]byte(b)
-	}
-	h := sha256.New()
-	h.Write([]byte("cloakroom bare secret\x00"))
-	h.Write(b)
-	return [secretSize]byte(h.Sum(nil))
 }

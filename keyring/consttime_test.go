@@ -19,17 +19,17 @@ import (
 // that hold some, and why each may take as long as it likes. All others go through
 // crypto/subtle or crypto/hmac.
 var comparable = map[string]string{
-	"keyring: text != raw":                             "a text against its own beginning, while keys are read",
-	"keyring: strings.ToLower(text) == text":           "a text against itself, while keys are read",
-	"keyring: strings.ToUpper(text) == text":           "a text against itself, while keys are read",
-	"keyring: strings.EqualFold(p, text)":              "against what everybody knows, while keys are read",
-	"keyring: int(text[i]) == int(text[i - 1]) + step": "whether a secret was typed, while keys are read",
-	"keyring: text[i] == rows[at + 1]":                 "whether a secret was typed, while keys are read",
-	"keyring: text[i] == text[last + 2]":               "whether a secret was typed, while keys are read",
-	"keyring: bytes.Equal(upper, plain)":               "two forms of what everybody knows",
-	"keyring: int(small(text[i])) == want":             "whether a secret was typed, while keys are read",
-	"secretfile: kind(text[i]) != kind(text[i - 1])":   "whether a path looks like a secret, where a message shows it",
-	"keyring: a.material == b.material":                "two pointers; what they lead to is compared behind it, in constant time",
+	"keyring: text != raw":                               "a text against its own beginning, while keys are read",
+	"guessable: strings.ToLower(text) == text":           "a text against itself, while keys are read",
+	"guessable: strings.ToUpper(text) == text":           "a text against itself, while keys are read",
+	"guessable: strings.EqualFold(p, text)":              "against what everybody knows, while keys are read",
+	"guessable: int(text[i]) == int(text[i - 1]) + step": "whether a secret was typed, while keys are read",
+	"guessable: text[i] == rows[at + 1]":                 "whether a secret was typed, while keys are read",
+	"guessable: text[i] == text[last + 2]":               "whether a secret was typed, while keys are read",
+	"guessable: bytes.Equal(upper, plain)":               "two forms of what everybody knows",
+	"guessable: int(small(text[i])) == want":             "whether a secret was typed, while keys are read",
+	"guessable: kind(text[i]) != kind(text[i - 1])":      "whether a path looks like a secret, where a message shows it",
+	"keyring: a.material == b.material":                  "two pointers; what they lead to is compared behind it, in constant time",
 
 	"cloakroom: bytes.Compare(a[:], b[:])": "ids of keys, which stand in cookies for everybody to read",
 
@@ -133,7 +133,7 @@ func comparisons(file *ast.File) (found []string) {
 // Nothing secret is compared in a time that tells how much of it was right.
 func TestASVS_11_2_4_SecretsAreComparedInConstantTime(t *testing.T) {
 	used := make(map[string]bool)
-	for _, dir := range []string{".", "agekeys", "awssecrets", "dotenv", "gcpsecrets", "vault", "../internal/remote", "../internal/secretfile", "..", "../csrf", "../auth"} {
+	for _, dir := range []string{".", "agekeys", "awssecrets", "dotenv", "gcpsecrets", "vault", "../internal/guessable", "../internal/remote", "../internal/secretfile", "..", "../csrf", "../auth"} {
 		paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(paths) == 0 {
 			t.Fatalf("%s: %d files, %v", dir, len(paths), err)

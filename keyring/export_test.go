@@ -1,17 +1,15 @@
 package keyring
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/cloakroom-dev/cloakroom/internal/guessable"
+)
 
 // NewUnjudged is New for the golden keys, which every ring refuses.
 func NewUnjudged(active Key, others ...Key) *Ring {
 	return newRing(&state{keys: append([]Key{active}, others...)})
 }
-
-// SamplePhrases are the phrases of which no form is accepted.
-func SamplePhrases() []string { return samplePhrases() }
-
-// SampleSecrets are secrets in hexadecimal that are known to the world.
-func SampleSecrets() []string { return sampleSecrets }
 
 // BareID is the ID of the key that a bare secret makes, as of golden ones, which
 // every reader refuses.
@@ -26,7 +24,7 @@ func BareID(text string) (KeyID, error) {
 	if err != nil {
 		return KeyID{}, err
 	}
-	secret := condense(b)
+	secret := guessable.Condense(b)
 	return newMaterial(&secret).id, nil
 }
 

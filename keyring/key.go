@@ -10,19 +10,18 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/guessable"
 )
 
 // secretSize is the size of a key in bytes: 256 bits from crypto/rand, twice
 // what ASVS 11.2.3 asks for, and the key size of HMAC-SHA-256 and AES-256.
-const secretSize = 32
+const secretSize = guessable.Size
 
 // marker opens every key line. It names the version of the format, so that a
 // later format can be told from this one, and it gives scanners for leaked
 // secrets something to look for.
-const marker = "cloakroom-key-v1"
-
-// markerFamily is what the markers of all versions have in common.
-const markerFamily = "cloakroom-key-v"
+const marker = guessable.Marker + "1"
 
 // timeLayout is the one spelling of a time in a key line: UTC, whole seconds.
 const timeLayout = "2006-01-02T15:04:05Z"
@@ -216,7 +215,7 @@ func parseKey(line string) (Key, error) {
 	f := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' })
 	switch {
 	case len(f) > 0 && f[0] == marker:
-	case len(f) > 0 && strings.HasPrefix(f[0], markerFamily):
+	case len(f) > 0 && strings.HasPrefix(f[0], guessable.Marker):
 		return Key{}, errors.New("key is of another version of the format; a newer cloakroom may read it")
 	default:
 		return Key{}, errors.New("no key line: it has to begin with " + marker + ", as printed by cloakroom key new")

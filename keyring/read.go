@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/cloakroom-dev/cloakroom/internal/guessable"
 )
 
 const (
@@ -144,7 +146,7 @@ func readEntries(r io.Reader) (entries []entry, faults []error, err error) {
 		switch {
 		case line == "" || line[0] == '#':
 			continue
-		case !strings.HasPrefix(line, markerFamily):
+		case !strings.HasPrefix(line, guessable.Marker):
 			bare = append(bare, bareLine{line, n})
 			continue
 		}

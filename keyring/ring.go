@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/guessable"
 )
 
 // MaxKeys is the largest number of keys in a ring. A rotation needs three.
@@ -98,6 +100,25 @@ func judgeAll(entries []entry) []error {
 		}
 	}
 	return faults
+}
+
+// judge says why a ring refuses a key, or nil.
+func judge(k Key) error {
+	switch {
+	case k.material == nil:
+		return errors.New("there is no key; make one with cloakroom key new")
+	case k.id == KeyID{}:
+		return errors.New("key has the id that means no key; make another with cloakroom key new")
+	case k.state == Retiring && k.until.IsZero():
+		return errors.New("key retires without a time; say until when it is accepted")
+	case k.until.Year() > 9999 || k.until.Year() < 0:
+		// Such a time could not be written down and read again.
+		return errors.New("time has to lie between the years 0 and 9999")
+	}
+	if err := guessable.Secret(k.secret); err != nil {
+		return fmt.Errorf("%w; make a key with cloakroom key new", err)
+	}
+	return nil
 }
 
 // load returns the present state. A ring without one is a programmer's mistake.

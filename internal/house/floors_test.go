@@ -54,7 +54,8 @@ var house = map[string]room{
 	"internal/deadline":      {floor: 0},                                                            // bounds calls of a store, for the breaker and the root
 	"internal/link":          {floor: 0},                                                            // the way to a server, for the packages of stores
 	"internal/remote":        {floor: 1},                                                            // what sources at secret managers have in common
-	"internal/secretfile":    {floor: 0},                                                            // files that nobody else may read
+	"internal/secretfile":    {floor: 0, also: []string{"internal/guessable"}},                      // files that nobody else may read
+	"internal/guessable":     {floor: 0},                                                            // judges secrets, and what looks like one
 	"internal/event":         {floor: 1, also: []string{"store"}},                                   // names sessions by their handle
 	"internal/problem":       {floor: 1},
 	".":                      {floor: 4}, // its files are the floors 2 to 4

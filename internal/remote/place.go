@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cloakroom-dev/cloakroom/internal/guessable"
 	"github.com/cloakroom-dev/cloakroom/internal/link"
 )
 
@@ -29,7 +30,7 @@ func Cut(text string, known ...string) (p Place, faults []string) {
 	if len(text) > maxPlace {
 		return p, []string{fmt.Sprintf("more than %d bytes are no place of a secret", maxPlace)}
 	}
-	if HasKey(text) {
+	if guessable.HoldsKey(text) {
 		return p, []string{KeyFault}
 	}
 	rest, field, hasField := strings.Cut(text, "#")
@@ -52,7 +53,7 @@ func Cut(text string, known ...string) (p Place, faults []string) {
 	values, wrong := link.Values(query, known...)
 	p.Query = values
 	// What was written as %XX can be read by now.
-	if HasKey(p.Field) || slices.ContainsFunc(slices.Concat(slices.Collect(maps.Values(p.Query))...), HasKey) {
+	if guessable.HoldsKey(p.Field) || slices.ContainsFunc(slices.Concat(slices.Collect(maps.Values(p.Query))...), guessable.HoldsKey) {
 		return Place{}, []string{KeyFault}
 	}
 	return p, append(faults, wrong...)

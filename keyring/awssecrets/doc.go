@@ -20,7 +20,7 @@
 //
 // A SecretBinary that holds text is read as well. The region is that of the ARN, of
 // the parameter, or of the SDK (AWS_REGION, the profile); the instance is not asked
-// for it. A place that has the looks of a key is refused, as it was put there by
+// for it. A place that looks like a key is refused, as it was put there by
 // mistake.
 //
 // # Setting up

@@ -205,7 +205,7 @@ func TestPromise11_KeyForAName(t *testing.T) {
 	const key = "83b6d230fe9d02ce740de0631bb5406fb8fef6f4558947385d543238a22a962d"
 	for _, text := range []string{key, "prod/" + key, "arn:aws:secretsmanager:eu-central-1:123456789012:secret:" + key, "x#" + key, "x?version-stage=" + key} {
 		_, err := awssecrets.Open(text, nil)
-		if err == nil || strings.Contains(err.Error(), key) || !strings.Contains(err.Error(), "looks of a key") {
+		if err == nil || strings.Contains(err.Error(), key) || !strings.Contains(err.Error(), "looks like a key") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

@@ -15,7 +15,7 @@
 //	projects/my-project/secrets/cloakroom/versions/7               one version for good; not to be written to
 //	projects/my-project/secrets/cloakroom?endpoint=https://secretmanager.europe-west3.rep.googleapis.com
 //
-// A place that has the looks of a key is refused, as it was put there by mistake.
+// A place that looks like a key is refused, as it was put there by mistake.
 //
 // # Setting up
 //

@@ -33,7 +33,7 @@
 // variables of Vault's tools only VAULT_HEADERS counts, as the client adds these to
 // each request, and VAULT_SKIP_VERIFY, which is refused: a certificate is always
 // verified, and http:// leads to this machine alone, through no proxy. HTTPS_PROXY is
-// honoured. A place of which a part has the looks of a key is refused, as the key was
+// honoured. A place of which a part looks like a key is refused, as the key was
 // put there by mistake.
 //
 // Without ca those servers are trusted whose certificates the system's authorities have

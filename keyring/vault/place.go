@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/cloakroom-dev/cloakroom/internal/guessable"
 	"github.com/cloakroom-dev/cloakroom/internal/link"
 	"github.com/cloakroom-dev/cloakroom/internal/remote"
 )
@@ -54,7 +55,7 @@ func (p *parser) parse(text string) *place {
 		return nil
 	}
 	// It would be sent to the server, and written into messages.
-	if query := u.Query(); slices.ContainsFunc([]string{u.Host, path, u.Fragment, query.Get("mount"), query.Get("kv-mount"), query.Get("namespace"), query.Get("role")}, remote.HasKey) {
+	if query := u.Query(); slices.ContainsFunc([]string{u.Host, path, u.Fragment, query.Get("mount"), query.Get("kv-mount"), query.Get("namespace"), query.Get("role")}, guessable.HoldsKey) {
 		p.fault(remote.KeyFault)
 		return nil
 	}

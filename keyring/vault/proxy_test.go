@@ -52,7 +52,7 @@ func TestPromise11_KeyForAName(t *testing.T) {
 		"secret/x#%38" + key[1:], "secret/x?namespace=" + key, "secret/x?auth=approle&role-id=a&secret-id-file=/f&mount=" + key, "secret/x?auth=kubernetes&role=" + key, key + "/x?kv-mount=" + key,
 	} {
 		_, err := vault.Open(place, env(map[string]string{"VAULT_ADDR": "https://host", "VAULT_TOKEN": givenToken}))
-		told(t, err, "looks of a key")
+		told(t, err, "looks like a key")
 		if err != nil && strings.Contains(err.Error(), key[1:]) {
 			t.Errorf("%s: %v", place, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/internal/guessable"
 	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
@@ -63,7 +64,7 @@ func Parse(text string, lookup func(name string) (string, bool)) (Place, error) 
 	given, rest, ok := strings.Cut(text, ":")
 	switch scheme, known := schemes[given]; {
 	// The names at managers of secrets may look like anything.
-	case isKey(text), known && scheme.interval != managerInterval && hasKey(rest):
+	case guessable.LooksLikeKey(text), known && scheme.interval != managerInterval && hasKey(rest):
 		return Place{}, errKey
 	case !ok:
 		return Place{}, errors.New("no scheme: for a file write file:PATH; this version takes " + Schemes)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
+	"github.com/cloakroom-dev/cloakroom/internal/guessable"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/keyring/agekeys"
 	"github.com/cloakroom-dev/cloakroom/keyring/awssecrets"
@@ -41,16 +41,6 @@ var schemes = map[string]scheme{
 // errKey is the fault of a key in the place of a place.
 var errKey = errors.New("a key itself, which others may have seen there: make another with \"cloakroom key new\", " +
 	"put it into a file of mode 0600 or into an environment variable, and write file:PATH or env:NAME")
-
-// marker is what key lines begin with, of whatever version.
-const marker = "cloakroom-key-v"
-
-// isKey tells whether a text has the looks of a key: a key line, or so many
-// characters of hex or base64 as one has. A path of that shape can be written with
-// ./ in front.
-func isKey(text string) bool {
-	return strings.Contains(text, marker) || strings.Contains(text, "AGE-SECRET-KEY-") || secretfile.LooksLikeSecret(text)
-}
 
 func openDotenv(p Place) (keyring.Source, error) { return opened(dotenv.Open(p.rest)) }
 
@@ -88,13 +78,13 @@ func Bare(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// IsKey tells whether a text holds what has the looks of a key. What was given in the
+// IsKey tells whether a text holds what looks like a key. What was given in the
 // place of something else, and is about to be repeated in a message, may be one.
 func IsKey(text string) bool { return hasKey(text) }
 
 // hasKey tells whether what stands between the signs of a place is a key.
 func hasKey(text string) bool {
-	return slices.ContainsFunc(strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("?&=#", r) }), isKey)
+	return slices.ContainsFunc(strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("?&=#", r) }), guessable.LooksLikeKey)
 }
 
 func openFile(p Place) (keyring.Source, error) {

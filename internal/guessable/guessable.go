@@ -1,55 +1,85 @@
-package keyring
+// Package guessable tells secrets that others can guess from random ones: what people
+// type, what guides show, series of numbers, text in whatever code, repetitions, and the
+// hashes of all that (ASVS 11.2.3). It also tells what looks like a key from what looks
+// like a name; see [LooksLikeKey].
+//
+// Randomness cannot be proven from 32 bytes, but what people put in its place shows. What
+// it does not find stands in the comment of package keyring. A random secret is refused
+// about once in a billion. The first judgement takes some tens of milliseconds, and 4 MiB
+// from then on; a program that judges nothing pays nothing.
+//
+// Errors say what a secret is, "secret is text, not random bytes", and show nothing of it.
+package guessable
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// judge says why a ring refuses a key, or nil.
-func judge(k Key) error {
-	switch {
-	case k.material == nil:
-		return errors.New("there is no key; make one with cloakroom key new")
-	case k.id == KeyID{}:
-		return errors.New("key has the id that means no key; make another with cloakroom key new")
-	case k.state == Retiring && k.until.IsZero():
-		return errors.New("key retires without a time; say until when it is accepted")
-	case k.until.Year() > 9999 || k.until.Year() < 0:
-		// Such a time could not be written down and read again.
-		return errors.New("time has to lie between the years 0 and 9999")
-	}
-	return weak(k.secret)
-}
+// Size is the size of a secret in bytes.
+const Size = 32
 
-// advice ends what is said of a secret that is refused.
-const advice = "; make a key with cloakroom key new"
+var errSample = errors.New("secret is published as a sample, everybody knows it")
 
-// weak says why a secret is not one that nobody can guess (ASVS 11.2.3), or
-// nil. Randomness cannot be proven from 32 bytes, but what people put in its
-// place shows: text in whatever code, series of numbers, repetitions, examples and their
-// hashes. What it cannot see is told in the comment of the package. A random secret is
-// refused about once in a billion; [Generate] then draws again.
-func weak(secret *[secretSize]byte) error {
-	err := weakBytes(secret[:])
-	if err == nil {
-		// Who has to fill 43 characters types them, or 64: look at the text as well.
-		err = weakText(base64.RawURLEncoding.EncodeToString(secret[:]))
+// Secret says why a secret is one that can be guessed, or returns nil. It is handed a
+// pointer, as a crash prints arguments: of an array its bytes.
+func Secret(secret *[Size]byte) error {
+	if err := weakBytes(secret[:]); err != nil {
+		return err
 	}
-	if err == nil {
-		err = weakText(hex.EncodeToString(secret[:]))
+	// Who has to fill 43 characters types them, or 64: look at the text as well.
+	if err := weakText(base64.RawURLEncoding.EncodeToString(secret[:])); err != nil {
+		return err
 	}
-	if err == nil && isSample(secret) {
-		err = errors.New("secret is published as a sample, everybody knows it")
+	if err := weakText(hex.EncodeToString(secret[:])); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("%w"+advice, err)
+	if isSample(secret) {
+		return errSample
 	}
 	return nil
+}
+
+// Phrase says why a text, as it stands, is what guides show and people type first, in
+// whatever case; or returns nil.
+func Phrase(text string) error {
+	if isSamplePhrase(text) {
+		return errSample
+	}
+	return nil
+}
+
+// Encoded says why a text in hexadecimal or base64 can be guessed, or the [Size] bytes and
+// more that it stands for; or returns nil. See [Phrase] for what stands for no bytes.
+func Encoded(text string, b []byte) error {
+	if err := weakText(strings.TrimRight(text, "=")); err != nil {
+		return err
+	}
+	if err := weakBytes(b); err != nil {
+		return err
+	}
+	if secret := Condense(b); isSample(&secret) {
+		return errSample
+	}
+	return nil
+}
+
+// Condense makes a secret of [Size] bytes of as many or more: as many are the secret, of
+// more it is the SHA-256 over a label and all of them. It stands here since what everybody
+// knows is known in this form too.
+func Condense(b []byte) [Size]byte {
+	if len(b) == Size {
+		return [Size]byte(b)
+	}
+	h := sha256.New()
+	h.Write([]byte("cloakroom bare secret\x00"))
+	h.Write(b)
+	return [Size]byte(h.Sum(nil))
 }
 
 // weakBytes says why 32 bytes or more are not random.
@@ -78,6 +108,10 @@ func weakText(text string) error {
 		return errors.New("secret was typed, not made of random bytes")
 	}
 	return nil
+}
+
+func isHex(text string) bool {
+	return strings.Trim(text, "0123456789abcdefABCDEF") == ""
 }
 
 // periodic tells whether b is one piece of at most half its length, repeated.

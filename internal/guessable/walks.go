@@ -1,4 +1,4 @@
-package keyring
+package guessable
 
 import (
 	"strings"
@@ -20,8 +20,8 @@ var walks = []string{
 	"147258369", "741852963",
 }
 
-// next lists, in small letters, what follows one key or two of them in a walk.
-var next = sync.OnceValue(func() map[string]string {
+// nextKeys lists, in small letters, what follows one key or two of them in a walk.
+var nextKeys = sync.OnceValue(func() map[string]string {
 	m := make(map[string]string)
 	put := func(before string, key byte) {
 		if strings.IndexByte(m[before], key) < 0 {
@@ -69,7 +69,7 @@ func small(b byte) byte {
 // byWalk expects the next key of a walk that the last two are on, or the last one.
 func byWalk(text string, i int) float64 {
 	for n := min(i, 2); n > 0; n-- {
-		if keys := next()[strings.ToLower(text[i-n:i])]; keys != "" {
+		if keys := nextKeys()[strings.ToLower(text[i-n:i])]; keys != "" {
 			return folded(strings.IndexByte(keys, small(text[i])) >= 0, text[i], len(keys))
 		}
 	}

@@ -1,4 +1,4 @@
-package keyring
+package guessable
 
 import (
 	"bytes"
@@ -157,10 +157,13 @@ func isFile(b []byte) bool {
 	return false
 }
 
+// maxText bounds what is compressed, in bytes: more is no secret.
+const maxText = 64 << 10
+
 // ends tells whether what is compressed comes to a good end, of a size that a text has.
 func ends(r io.Reader) bool {
-	n, err := io.Copy(io.Discard, io.LimitReader(r, maxFile+1))
-	return err == nil && n <= maxFile
+	n, err := io.Copy(io.Discard, io.LimitReader(r, maxText+1))
+	return err == nil && n <= maxText
 }
 
 // isDecimal tells whether a text of hexadecimal digits has decimal ones alone, as the

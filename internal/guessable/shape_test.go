@@ -1,26 +1,24 @@
-package secretfile_test
+package guessable_test
 
 import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
-	"io/fs"
 	"strings"
 	"testing"
 
-	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
+	"github.com/cloakroom-dev/cloakroom/internal/guessable"
 )
 
 // What openssl rand prints looks like a secret, but for about one in a thousand.
-func TestLooksLikeSecret(t *testing.T) {
+func TestLooksLikeKey(t *testing.T) {
 	missed, all := 0, 0
 	for i := range 20000 {
 		b := make([]byte, 32+i%33)
 		rand.Read(b)
 		for _, text := range []string{base64.StdEncoding.EncodeToString(b), base64.RawURLEncoding.EncodeToString(b), hex.EncodeToString(b)} {
 			all++
-			if !secretfile.LooksLikeSecret(text) {
+			if !guessable.LooksLikeKey(text) {
 				missed++
 			}
 		}
@@ -41,6 +39,7 @@ func TestPathsAreNoSecrets(t *testing.T) {
 		"Projects/CloakroomLogin2026/Production/SessionKeys/Europe1/keys", "Releases/V1R2/Cloakroom/Production/Data/SessionKeys",
 		"/var/lib/docker/overlay2/9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08/merged/Run/keys",
 		"/var/lib/kubelet/pods/4f0b2c1e-8f55-4f0f-9b3a-0d8f4f6d8c11/volumes/kubernetes.io~secret/keys/Session1",
+		`C:\ProgramData\docker\9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\keys`,
 		"/private/var/folders/7x/4k3jq0wd1xn5t8v9m2z6c0y40000gn/T/TestFoo123/001/keys",
 		"/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T/keys1",
 		"/nix/store/s66mzxpvicwk07gjbjfw9izjfa797vsw-cloakroom-2.12.1/keys",
@@ -51,29 +50,51 @@ func TestPathsAreNoSecrets(t *testing.T) {
 		"00000000-0000-0000-0000-000000000000", "my-very-long-file-name-for-session-keys-of-production-1",
 		"./Tbq0J0yI6bZr3FhX2mC5pQ8sVtW1uYaZkLdEfGhIjK0", "./Tbq0J0yI/bZr3FhX2mC5pQ8sVtW1uYaZkLdEfGhIjK0", "Tbq0J0yI6bZr3FhX2mC5pQ8sVtW1uYaZkLdEfGhIjK0.key",
 	} {
-		if secretfile.LooksLikeSecret(path) {
+		if guessable.LooksLikeKey(path) {
 			t.Errorf("%s looks like a secret", path)
 		}
 	}
 }
 
-// ASVS 16.2.5: a secret in the place of a path, or in a path, is not repeated.
-func TestASVS_16_2_5_NoSecretInThePlaceOfAPath(t *testing.T) {
-	for path, want := range map[string]string{
-		"Tbq0J0yI/bZr3FhX2mC5+Q8sVtW1uYaZkLdEfGhIjK0=":                               "open …: ",
-		"/etc/keys/83b6d230fe9d02ce740de0631bb5406fb8fef6f4558947385d543238a22a962d": "open /etc/keys/…: ",
-		"./Tbq0J0yI6bZr3FhX2mC5pQ8sVtW1uYaZkLdEfGhIjK0":                              "open ./…: ",
-		"/nonexistent/Tbq0J0yI/bZr3FhX2mC5+Q8sVtW1uYaZkLdEfGhIjK0=":                  "open /…: ",
-		"/nonexistent/keys": "",
+// TestPromise11_HoldsKey: keys are told from names, wherever in a name they stand.
+func TestPromise11_HoldsKey(t *testing.T) {
+	const rounds = 2000
+	missed := 0
+	for range rounds {
+		var b [32]byte
+		rand.Read(b[:])
+		for _, around := range []string{"", "projects/p/secrets/", "prod/"} {
+			if !guessable.HoldsKey(around + hex.EncodeToString(b[:])) {
+				t.Fatalf("hex of 32 bytes behind %q is taken for a name", around)
+			}
+		}
+		for _, e := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
+			if !guessable.HoldsKey(e.EncodeToString(b[:])) || !guessable.HoldsKey("secret/"+base64.RawURLEncoding.EncodeToString(b[:])) {
+				missed++
+			}
+		}
+	}
+	if missed > rounds/20 {
+		t.Errorf("%d of %d keys are taken for names", missed, 2*rounds)
+	}
+	for _, text := range []string{
+		"cloakroom-key-v1 x", "a/cloakroom-key-v1", "age/AGE-SECRET-KEY-1QQ",
+		"83b6d230fe9d02ce740de0631bb5406fb8fef6f4558947385d543238a22a962d-keys", "Tbq0J0yI6bZr3FhX2mC5pQ8sVtW1uYaZkLdEfGhIjK0",
 	} {
-		_, err := secretfile.Read(path, secretfile.Private, 100)
-		switch {
-		case !errors.Is(err, fs.ErrNotExist):
-			t.Errorf("%s: %v", path, err)
-		case want == "" && !strings.Contains(err.Error(), path):
-			t.Errorf("%s is not named: %v", path, err)
-		case want != "" && !strings.HasPrefix(err.Error(), want):
-			t.Errorf("%s: %v, want %s", path, err, want)
+		if !guessable.HoldsKey(text) {
+			t.Errorf("%q is taken for a name", text)
+		}
+		if last := text[strings.LastIndex(text, "/")+1:]; !guessable.LooksLikeKey(last) {
+			t.Errorf("%q is taken for the name of a file", last)
+		}
+	}
+	for _, text := range []string{
+		"", "keys", "prod/cloakroom", "MyCompany-Production-Session-Keys-Europe-1-x", "projects/my-project-123456/locations/europe-west3/secrets/Cloakroom_Session_Keys_2026/versions/7",
+		"arn:aws:secretsmanager:eu-central-1:123456789012:secret:Prod/Web/Cloakroom2/Session-Keys-AbC9eF", "secret/550e8400-e29b-41d4-a716-446655440000/0123456789abcdef0123456789abcdef",
+		"prod/eu-west-1/Team-A/app/v2/session-keys/x1", "prod/eu/west/1/TeamA/app/session/keys/of/web", "rds!cluster-0a1b2c3d-4e5f-6789-abcd-ef0123456789", "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+	} {
+		if guessable.HoldsKey(text) {
+			t.Errorf("%q is taken for a key", text)
 		}
 	}
 }

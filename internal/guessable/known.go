@@ -1,4 +1,4 @@
-package keyring
+package guessable
 
 import (
 	"bytes"
@@ -46,7 +46,7 @@ func (t *knownTable) add(secret []byte) {
 
 // addBytes adds what many bytes make of a secret, or 32.
 func (t *knownTable) addBytes(b []byte) {
-	secret := condense(b)
+	secret := Condense(b)
 	t.add(secret[:])
 }
 
@@ -125,7 +125,7 @@ var known = sync.OnceValue(func() *knownTable {
 	for _, s := range sampleSecrets {
 		b, err := hex.DecodeString(s)
 		if err != nil {
-			panic("keyring: sample secret: " + err.Error())
+			panic("guessable: sample secret: " + err.Error())
 		}
 		t.addBytes(b)
 	}
@@ -133,4 +133,4 @@ var known = sync.OnceValue(func() *knownTable {
 })
 
 // isSample tells whether a secret is known to the world.
-func isSample(secret *[secretSize]byte) bool { return known().has(secret[:]) }
+func isSample(secret *[Size]byte) bool { return known().has(secret[:]) }

@@ -1,4 +1,4 @@
-package keyring
+package guessable
 
 import (
 	_ "embed" // the list

@@ -1,0 +1,5 @@
+//go:build !race
+
+package guessable_test
+
+const raceEnabled = false
