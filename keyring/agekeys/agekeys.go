@@ -43,9 +43,8 @@ const (
 	maxIdentities = 64 << 10
 )
 
-// DefaultWorkFactor is what age itself takes for a passphrase: 2^18 rounds, which is
-// about a second and 256 MiB.
-const DefaultWorkFactor = 18
+// defaultWorkFactor is what age itself takes for a passphrase.
+const defaultWorkFactor = 18
 
 // Options say what opens the keys. Exactly one of IdentityFile and PassphraseFile has
 // to be set. Both files have to be readable for their owner alone, but where something
@@ -66,7 +65,8 @@ type Options struct {
 	RecipientsFile string
 
 	// MaxWorkFactor bounds what a passphrase may cost: 2^MaxWorkFactor KiB of memory
-	// for a moment. Zero means [DefaultWorkFactor]; the bounds are 1 and 22.
+	// for a moment. Zero means 18, which is what age itself takes: about a second and
+	// 256 MiB. The bounds are 1 and 22.
 	MaxWorkFactor int
 }
 
@@ -88,8 +88,9 @@ func (o *Options) check() error {
 	return errors.Join(faults...)
 }
 
-// A source decrypts what another source holds.
-type source struct {
+// A Source decrypts what another source holds, and encrypts what that is to hold. It
+// comes from [Open] or [New], and is safe for concurrent use.
+type Source struct {
 	inner keyring.Source
 	name  string
 	opts  Options
@@ -97,10 +98,10 @@ type source struct {
 	// lock holds one value while somebody reads what follows: unlike a mutex, it can
 	// be waited for no longer than a context allows.
 	lock   chan struct{}
-	opened *opened // what could be decrypted last, nil before
-	failed failure // what could not
+	opened *opened  // what could be decrypted last, nil before
+	failed *failure // what could not, nil if the last could
 
-	// opened is a pointer, as fmt walks the unexported fields of other people's structs
+	// These are pointers, as fmt walks the unexported fields of other people's structs
 	// without asking for methods. With a verb that does not suit it shows what a pointer
 	// there leads to, and of one behind that the address.
 }
@@ -108,7 +109,7 @@ type source struct {
 // opened is a text and what it was decrypted from.
 type opened struct {
 	from    [sha256.Size]byte // of the ciphertext
-	text    []byte            // nil if there was none yet
+	text    []byte
 	armored bool
 	cost    int // the work factor of its passphrase, 0 if it has none
 	others  int // recipients whose identities we have not
@@ -121,19 +122,15 @@ type failure struct {
 	err  error
 }
 
-// A Source is one around another that can be written to. It comes from [Open], and is
-// safe for concurrent use.
-type Source struct{ *source }
-
 var _ keyring.Writer = (*Source)(nil)
 
-// New returns a [keyring.Source] that decrypts what inner holds, binary or armored. If
-// inner is a [keyring.Writer], so is it. It reads no file yet. The error names every
-// fault of the options, a line each.
+// New returns the Source that decrypts what inner holds, binary or armored. It can be
+// written to if inner can, as a [keyring.Writer]: see [Source.ReadOnly]. It reads no file
+// yet. The error names every fault of the options, a line each.
 //
 // A ciphertext is decrypted once, and what was found is kept, as is that it could not
 // be opened.
-func New(inner keyring.Source, opts *Options) (keyring.Source, error) {
+func New(inner keyring.Source, opts *Options) (*Source, error) {
 	var o Options
 	if opts != nil {
 		o = *opts
@@ -145,36 +142,41 @@ func New(inner keyring.Source, opts *Options) (keyring.Source, error) {
 	if s, ok := inner.(fmt.Stringer); ok {
 		name += " in " + s.String()
 	}
-	s := &source{inner: inner, name: name, opts: o, lock: make(chan struct{}, 1)}
+	s := &Source{inner: inner, name: name, opts: o, lock: make(chan struct{}, 1)}
 	if s.opts.MaxWorkFactor == 0 {
-		s.opts.MaxWorkFactor = DefaultWorkFactor
-	}
-	if _, ok := inner.(keyring.Writer); ok {
-		return &Source{s}, nil
+		s.opts.MaxWorkFactor = defaultWorkFactor
 	}
 	return s, nil
 }
 
+// ReadOnly tells whether the inner source cannot be written to: it is no Writer, or says
+// so itself.
+func (s *Source) ReadOnly() bool {
+	_, ok := s.inner.(keyring.Writer)
+	pinned, says := s.inner.(interface{ ReadOnly() bool })
+	return !ok || says && pinned.ReadOnly()
+}
+
 // String names the source without secrets.
-func (s *source) String() string { return s.name }
+func (s *Source) String() string { return s.name }
 
 // Files returns the paths of the files that nobody else should read: of identities or
 // passphrase. The keys themselves are encrypted.
-func (s *source) Files() []string {
+func (s *Source) Files() []string {
 	return []string{cmp.Or(s.opts.IdentityFile, s.opts.PassphraseFile)}
 }
 
 // Format prints what String returns, whatever the verb.
-func (s *source) Format(f fmt.State, _ rune) { io.WriteString(f, s.name) }
+func (s *Source) Format(f fmt.State, _ rune) { io.WriteString(f, s.name) }
 
 // Read implements [keyring.Source].
-func (s *source) Read(ctx context.Context) ([]byte, error) {
+func (s *Source) Read(ctx context.Context) ([]byte, error) {
 	_, o, err := s.read(ctx)
 	return bytes.Clone(o.text), err
 }
 
 // read returns what the inner source holds, and what that is when it is decrypted.
-func (s *source) read(ctx context.Context) (sealed []byte, o opened, err error) {
+func (s *Source) read(ctx context.Context) (sealed []byte, o opened, err error) {
 	if sealed, err = s.inner.Read(ctx); err != nil {
 		return nil, opened{}, err
 	}
@@ -185,7 +187,7 @@ func (s *source) read(ctx context.Context) (sealed []byte, o opened, err error) 
 	}
 	defer func() { <-s.lock }()
 	from := sha256.Sum256(sealed)
-	if s.opened != nil && s.opened.text != nil && s.opened.from == from {
+	if s.opened != nil && s.opened.from == from {
 		return sealed, *s.opened, nil
 	}
 	secret, err := s.secret()
@@ -193,22 +195,22 @@ func (s *source) read(ctx context.Context) (sealed []byte, o opened, err error) 
 		return nil, opened{}, err
 	}
 	both := sha256.Sum256(append(from[:], secret...))
-	if s.failed.err != nil && s.failed.from == both {
+	if s.failed != nil && s.failed.from == both {
 		return nil, opened{}, s.failed.err
 	}
 	if o, err = s.decrypt(ctx, sealed, secret); err != nil {
 		if ctx.Err() == nil {
-			s.failed = failure{both, err}
+			s.failed = &failure{both, err}
 		}
 		return nil, opened{}, err
 	}
 	o.from = from
-	s.opened, s.failed = &o, failure{}
+	s.opened, s.failed = &o, nil
 	return sealed, o, nil
 }
 
 // secret reads what opens the keys.
-func (s *source) secret() ([]byte, error) {
+func (s *Source) secret() ([]byte, error) {
 	path, limit, what := s.opts.IdentityFile, maxIdentities, "identity"
 	if path == "" {
 		path, limit, what = s.opts.PassphraseFile, maxPassphrase, "passphrase"
@@ -234,18 +236,22 @@ func readNamed(what, path string, rule secretfile.Rule, limit int) ([]byte, erro
 }
 
 // Write implements [keyring.Writer]: it encrypts text to whom the keys are encrypted,
-// and puts that in the place of what the inner source holds.
-func (w *Source) Write(ctx context.Context, old, text []byte) error {
-	sealed, now, err := w.read(ctx)
+// and puts that in the place of what the inner source holds. Where that is read only, it
+// is an error.
+func (s *Source) Write(ctx context.Context, old, text []byte) error {
+	if s.ReadOnly() {
+		return errReadOnly
+	}
+	sealed, now, err := s.read(ctx)
 	if err != nil {
 		return err
 	}
 	if subtle.ConstantTimeCompare(now.text, old) == 0 {
 		return keyring.ErrChanged
 	}
-	next, err := w.encrypt(ctx, now, text)
+	next, err := s.encrypt(ctx, now, text)
 	if err != nil {
 		return err
 	}
-	return w.inner.(keyring.Writer).Write(ctx, sealed, next)
+	return s.inner.(keyring.Writer).Write(ctx, sealed, next)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -141,13 +142,21 @@ func TestReadsWhatAgeWrites(t *testing.T) {
 func TestPromise11_PrintingShowsNothing(t *testing.T) {
 	id := x25519(t)
 	text := keyring.Generate().Text()
-	src, err := agekeys.New(&memory{encrypt(t, []byte(text), false, id.Recipient())},
-		&agekeys.Options{IdentityFile: save(t, "identity", []byte(id.String()))})
+	inner := &memory{encrypt(t, []byte(text), false, id.Recipient())}
+	src, err := agekeys.New(inner, &agekeys.Options{IdentityFile: save(t, "identity", []byte(id.String()))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := src.Read(t.Context()); err != nil {
-		t.Fatal(err)
+	_, good := src.Read(t.Context())
+	inner.text = encrypt(t, []byte(text), false, x25519(t).Recipient())
+	if _, bad := src.Read(t.Context()); good != nil || bad == nil {
+		t.Fatal(good, bad)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		// Its hashes are of what can be guessed.
+		if got := fmt.Sprintf(verb, struct{ hidden *agekeys.Source }{src}); regexp.MustCompile(`([0-9]{1,3} ){31}`).MatchString(got) {
+			t.Errorf("%s prints, where it is a field, %s", verb, got)
+		}
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		if got := fmt.Sprintf(verb, src); len(got) > 10 {
@@ -199,9 +208,6 @@ func TestAPassphraseCostsOnce(t *testing.T) {
 	src, err := agekeys.New(inner, &agekeys.Options{PassphraseFile: path})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if _, ok := src.(keyring.Writer); ok {
-		t.Error("a Writer around what is none")
 	}
 	read := func(want string) {
 		t.Helper()

@@ -40,11 +40,12 @@ const (
 	errPass      fault = "the passphrase is wrong; correct the passphrase file"
 	errNoIdent   fault = "the keys are encrypted with a passphrase, not to identities; give a passphrase file"
 	errIdent     fault = "none of the identities opens the keys; add the one that they are encrypted to"
+	errReadOnly  fault = "the source around which this one is can only be read; write the keys where it has them from"
 	errEmptyPass fault = "passphrase file: it is empty; put the passphrase into it"
 )
 
 // decrypt opens what was sealed.
-func (s *source) decrypt(ctx context.Context, sealed, secret []byte) (opened, error) {
+func (s *Source) decrypt(ctx context.Context, sealed, secret []byte) (opened, error) {
 	raw, armored, err := dearmor(sealed)
 	if err != nil {
 		return opened{}, err
@@ -207,7 +208,7 @@ func giveTurn() {
 }
 
 // identities reads what opens the keys.
-func (s *source) identities(secret []byte) ([]age.Identity, error) {
+func (s *Source) identities(secret []byte) ([]age.Identity, error) {
 	if s.opts.PassphraseFile == "" {
 		return parseIdentities(secret)
 	}
@@ -224,7 +225,7 @@ func passphrase(secret []byte) string {
 }
 
 // encrypt seals text to whom the present keys are sealed, in the same form.
-func (s *source) encrypt(ctx context.Context, now opened, text []byte) ([]byte, error) {
+func (s *Source) encrypt(ctx context.Context, now opened, text []byte) ([]byte, error) {
 	if len(text) > maxText {
 		return nil, errHugeText
 	}

@@ -201,7 +201,8 @@ func TestOpenNamesEveryFault(t *testing.T) {
 		"keys?passphrase-file=b&recipients-file=c": {"a passphrase goes with no other recipient"},
 		"keys?identity-file=":                      {"parameter identity-file: write it once", ""},
 		"keys?identity-file=a&identity-file=b":     {"parameter identity-file: write it once"},
-		"?hunter2=hunter2&passphrase=x":            {"no path", "unknown parameter", "unknown parameter"},
+		"?hunter2=hunter2&passphrase=x":            {"no path", "unknown parameter", "unknown parameter", "nothing says what opens the keys"},
+		"?passphrase-file=b&recipients-file=c":     {"no path", "a passphrase goes with no other recipient"},
 		"keys?identity-file=%zz":                   {"parameter identity-file"},
 		"keys?identity-file=a%0ab":                 {"parameter identity-file"},
 		"ke%00ys?identity-file=a":                  {"no path"},
@@ -228,8 +229,11 @@ func TestOpenNamesEveryFault(t *testing.T) {
 			}
 		}
 	}
-	if _, err := agekeys.Open("keys?identity-file=a", &agekeys.Options{MaxWorkFactor: 23}); err == nil {
-		t.Error("a work factor of 23 is taken")
+	_, err := agekeys.Open("?identity-file=a", &agekeys.Options{MaxWorkFactor: 23, PassphraseFile: "b"})
+	for _, want := range []string{"no path", "both an identity file and a passphrase file", "work factor has to be from 1 to 22"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
 	}
 	if _, err := agekeys.Open("keys", &agekeys.Options{IdentityFile: "a"}); err != nil {
 		t.Error(err)

@@ -1,6 +1,7 @@
 package agekeys
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -37,19 +38,12 @@ func Open(place string, opts *Options) (*Source, error) {
 		faults = append(faults, errors.New("agekeys: no path: write PATH?identity-file=FILE or PATH?passphrase-file=FILE"))
 	}
 	faults = append(faults, o.parse(query)...)
-	if err := o.check(); err != nil && len(faults) == 0 {
-		faults = append(faults, err)
-	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
-	}
-	src, err := New(file(path), &o)
-	if err != nil {
+	s, err := New(file(path), &o)
+	if err := errors.Join(append(faults, err)...); err != nil {
 		return nil, err
 	}
-	w := src.(*Source)
-	w.name = "age:" + path
-	return w, nil
+	s.name = "age:" + path
+	return s, nil
 }
 
 // parse reads the parameters of a place.
@@ -66,11 +60,12 @@ func (o *Options) parse(query string) (faults []error) {
 			faults = append(faults, errors.New("agekeys: unknown parameter: it takes identity-file, passphrase-file and recipients-file"))
 			continue
 		}
-		value, ok := unescape(value)
+		raw := value
+		value, ok := unescape(raw)
 		if !ok || value == "" || slices.Contains(seen, name) {
 			faults = append(faults, fmt.Errorf("agekeys: parameter %s: write it once, with the path of a file", name))
 		}
-		*into = value
+		*into = cmp.Or(value, raw) // it was named, if badly
 		seen = append(seen, name)
 	}
 	return faults

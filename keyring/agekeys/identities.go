@@ -116,7 +116,7 @@ func sshIdentity(key any) (id age.Identity, err error) {
 
 // recipients returns to whom new keys are encrypted, where the present ones are to so
 // many others.
-func (s *source) recipients(ids []age.Identity, others int) ([]age.Recipient, error) {
+func (s *Source) recipients(ids []age.Identity, others int) ([]age.Recipient, error) {
 	if path := s.opts.RecipientsFile; path != "" {
 		return readRecipients(path)
 	}

@@ -120,11 +120,10 @@ func TestWriteIsCompareAndSet(t *testing.T) {
 	identity := save(t, "identity", []byte(id.String()))
 	seal := func(text string) []byte { return encrypt(t, []byte(text), false, id.Recipient()) }
 	inner := &meddled{memory: memory{seal("one")}}
-	src, err := agekeys.New(inner, &agekeys.Options{IdentityFile: identity})
-	if err != nil {
+	w, err := agekeys.New(inner, &agekeys.Options{IdentityFile: identity})
+	if err != nil || w.ReadOnly() {
 		t.Fatal(err)
 	}
-	w := src.(keyring.Writer)
 	if err := w.Write(t.Context(), []byte("zero"), []byte("two")); !errors.Is(err, keyring.ErrChanged) {
 		t.Errorf("written over what was never read: %v", err)
 	}
@@ -163,6 +162,29 @@ func TestWriteIsCompareAndSet(t *testing.T) {
 		t.Errorf("%q, %v", text, err)
 	}
 }
+
+// TestReadOnly: around what can only be read, nothing is written, and that can be asked.
+func TestReadOnly(t *testing.T) {
+	id := x25519(t)
+	sealed := memory{encrypt(t, []byte("one"), false, id.Recipient())}
+	for _, inner := range []keyring.Source{&sealed, &pinned{meddled{memory: sealed}}} {
+		src, err := agekeys.New(inner, &agekeys.Options{IdentityFile: save(t, "identity", []byte(id.String()))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := src.Read(t.Context()); err != nil || string(text) != "one" || !src.ReadOnly() {
+			t.Errorf("%T: %q, %v, read only %v", inner, text, err, src.ReadOnly())
+		}
+		if err := src.Write(t.Context(), []byte("one"), []byte("two")); err == nil || !strings.Contains(err.Error(), "can only be read") {
+			t.Errorf("%T: %v", inner, err)
+		}
+	}
+}
+
+// pinned is a Writer that says it is none, as a source at one version does.
+type pinned struct{ meddled }
+
+func (*pinned) ReadOnly() bool { return true }
 
 // Of many who edit the file at once, all get through.
 func TestManyEditAtOnce(t *testing.T) {
