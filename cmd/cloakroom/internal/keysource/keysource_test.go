@@ -141,7 +141,7 @@ func TestPromise12_EveryFaultOfAPlace(t *testing.T) {
 		{"dotenv:hunter2", []string{"no name: write PATH#NAME"}},
 		{"dotenv:#hunter2-", []string{"no path", "behind the #"}},
 		{"age:hunter2", []string{"nothing says what opens the keys"}},
-		{"age:?hunter2=hunter2", []string{"no path", "unknown parameter"}},
+		{"age:?hunter2=hunter2", []string{"no path", "unknown parameter", "nothing says what opens the keys"}},
 	} {
 		_, err := keysource.Parse(tc.text, environ())
 		if err == nil {
