@@ -11,7 +11,7 @@ const Marker = "cloakroom-key-v"
 // put the one in the place of the other, and what is taken for a name is repeated in
 // messages. A path that looks like a key can be written with ./ in front.
 func LooksLikeKey(text string) bool {
-	return isMarked(text) || isEncoded(text) || !strings.ContainsAny(text, `/\`) && hasHex(text)
+	return Mark(text) >= 0 || isEncoded(text) || !strings.ContainsAny(text, `/\`) && hasHex(text)
 }
 
 // HoldsKey tells whether a part of the name of a secret looks like a key. The names that
@@ -19,7 +19,7 @@ func LooksLikeKey(text string) bool {
 // digits, and have no other spelling: so base64 looks like a key there only where its
 // characters are mixed as random ones are.
 func HoldsKey(name string) bool {
-	if isMarked(name) || isMixed(name) {
+	if Mark(name) >= 0 || isMixed(name) {
 		return true
 	}
 	for part := range strings.FieldsFuncSeq(name, func(r rune) bool { return strings.ContainsRune("/:?&=#,; ", r) }) {
@@ -30,9 +30,14 @@ func HoldsKey(name string) bool {
 	return false
 }
 
-// isMarked tells whether a text has in it what key lines begin with, and secret keys of age.
-func isMarked(text string) bool {
-	return strings.Contains(text, Marker) || strings.Contains(text, "AGE-SECRET-KEY-")
+// Mark returns where in a text the first key line begins, or secret key of age, and -1
+// where there is none.
+func Mark(text string) int {
+	at := strings.Index(text, Marker)
+	if age := strings.Index(text, "AGE-SECRET-KEY-"); at < 0 || age >= 0 && age < at {
+		at = age
+	}
+	return at
 }
 
 // isEncoded tells whether a text has the shape of 32 random bytes or more. A path has not

@@ -10,12 +10,16 @@ import (
 // Shown returns a path as it may be shown where nobody knows whether there is such a
 // file: without what looks like a secret in its end.
 func Shown(path string) string {
+	end := ""
+	if i := guessable.Mark(path); i >= 0 {
+		path, end = path[:i], "…"
+	}
 	for i := range len(path) {
 		if (i == 0 || path[i-1] == '/' || path[i-1] == '\\') && guessable.LooksLikeKey(path[i:]) {
 			return path[:i] + "…"
 		}
 	}
-	return path
+	return path + end
 }
 
 // hide takes out of an error a path that looks like a secret.

@@ -17,6 +17,8 @@ func TestASVS_16_2_5_NoSecretInThePlaceOfAPath(t *testing.T) {
 		"./Tbq0J0yI6bZr3FhX2mC5pQ8sVtW1uYaZkLdEfGhIjK0":                              "open ./…: ",
 		"/nonexistent/Tbq0J0yI/bZr3FhX2mC5+Q8sVtW1uYaZkLdEfGhIjK0=":                  "open /…: ",
 		"/nonexistent/keys": "",
+		"/nonexistent/cloakroom-key-v1 02b7c461 2026-01-02T03:04:05Z active JaTqg": "open /nonexistent/…: ",
+		"AGE-SECRET-KEY-1QQ": "open …: ",
 	} {
 		_, err := secretfile.Read(path, secretfile.Private, 100)
 		switch {
