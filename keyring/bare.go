@@ -40,7 +40,7 @@ func readBare(lines []bareLine, keyLines bool) (entries []entry, faults []error)
 		case keyLines && err == nil:
 			err = errors.New("a bare secret cannot stand beside key lines; remove it or them")
 		case keyLines:
-			err = errors.New("no key line: it has to begin with " + marker + ", as printed by cloakroom key new")
+			err = errors.New("not a key line: it has to begin with " + marker + ", as printed by cloakroom key new")
 		case secrets > 1 && err == nil, areSecrets(strings.Fields(l.text)):
 			err = errors.New("a second bare secret: nobody could tell which one signs; keep one, and exchange it with cloakroom key rotate (if it is one secret, put it on one line)")
 		}
@@ -113,7 +113,7 @@ func decodeBare(text string) ([]byte, error) {
 		return b, nil
 	}
 	if len(strings.Trim(text, `"'`)) < len(text) {
-		return nil, errors.New("what stands in quotes is no secret; if it is one, remove them")
+		return nil, errors.New("this stands in quotes; if it is a secret, remove them")
 	}
 	raw := strings.TrimRight(text, "=")
 	enc := base64.RawStdEncoding

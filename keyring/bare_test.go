@@ -100,8 +100,8 @@ func TestBareSecretsThatAreRefused(t *testing.T) {
 		{std + "=", "line 1: neither a key line nor 32 random bytes"},
 		{mixed, "line 1: neither a key line nor 32 random bytes"},
 		{"0x" + hex.EncodeToString(b), "line 1: "},
-		{`"` + std + `"`, "line 1: what stands in quotes is no secret; if it is one, remove them" + advice},
-		{"'", "line 1: what stands in quotes"},
+		{`"` + std + `"`, "line 1: this stands in quotes; if it is a secret, remove them" + advice},
+		{"'", "line 1: this stands in quotes"},
 		{"several words of ours", "line 1: neither a key line nor random bytes: words make no secret" + advice},
 		{"Schlüsselbegriff", "line 1: neither a key line nor random bytes: words make no secret" + advice},
 		{std + "\n\n" + std, "line 3: a second bare secret: nobody could tell which one signs; keep one, and exchange it with cloakroom key rotate (if it is one secret, put it on one line)"},
@@ -116,7 +116,7 @@ func TestBareSecretsThatAreRefused(t *testing.T) {
 		{std + "\n# but here\n" + std[:20], "line 3: "},
 		{key + "\n" + std, "line 2: a bare secret cannot stand beside key lines; remove it or them"},
 		{std + "\n" + key, "line 1: a bare secret cannot stand beside key lines"},
-		{key + "\n" + short, "line 2: no key line: it has to begin with cloakroom-key-v1"},
+		{key + "\n" + short, "line 2: not a key line: it has to begin with cloakroom-key-v1"},
 		{strings.Replace(key, "active", "aktiv", 1) + "\n" + std, "line 2: a bare secret cannot stand beside key lines"},
 	} {
 		ring, err := keyring.Read(strings.NewReader(test.text))

@@ -46,10 +46,14 @@
 // A [Ring] holds one active key, which signs, and any number of others that are
 // accepted only: next keys, which will be active soon, and retiring keys, until
 // their time has passed. That is all it takes to rotate without signing anyone
-// out: give every instance the next key ([Announce]), then make it active and let the
-// old one retire for as long as a session may live ([Activate]), then drop it
-// ([Prune]). [Edit] takes such a step in a source that can be written to, and
-// [Ring.Follow] keeps a ring to what its source says, without a restart:
+// out (ASVS 13.3.4): give every instance the next key ([Announce]), then make it active
+// and let the old one retire for as long as a session may live ([Activate]), then drop
+// it ([Prune]). Between two steps every instance has to have read what the one before
+// wrote: so none ever meets a cookie under a key that it does not know. [Rollback] goes
+// back from the second to the first. Each of these returns the keys of the next state,
+// and leaves those that it is given as they are. [Edit] takes such a step in a source
+// that can be written to, and [Ring.Follow] keeps a ring to what its source says, without
+// a restart:
 //
 //	go keys.Follow(ctx, src, nil)
 //

@@ -328,7 +328,7 @@ func TestReadTellsEveryFaultWithItsLine(t *testing.T) {
 	}
 	for _, want := range []string{
 		"keyring: read keys: ",
-		"line 4: no key line: it has to begin with cloakroom-key-v1",
+		"line 4: not a key line: it has to begin with cloakroom-key-v1",
 		"line 5: key is active as well as the one of line 2",
 		"line 6: secret has to be 32 bytes",
 		"line 8: key has the same id as the one of line 7",

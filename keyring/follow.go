@@ -153,7 +153,7 @@ func (f *follower) settled(ctx context.Context, text []byte) ([]byte, error) {
 		}
 		text = again
 	}
-	return nil, fmt.Errorf("keyring: %s: it is another each time; who writes there has to come to an end", nameOf(f.src))
+	return nil, fmt.Errorf("keyring: %s: it changes at every read; whatever writes to it has to finish first", nameOf(f.src))
 }
 
 type answer struct {

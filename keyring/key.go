@@ -218,7 +218,7 @@ func parseKey(line string) (Key, error) {
 	case len(f) > 0 && strings.HasPrefix(f[0], guessable.Marker):
 		return Key{}, errors.New("key is of another version of the format; a newer cloakroom may read it")
 	default:
-		return Key{}, errors.New("no key line: it has to begin with " + marker + ", as printed by cloakroom key new")
+		return Key{}, errors.New("not a key line: it has to begin with " + marker + ", as printed by cloakroom key new")
 	}
 	// The words before the secret say how many fields there are.
 	var k Key

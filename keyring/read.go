@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// maxFile bounds a key file in bytes: 64 keys and a page of comments.
+	// maxFile bounds a key file in bytes. As many keys as may be take some 8 KiB of it,
+	// and what people write about them has the rest.
 	maxFile = 64 << 10
 
 	// maxFaults bounds how many faults of a file are told at once.
@@ -130,7 +131,7 @@ func readEntries(r io.Reader) (entries []entry, faults []error, err error) {
 	case err != nil:
 		return nil, nil, err
 	case len(data) > maxFile:
-		return nil, nil, fmt.Errorf("more than %d KiB is no key file", maxFile>>10)
+		return nil, nil, fmt.Errorf("more than %d KiB are not a key file", maxFile>>10)
 	case bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")):
 		// What > makes in older PowerShells.
 		return nil, nil, errors.New("text is UTF-16; save it as UTF-8 or ASCII")

@@ -11,17 +11,6 @@ import (
 	"time"
 )
 
-// A rotation takes three steps, between which every instance has to have read what
-// the one before wrote (ASVS 13.3.4):
-//
-//	Announce   a new key is accepted everywhere, and signs nowhere
-//	Activate   it signs; the old one is accepted until its last session is over
-//	Prune      the old one is gone
-//
-// So at no moment does an instance meet a cookie under a key that it does not know.
-// [Rollback] goes back from the second to the first. Each function returns the keys
-// of the next state, and leaves those that it is given as they are.
-
 // Announce returns the keys with a new one in the state [Next]. It is an error where
 // there is one already, and where there are [MaxKeys]: none is dropped to make room, as
 // sessions may depend on each.
@@ -37,7 +26,8 @@ func Announce(keys []Key, k Key) ([]Key, error) {
 
 // Activate returns the keys with the next one active, and the active one retiring
 // until the given time: at least a lifetime of a session away, and as much more as the
-// instances take to read it, and nobody is signed out. Of several next keys it takes the one that was made first.
+// instances take to read it, and nobody is signed out. Of several next keys it takes the
+// one that was made first.
 func Activate(keys []Key, until time.Time) ([]Key, error) {
 	next := oldest(keys, Next)
 	if next < 0 {
@@ -226,5 +216,5 @@ func Edit(ctx context.Context, w Writer, f func([]Key) ([]Key, error)) ([]Key, e
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("%w, again and again; see who does", ErrChanged)
+	return nil, fmt.Errorf("%w, at each of %d attempts; see what else writes there", ErrChanged, editTries)
 }
