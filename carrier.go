@@ -75,7 +75,7 @@ func (c *carrier) seal(t *token, r *store.Record, what *content) []byte {
 		for _, at := range []time.Time{r.Created, r.Deadline, r.Seen, r.Expires} {
 			plain = appendTime(plain, at)
 		}
-		plain = appendBytes(what.lineage.append(plain, by), r.UserID)
+		plain = appendBytes(what.lineage.appendTo(plain, by), r.UserID)
 		data := sealMessage(c.session, appendContent(plain, what), nil)
 		used, _ := c.sealedBy(data)
 		if used == by {

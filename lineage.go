@@ -49,7 +49,7 @@ func (l lineage) accepted(keys *keyring.Ring) bool {
 	return true
 }
 
-// size is how many bytes append makes, without the number, or what is kept free for it.
+// size is how many bytes appendTo makes, without the number, or what is kept free for it.
 func (l lineage) size(by keyring.KeyID) int {
 	n := len(l)
 	if l.has(by) {
@@ -58,9 +58,9 @@ func (l lineage) size(by keyring.KeyID) int {
 	return max(n*len(by), lineageRoom)
 }
 
-// append appends the number of the keys and the keys, without the one that seals: that
+// appendTo appends the number of the keys and the keys, without the one that seals: that
 // one stands in front of the message.
-func (l lineage) append(dst []byte, by keyring.KeyID) []byte {
+func (l lineage) appendTo(dst []byte, by keyring.KeyID) []byte {
 	at := len(dst)
 	dst = append(dst, 0)
 	for _, id := range l {
@@ -72,7 +72,7 @@ func (l lineage) append(dst []byte, by keyring.KeyID) []byte {
 	return dst
 }
 
-// takeLineage takes what append wrote off the front of src, and appends it to dst, which
+// takeLineage takes what appendTo wrote off the front of src, and appends it to dst, which
 // is empty, with the key that has sealed it.
 func takeLineage(dst lineage, src []byte, by keyring.KeyID) (l lineage, rest []byte, err error) {
 	const size = len(by)

@@ -22,51 +22,25 @@ import (
 // values (codes, nonces, what may be redeemed once): with a cookie of before they
 // begin anew. Sessions that need these belong in a store: see [New].
 //
-// Everything else is as with stored sessions: what is in the cookie can be neither
-// read nor made nor changed without the keys; both deadlines are the server's; a
-// login changes the token; a session that has ended stays ended, which costs each
-// request with a session one small read of the tombstones, and a write a second
-// one. If that store does not answer, the answer is 503 and the cookies stay.
-//
 // The tombstones must last as long as the sessions, and every instance must see
 // them: a memory store that starts empty forgets who has signed out, and a cookie
 // that somebody kept is a session again. They need no store.UserStore.
 //
 // Nobody can list cookies: [Manager.List], [Manager.EndUser] and
-// [Session.EndOthers] return [ErrNoUserStore], and Options.MaxSessions is refused.
-// To end all sessions of a user raise the user's epoch: package auth compares it
-// with that of [Identity] at each guarded request. [Session.SetEpoch] lets one go on.
-// [Manager.End] ends one whose ID is known.
+// [Session.EndOthers] return [ErrNoUserStore]. To end all sessions of a user raise
+// the user's epoch, which package auth compares with that of [Identity] at each
+// guarded request; [Session.SetEpoch] lets one go on. [Manager.End] ends one whose ID
+// is known.
 //
-// Who has a key makes sessions of anybody. So a session goes on only while the keys that
-// it has been under since its life began are all accepted, and not the one alone that it
-// is under now: its life begins with its deadline, at its first value or at a login. A key
-// that is taken away takes with it what has moved to another one, forged or not; see
-// [keyring.Retire]. In a rotation that signs out nobody, if the key before is accepted for
-// Options.Lifetime after the last instance has left it; sessions made under a longer
-// Lifetime than that end with it.
+// A session that does not fit a cookie is [ErrTooLarge], and no cookie leaves: there
+// are about 2,300 bytes for values, and 512 for the Identity. A change after the
+// header has left is [ErrHeaderSent]. If the tombstones cannot be read, the answer
+// is 503 and the cookies stay. Who takes a key away ends what was ever under it.
 //
-// A cookie is small. Name, value and attributes have 4096 bytes together, which is
-// what browsers keep at least (RFC 6265 §6.1; RFC 6265bis §5.6 refuses more): about
-// 2,300 bytes of values as JSON with their names, and beside them 512 for the
-// [Identity] and 64 for the keys of sixteen rotations in its life. Options.MaxBytes
-// lowers the first, zero means all of it. A session that would be larger is
-// [ErrTooLarge], and no cookie leaves. An Identity of more than 512 bytes, for its roles,
-// takes from the room of the values: a login drops values of before that do not fit
-// beside it, with a log line, and is ErrTooLarge only if it does not fit alone, beyond
-// about 2,800 bytes. Keys beyond sixteen take from it as well: a session that is full
-// stays under its key, and takes only what makes it smaller. Values are not compressed,
-// since the length of what is compressed together with something secret tells what it is
-// (as in CRIME and BREACH); the length of the cookie shows the length of its values. A
-// change needs a new cookie: once the header has left it is [ErrHeaderSent].
-//
-// When the session was used last stands in a second small cookie, with "-seen"
-// behind the name, so that a request that only reads never overwrites what another
-// writes. It is bound to its session and keys, and can only make a session last as long as
-// its own visitor was there to use it. Re-sealing under a new key is the exception:
-// there a reader sends the whole session once.
-//
-// Nil options are the zero Options. Every fault is reported at once.
+// Options.MaxBytes bounds the values; zero means what fits, and more than that is
+// refused. So is Options.MaxSessions, and attributes that browsers would not read.
+// Nil options are the zero Options. Every fault is reported at once. The sizes, the
+// second cookie and what keys are to a session are told in docs/sealed.md.
 func NewSealed(keys *keyring.Ring, tombstones store.Store, opts *Options) (*Manager, error) {
 	var faults []error
 	if tombstones == nil {
