@@ -89,7 +89,7 @@ func (b *Backend) openStore(ctx context.Context, users database, create bool, lo
 		b.registries = append(b.registries, users.Store())
 	default:
 		db := users
-		if !same(p, b.cfg.Users) {
+		if !p.Same(b.cfg.Users) {
 			var err error
 			if db, err = b.openSQL(ctx, "store", p, create); err != nil {
 				return err
@@ -106,19 +106,6 @@ func (b *Backend) openStore(ctx context.Context, users database, create bool, lo
 // inPlace says where an error comes from.
 func inPlace(setting string, p config.Place, err error) error {
 	return fmt.Errorf("%s: %s: %w", setting, p, err)
-}
-
-// same tells whether two places are one, as far as their texts say.
-func same(a, b config.Place) bool {
-	if a == b {
-		return true
-	}
-	if a.Scheme != config.SQLite || b.Scheme != config.SQLite {
-		return false
-	}
-	a1, errA := filepath.Abs(a.Path)
-	b1, errB := filepath.Abs(b.Path)
-	return errA == nil && errB == nil && a1 == b1
 }
 
 // makeData makes the data directory for its owner alone. A directory that is new

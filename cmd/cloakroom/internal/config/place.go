@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -54,6 +55,39 @@ const (
 
 // Shared tells whether several instances can meet there.
 func (p Place) Shared() bool { return p.URL != "" }
+
+// Same tells whether two places are one: they read the same, or are one file of SQLite
+// under two names.
+func (p Place) Same(o Place) bool {
+	if p == o {
+		return true
+	}
+	if p.Scheme != SQLite || o.Scheme != SQLite {
+		return false
+	}
+	one, err := os.Stat(p.Path)
+	two, err2 := os.Stat(o.Path)
+	if err == nil && err2 == nil {
+		return os.SameFile(one, two)
+	}
+	return Behind(p.Path) == Behind(o.Path)
+}
+
+// Behind returns the absolute path behind all links. What is not there yet is taken for
+// no link.
+func Behind(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		abs = filepath.Clean(path)
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		return real
+	}
+	if dir := filepath.Dir(abs); dir != abs {
+		return filepath.Join(Behind(dir), filepath.Base(abs))
+	}
+	return abs
+}
 
 // String names the place without its secrets.
 func (p Place) String() string {
