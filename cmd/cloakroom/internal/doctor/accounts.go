@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -92,7 +93,9 @@ func (e *examination) judgeFleet(l *notes, list []fleet.Instance, ring *keyring.
 			keys[i.Keys] = i.Name()
 		}
 		versions[i.Version] = i.Name()
-		if u, err := url.Parse(i.URL); err == nil && u.Hostname() != "" && !link.Local(u.Hostname()) {
+		if u, err := url.Parse(i.URL); err != nil {
+			l.skip("an instance does not say its public address", "fleet-url")
+		} else if u.Hostname() != "" && !link.Local(u.Hostname()) {
 			urls[u.Scheme+"://"+u.Host] = i.Name()
 		}
 		if i.Failing != "" {
@@ -102,8 +105,10 @@ func (e *examination) judgeFleet(l *notes, list []fleet.Instance, ring *keyring.
 	const wait = "wait half a minute and run this again; if it stays: "
 	if len(keys) > 1 {
 		l.find("fleet-keys", finding.Error, wait+"give all of them one source of keys, and restart those that have others", "%s", differ("keys", keys))
-	} else if ring != nil && len(keys) == 1 && keys[fleet.Describe(ring.Keys())] == "" {
-		l.find("fleet-keys", finding.Warning, wait+"name the keys that the instances have", "the running instances have other keys than %s: %s", e.cfg.Keys, event.Printable(sortedNames(keys)[0]))
+	} else if ring == nil {
+		l.skip("the keys cannot be read", "fleet-keys")
+	} else if len(keys) == 1 && keys[fleet.Describe(ring.Keys())] == "" {
+		l.find("fleet-keys", finding.Warning, wait+"name the keys that the instances have", "the running instances have other keys than %s: %s", e.cfg.Keys, event.Printable(slices.Sorted(maps.Keys(keys))[0]))
 	}
 	if len(versions) > 1 {
 		l.find("fleet-version", finding.Warning, "finish the upgrade", "%s", differ("versions", versions))

@@ -9,6 +9,8 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -121,8 +123,8 @@ func (l *notes) fill(ctx context.Context, run func(context.Context, *notes)) {
 	go func() {
 		defer close(done)
 		defer func() {
-			if recover() != nil {
-				l.skip("stopped by a fault of this program", l.checks...)
+			if v := recover(); v != nil {
+				l.skip("stopped by a fault of this program: "+panicked(v), l.checks...)
 			}
 		}()
 		run(ctx, l)
@@ -140,6 +142,22 @@ func (l *notes) fill(ctx context.Context, run func(context.Context, *notes)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed, l.late = true, late
+}
+
+// panicked says what a panic was and where, which is what its report takes. It is called
+// by the function that recovers. What the panic says may hold a secret, and is left out.
+func panicked(v any) string {
+	pc := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pc[:runtime.Callers(3, pc)]) // from what the runtime does of it
+	for {
+		f, more := frames.Next()
+		if !strings.HasPrefix(f.Function, "runtime.") {
+			return fmt.Sprintf("%T at %s:%d", v, filepath.Base(f.File), f.Line)
+		}
+		if !more {
+			return fmt.Sprintf("%T", v)
+		}
+	}
 }
 
 // find notes a finding. Why it matters stands in the list of checks.

@@ -63,18 +63,18 @@ var fileFaults = []fault{
 		s.must(os.Chmod(filepath.Join(s.dir, "elsewhere"), 0o755))
 	}, []string{"error database-mode"}},
 	{"somebody else's data directory", func(s *site) { s.world.UID = os.Geteuid() + 1 }, []string{"error file-owner"}},
-	{"data in memory", func(s *site) { s.world.Kind = func(string) string { return "tmpfs" } }, []string{"warning data-place"}},
+	{"data in memory", func(s *site) { s.world.Kind = func(string) (string, bool) { return "tmpfs", true } }, []string{"warning data-place"}},
 	{"data in a folder that is emptied", func(s *site) { s.world.Emptied = []string{s.dir} }, []string{"warning data-place"}},
-	{"data on NFS", func(s *site) { s.world.Kind = func(string) string { return "nfs" } }, []string{"error data-network"}},
+	{"data on NFS", func(s *site) { s.world.Kind = func(string) (string, bool) { return "nfs", true } }, []string{"error data-network"}},
 	{"database elsewhere, in memory", func(s *site) {
 		path := s.write("elsewhere/app.db", "", 0o600)
 		s.must(os.Rename(s.at("cloakroom.db"), path))
 		s.flags["store"], s.flags["users"] = "sqlite:"+path, "sqlite:"+path
-		s.world.Kind = func(path string) string {
+		s.world.Kind = func(path string) (string, bool) {
 			if strings.HasSuffix(path, "elsewhere") {
-				return "tmpfs"
+				return "tmpfs", true
 			}
-			return ""
+			return "", true
 		}
 	}, []string{"warning data-place"}},
 	{"disk is full", func(s *site) {

@@ -27,6 +27,9 @@ type secret struct {
 	path string
 	what string // "the key file"
 	kind secretKind
+	info fs.FileInfo
+
+	unseen string // why it cannot be looked at, "" if it can
 }
 
 type secretKind uint8
@@ -40,16 +43,28 @@ const (
 	tlsKey
 )
 
-// secrets are all such files that the settings name, and that are there.
+// secrets are all such files that the settings name, but those that are not there.
 func (e *examination) secrets() []secret {
 	var list []secret
 	add := func(path, what string, kind secretKind) {
 		info, err := os.Stat(path)
-		if path == "" || err != nil || !info.Mode().IsRegular() {
+		if path == "" || errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
 			return
 		}
 		if !slices.ContainsFunc(list, func(s secret) bool { return s.path == path }) {
-			list = append(list, secret{path, what, kind})
+			s := secret{path: path, what: what, kind: kind, info: info}
+			if err != nil {
+				s.unseen = path + " cannot be looked at: " + cause(err)
+			}
+			list = append(list, s)
+		}
+	}
+	for _, s := range []struct {
+		setting string
+		kind    secretKind
+	}{{"keys", keyFile}, {"keys-file", keyFile}, {"store", database}, {"store-file", database}, {"users", database}, {"users-file", database}, {"tls-key", tlsKey}} {
+		if e.Settings.Bad[s.setting] {
+			list = append(list, secret{kind: s.kind, unseen: "the setting " + s.setting + " cannot be read"})
 		}
 	}
 	for _, path := range e.keyFiles() {
@@ -68,8 +83,13 @@ func (e *examination) secrets() []secret {
 	for _, name := range []string{"store-file", "users-file"} {
 		add(e.Settings.Given[name], "the file of "+name, placeFile)
 	}
-	if e.Settings.File != "" && holdsPassword(e.Settings.File) {
-		add(e.Settings.File, "the configuration, which holds a password,", configFile)
+	if e.Settings.File != "" {
+		switch holds, err := holdsPassword(e.Settings.File); {
+		case holds:
+			add(e.Settings.File, "the configuration, which holds a password,", configFile)
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			list = append(list, secret{kind: configFile, unseen: e.Settings.File + " cannot be read: " + cause(err)})
+		}
 	}
 	add(e.cfg.TLSKey, "the certificate's key", tlsKey)
 	return list
@@ -101,19 +121,29 @@ func (e *examination) plainKeys() bool {
 }
 
 // holdsPassword tells whether there is a URL with a password in a text file.
-func holdsPassword(path string) bool {
-	text, err := readSome(path)
+func holdsPassword(path string) (bool, error) {
+	text, err := readText(path)
 	if err != nil {
-		return false
+		return false, err
 	}
 	for part := range strings.SplitSeq(text, "://") {
 		authority, _, _ := strings.Cut(strings.TrimSpace(part), "/")
 		user, _, at := strings.Cut(authority, "@")
 		if at && strings.Contains(user, ":") && !strings.ContainsAny(user, " \t\r\n\"") {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
+}
+
+// secretChecks are what is looked at on a secret of a kind.
+var secretChecks = map[secretKind][]string{
+	keyFile:    {"key-mode", "key-folder", "key-links", "key-copies", "file-owner", "web-folder"},
+	credential: {"key-mode", "key-copies", "file-owner", "web-folder"},
+	database:   {"database-mode", "file-owner", "web-folder"},
+	configFile: {"secret-mode", "web-folder"},
+	placeFile:  {"secret-mode", "file-owner", "web-folder"},
+	tlsKey:     {"web-folder"},
 }
 
 // files judges modes, owners and places.
@@ -124,19 +154,19 @@ func (e *examination) files(_ context.Context, l *notes) {
 	e.dataFolder(l)
 	list := e.secrets()
 	for _, s := range list {
-		info, err := os.Stat(s.path)
-		if err != nil {
+		if s.unseen != "" {
+			l.skip(s.unseen, secretChecks[s.kind]...)
 			continue
 		}
 		if modes {
-			e.mode(l, s, info)
+			e.mode(l, s)
 		}
 		if folder := webFolder(s.path); folder != "" {
 			l.find("web-folder", finding.Error, "move it to a directory that no web server knows, and name that one",
 				"%s %s is within %s", s.what, s.path, folder)
 		}
 		if s.kind == keyFile {
-			e.keyFile(l, s.path, info)
+			e.keyFile(l, s.path, s.info)
 		}
 		if s.kind <= credential {
 			e.leftovers(l, s)
@@ -153,17 +183,31 @@ func (e *examination) dataFolder(l *notes) {
 	c := e.cfg
 	for i, p := range []config.Place{c.Store, c.Users} {
 		dir := filepath.Dir(p.Path)
-		if p.Path != "" && !within(c.Data, resolve(p.Path)) && exists(dir) && (i == 0 || !samePlace(c.Store, c.Users)) {
+		if p.Path == "" || within(c.Data, config.Behind(p.Path)) || i > 0 && c.Store.Same(c.Users) {
+			continue
+		}
+		switch _, err := os.Stat(dir); {
+		case err == nil:
 			e.place(l, dir)
+		case !errors.Is(err, fs.ErrNotExist):
+			l.skip(dir+" cannot be looked at: "+cause(err), "data-place", "data-network")
 		}
 	}
-	if e.Settings.Bad["data"] || !c.UsesData() {
+	if e.Settings.Bad["data"] {
+		l.skip("the setting data cannot be read", "data-mode", "data-place", "data-network", "disk-space")
+		return
+	}
+	if !c.UsesData() {
 		l.skip("", "data-mode", "disk-space")
 		return
 	}
 	info, err := os.Stat(c.Data)
-	if err != nil || !info.IsDir() {
-		l.skip("there is no directory "+c.Data, "data-mode", "data-place", "disk-space")
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		l.skip(c.Data+" cannot be looked at: "+cause(err), "data-mode", "data-place", "data-network", "disk-space", "file-owner")
+		return
+	case err != nil || !info.IsDir():
+		l.skip("there is no directory "+c.Data, "data-mode", "data-place", "data-network", "disk-space")
 		return
 	}
 	if mode := info.Mode().Perm(); modes && mode&0o077 != 0 {
@@ -187,8 +231,11 @@ func (e *examination) dataFolder(l *notes) {
 
 // place judges where the data is.
 func (e *examination) place(l *notes, path string) {
-	abs := resolve(path)
-	kind := e.World.Kind(path)
+	abs := config.Behind(path)
+	kind, known := e.World.Kind(path)
+	if !known {
+		l.skip("the system does not say on which file system the data is", "data-place", "data-network")
+	}
 	emptied := slices.IndexFunc(e.World.Emptied, func(dir string) bool { return within(dir, abs) })
 	sqlite := e.cfg.Store.Scheme == config.SQLite || e.cfg.Users.Scheme == config.SQLite
 	switch {
@@ -204,15 +251,23 @@ func (e *examination) place(l *notes, path string) {
 }
 
 // mode judges who may read a file.
-func (e *examination) mode(l *notes, s secret, info fs.FileInfo) {
+func (e *examination) mode(l *notes, s secret) {
 	switch s.kind {
 	case keyFile, credential:
 		judgeMode(l, "key-mode", s, e.keyRule())
 	case placeFile:
 		judgeMode(l, "secret-mode", s, secretfile.Mounted)
 	case database:
-		for _, path := range beside(s.path, "-wal", "-shm", "-journal", ".", "~", ".bak") {
-			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		list, err := beside(s.path, "-wal", "-shm", "-journal", ".", "~", ".bak")
+		if err != nil {
+			l.skip("what lies beside "+s.path+" cannot be listed: "+cause(err), "database-mode")
+		}
+		for _, path := range append(list, s.path) {
+			info, err := os.Stat(path)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				l.skip(path+" cannot be looked at: "+cause(err), "database-mode")
+			}
+			if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
 				level := finding.Warning
 				if dir, err := os.Stat(filepath.Dir(path)); err != nil || dir.Mode().Perm()&0o011 != 0 {
 					level = finding.Error
@@ -222,7 +277,7 @@ func (e *examination) mode(l *notes, s secret, info fs.FileInfo) {
 		}
 	case configFile:
 		// Here the service has no rule; such files often belong to root and a group.
-		if mode := info.Mode().Perm(); mode&0o027 != 0 {
+		if mode := s.info.Mode().Perm(); mode&0o027 != 0 {
 			l.find("secret-mode", finding.Error, "chmod 640 "+quote(s.path)+" or stricter", "%s %s is open to others (mode %04o)", s.what, s.path, mode)
 		}
 	}
@@ -258,24 +313,26 @@ func openToOthers(path string, rule secretfile.Rule) error {
 	return secretfile.Check(f, rule)
 }
 
-// beside lists a file and those in its directory whose names go on as it does.
-func beside(path string, ends ...string) []string {
-	list := []string{path}
-	entries, _ := os.ReadDir(filepath.Dir(path))
+// beside lists the files in the directory of a file whose names go on as its does.
+func beside(path string, ends ...string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	var list []string
 	for _, entry := range entries {
 		rest, ok := strings.CutPrefix(entry.Name(), filepath.Base(path))
 		if ok && slices.ContainsFunc(ends, func(end string) bool { return strings.HasPrefix(rest, end) }) {
 			list = append(list, filepath.Join(filepath.Dir(path), entry.Name()))
 		}
 	}
-	return list
+	return list, err
 }
 
 // keyFile judges where the key file lies and what lies beside it.
 func (e *examination) keyFile(l *notes, path string, info fs.FileInfo) {
-	real := resolve(path)
-	if dir, err := os.Stat(filepath.Dir(real)); err == nil && modes {
-		if mode := dir.Mode(); mode.Perm()&0o022 != 0 && mode&fs.ModeSticky == 0 && resolve(e.cfg.Data) != filepath.Dir(real) {
+	real := config.Behind(path)
+	if dir, err := os.Stat(filepath.Dir(real)); err != nil {
+		l.skip(filepath.Dir(real)+" cannot be looked at: "+cause(err), "key-folder")
+	} else if modes {
+		if mode := dir.Mode(); mode.Perm()&0o022 != 0 && mode&fs.ModeSticky == 0 && config.Behind(e.cfg.Data) != filepath.Dir(real) {
 			l.find("key-folder", finding.Error, "chmod go-w "+quote(filepath.Dir(real)), "the key file %s lies in %s, where others may write (mode %04o)",
 				path, filepath.Dir(real), mode.Perm())
 		}
@@ -285,7 +342,10 @@ func (e *examination) keyFile(l *notes, path string, info fs.FileInfo) {
 			"the key file %s has %d names", path, n)
 	}
 	ends := []string{"~", ".bak", ".old", ".orig", ".save", ".copy", ".swp", ".tmp", "-", "_"}
-	copies := beside(real, ends...)[1:]
+	copies, err := beside(real, ends...)
+	if err != nil {
+		l.skip("what lies beside "+path+" cannot be listed: "+cause(err), "key-copies")
+	}
 	for _, name := range []string{"." + filepath.Base(real) + ".swp", "#" + filepath.Base(real) + "#"} {
 		if p := filepath.Join(filepath.Dir(real), name); exists(p) {
 			copies = append(copies, p)
@@ -299,14 +359,21 @@ func (e *examination) keyFile(l *notes, path string, info fs.FileInfo) {
 // leftovers finds what a program of ours that was cut off has left beside a file with
 // secrets: it is as good as that file. One that is being written is there for an instant.
 func (e *examination) leftovers(l *notes, s secret) {
-	dir := filepath.Dir(resolve(s.path))
-	entries, _ := os.ReadDir(dir)
+	dir := filepath.Dir(config.Behind(s.path))
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		l.skip("what lies beside "+s.path+" cannot be listed: "+cause(err), "key-copies")
+	}
 	for _, entry := range entries {
 		if ours, _ := filepath.Match(".cloakroom-*.tmp", entry.Name()); !ours {
 			continue
 		}
 		path := filepath.Join(dir, entry.Name())
-		if info, err := os.Lstat(path); err == nil && e.World.Now().Sub(info.ModTime()) > time.Minute {
+		info, err := os.Lstat(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.skip(path+" cannot be looked at: "+cause(err), "key-copies")
+		}
+		if err == nil && e.World.Now().Sub(info.ModTime()) > time.Minute {
 			l.find("key-copies", finding.Warning, "rm "+quote(path), "beside %s lies %s, which was to replace such a file", strings.TrimSuffix(s.what, ","), path)
 		}
 	}
@@ -316,7 +383,11 @@ func (e *examination) leftovers(l *notes, s secret) {
 // data directory, as root may run the doctor.
 func (e *examination) owners(l *notes, list []secret) {
 	want, whose := e.World.UID, "this is"
-	if info, err := os.Stat(e.cfg.Data); err == nil && e.cfg.UsesData() {
+	info, err := os.Stat(e.cfg.Data)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return // and dataFolder says so
+	}
+	if err == nil && e.cfg.UsesData() {
 		uid, _ := owner(info)
 		if e.World.UID != 0 && uid != e.World.UID {
 			l.find("file-owner", finding.Error, "run the service as the owner, or chown the directory",
@@ -328,15 +399,14 @@ func (e *examination) owners(l *notes, list []secret) {
 		return
 	}
 	for _, s := range list {
-		info, err := os.Stat(s.path)
-		if err != nil || s.kind == configFile || s.kind == tlsKey {
+		if s.unseen != "" || s.kind == configFile || s.kind == tlsKey {
 			continue
 		}
 		// Who owns what is mounted is up to what mounts it, if all may read it.
-		if (s.kind == placeFile || s.kind <= credential && e.keyRule() == secretfile.Mounted) && info.Mode().Perm()&0o044 != 0 {
+		if (s.kind == placeFile || s.kind <= credential && e.keyRule() == secretfile.Mounted) && s.info.Mode().Perm()&0o044 != 0 {
 			continue
 		}
-		if uid, ok := owner(info); ok && uid != want {
+		if uid, ok := owner(s.info); ok && uid != want {
 			l.find("file-owner", finding.Error, "chown "+cmp.Or(ownerName(want), "OWNER")+" "+quote(s.path),
 				"%s %s belongs to user %d, and %s %d", s.what, s.path, uid, whose, want)
 		}

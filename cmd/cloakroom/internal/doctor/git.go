@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
 )
 
@@ -17,7 +18,11 @@ var gitChecks = []string{"git-tracked", "git-ignored"}
 // work tree can be seen, and what is in its index cannot.
 func (e *examination) git(ctx context.Context, l *notes) {
 	for _, s := range e.secrets() {
-		path := resolve(s.path)
+		if s.unseen != "" {
+			l.skip(s.unseen, gitChecks...)
+			continue
+		}
+		path := config.Behind(s.path)
 		if workTree(filepath.Dir(path)) == "" {
 			continue
 		}

@@ -93,7 +93,7 @@ func (e *examination) sourceFaults(l *notes, err error) {
 // judged elsewhere.
 func (e *examination) keyText(ctx context.Context) (string, error) {
 	if path := e.cfg.Keys.Path(); path != "" {
-		text, err := readSome(path)
+		text, err := readText(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return "", missing{path}
 		}
@@ -206,20 +206,4 @@ func span(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
-}
-
-// has tells whether a ring holds the key that a registry names.
-func has(ring *keyring.Ring, id string) bool {
-	parsed, err := keyring.ParseKeyID(id)
-	return err == nil && ring.Has(parsed)
-}
-
-// sortedNames returns the keys of a map in order.
-func sortedNames(m map[string]string) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -9,13 +10,24 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 )
 
-// maxText is how much of a text file is read.
+// maxText is how large a text file may be, in bytes: of a larger one a part would be
+// taken for the whole.
 const maxText = 1 << 20
 
-// readSome reads the beginning of a regular file.
-func readSome(path string) (string, error) {
+// cause is what the system says of a file, without its name.
+func cause(err error) string {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}
+
+// readText reads a regular file that is not larger than maxText.
+func readText(path string) (string, error) {
 	if info, err := os.Stat(path); err != nil {
 		return "", err
 	} else if !info.Mode().IsRegular() {
@@ -26,24 +38,16 @@ func readSome(path string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxText))
+	b, err := io.ReadAll(io.LimitReader(f, maxText+1))
+	if len(b) > maxText {
+		return "", fmt.Errorf("larger than %d MiB", maxText>>20)
+	}
 	return string(b), err
-}
-
-// resolve returns the absolute path behind all links, as far as there is one.
-func resolve(path string) string {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
-	}
-	return path
 }
 
 // within tells whether an absolute path leads into a directory.
 func within(dir, path string) bool {
-	rel, err := filepath.Rel(resolve(dir), path)
+	rel, err := filepath.Rel(config.Behind(dir), path)
 	return err == nil && filepath.IsLocal(rel)
 }
 
@@ -67,11 +71,11 @@ var webFolders = []string{"public_html", "htdocs", "wwwroot", "webroot", "www", 
 // such a name counts if it looks like one: a page lies in it.
 func webFolder(path string) string {
 	for _, root := range []string{"/var/www", "/srv/www", "/srv/http", "/usr/share/nginx"} {
-		if within(root, resolve(path)) {
+		if within(root, config.Behind(path)) {
 			return root
 		}
 	}
-	for dir := filepath.Dir(resolve(path)); ; dir = filepath.Dir(dir) {
+	for dir := filepath.Dir(config.Behind(path)); ; dir = filepath.Dir(dir) {
 		if slices.Contains(webFolders, filepath.Base(dir)) && hasPage(dir) {
 			return dir
 		}

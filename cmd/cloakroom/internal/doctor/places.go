@@ -51,7 +51,7 @@ func (e *examination) placeParts() []part {
 		users.registry, list = true, list[:1]
 	case c.Store.Scheme == config.Memcache: // it may forget the keys with everything else
 		users.registry, sessions.registry = true, false
-	case samePlace(c.Store, c.Users):
+	case c.Store.Same(c.Users):
 		users.settings, users.sessions, users.registry, list = "store and users", true, true, list[:1]
 	}
 	var parts []part
@@ -87,11 +87,6 @@ func (e *examination) placeParts() []part {
 	return parts
 }
 
-// samePlace tells whether two places are one, as far as their texts say.
-func samePlace(a, b config.Place) bool {
-	return a == b || a.Path != "" && b.Path != "" && a.Scheme == b.Scheme && resolve(a.Path) == resolve(b.Path)
-}
-
 // away notes that a place cannot be reached, and that nothing more is known of it.
 func (t *target) away(l *notes, err error) {
 	l.skip(t.name()+" cannot be reached", t.checks[1:]...)
@@ -105,11 +100,12 @@ func (t *target) away(l *notes, err error) {
 	case strings.Contains(err.Error(), "password"):
 		do = "write the right user and password into the URL"
 	}
-	l.find("database-reachable", finding.Error, do, "%s: %s", t.name(), e1(err))
+	l.find("database-reachable", finding.Error, do, "%s: %s", t.name(), bareText(err))
 }
 
-// e1 is the text of an error without what the name says already.
-func e1(err error) string {
+// bareText is the text of an error without the package that made it: the finding names
+// the place.
+func bareText(err error) string {
 	text := err.Error()
 	for _, p := range []string{"postgres: ", "mariadb: ", "redisstore: ", "memcachestore: ", "sqlite: "} {
 		text = strings.TrimPrefix(text, p)
@@ -160,7 +156,7 @@ func (e *examination) clock(ctx context.Context, l *notes, t *target, ask func(c
 	theirs, err := ask(ctx)
 	after := e.World.Now()
 	if err != nil {
-		l.skip(t.name()+" does not say: "+e1(err), "clock")
+		l.skip(t.name()+" does not say: "+bareText(err), "clock")
 		return
 	}
 	// It was read in between, nobody knows when.
@@ -187,7 +183,7 @@ func (e *examination) registry(ctx context.Context, l *notes, t *target, r store
 	}
 	known, err := r.KnownKeys(ctx)
 	if err != nil {
-		l.skip(t.name()+" does not say: "+e1(err), "key-registry")
+		l.skip(t.name()+" does not say: "+bareText(err), "key-registry")
 		return
 	}
 	ring := e.keys.wait(ctx)

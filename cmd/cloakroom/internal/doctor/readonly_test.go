@@ -228,7 +228,7 @@ func TestOnePartDoesNotHoldTheOthers(t *testing.T) {
 	s := newSite(t)
 	hang := make(chan struct{})
 	defer close(hang)
-	s.world.Kind = func(string) string { <-hang; return "" } // a file system that is away
+	s.world.Kind = func(string) (string, bool) { <-hang; return "", true } // a file system that is away
 	s.world.MaxFiles = func() (uint64, bool) { panic("a fault of ours") }
 	s.world.Patience = 300 * time.Millisecond
 	s.flags["audit-retention"] = "0"
@@ -247,6 +247,9 @@ func TestOnePartDoesNotHoldTheOthers(t *testing.T) {
 	}
 	if !strings.Contains(reasons["key-mode"], "no answer within") || !strings.Contains(reasons["file-limit"], "a fault of this program") {
 		t.Errorf("not checked: %v", reasons)
+	}
+	if why := reasons["file-limit"]; !strings.Contains(why, "string at readonly_test.go:") || strings.Contains(why, "of ours") {
+		t.Errorf("%q does not say where it panicked, or says what is in the panic", why)
 	}
 }
 

@@ -55,7 +55,10 @@ func (e *examination) postgres(ctx context.Context, l *notes, t *target, db *loo
 		WHERE relkind = 'r' AND relname LIKE 'cloakroom\_%' AND pg_table_is_visible(oid) AND NOT CASE WHEN relname = 'cloakroom_schema'
 		THEN has_table_privilege(oid, 'SELECT') ELSE has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
 		AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE') END`).Scan(&lacks)
-	if err == nil && lacks != "" {
+	if err != nil {
+		l.skip(t.name()+" does not say what the role may", "rights")
+	}
+	if lacks != "" {
 		l.find("rights", finding.Error, "GRANT SELECT, INSERT, UPDATE, DELETE ON "+lacks+" TO the role of the URL", "%s: rights are missing on %s", t.name(), lacks)
 	}
 }
@@ -78,26 +81,39 @@ func (e *examination) mariadb(ctx context.Context, l *notes, t *target, db *look
 	}
 	var engine string
 	err = db.reader.QueryRowContext(ctx, "SELECT coalesce(max(engine), 'InnoDB') FROM information_schema.tables WHERE table_schema = database() AND table_name LIKE 'cloakroom\\_%' AND engine <> 'InnoDB'").Scan(&engine)
-	if err == nil && engine != "InnoDB" {
+	if err != nil {
+		l.skip(t.name()+" does not say of which engine the tables are", "durability")
+	} else if engine != "InnoDB" {
 		l.find("durability", finding.Error, "ALTER TABLE … ENGINE=InnoDB, for each of ours", "%s: tables are of the engine %s, which has no transactions", t.name(), engine)
 	}
 	if readOnly != 0 {
 		l.find("replica", finding.Error, "name the primary in the URL", "%s takes no writes (read_only)", t.name())
 	}
-	rows, err := db.reader.QueryContext(ctx, "SHOW GRANTS")
+	grants, err := grantsOf(ctx, db)
 	if err != nil {
 		l.skip(t.name()+" does not say what the user may", "rights")
 		return
+	}
+	judgeGrants(l, t, grants, base)
+}
+
+// grantsOf returns the lines of SHOW GRANTS. Half of them would be judged as rights
+// that are missing.
+func grantsOf(ctx context.Context, db *looking) ([]string, error) {
+	rows, err := db.reader.QueryContext(ctx, "SHOW GRANTS")
+	if err != nil {
+		return nil, err
 	}
 	defer rows.Close()
 	var grants []string
 	for rows.Next() {
 		var line string
-		if rows.Scan(&line) == nil {
-			grants = append(grants, line)
+		if err := rows.Scan(&line); err != nil {
+			return nil, err
 		}
+		grants = append(grants, line)
 	}
-	judgeGrants(l, t, grants, base)
+	return grants, rows.Err()
 }
 
 // grant is a line of SHOW GRANTS. What follows the name may be a hash, and is not

@@ -20,6 +20,32 @@ var settingsChecks = []string{
 	"plaintext-link", "anonymous-store", "admin-listen", "audit-retention", "accounts-local", "store-volatile",
 }
 
+// settingsOf are the settings that a check needs. Of one that cannot be read there is
+// the default, which nobody meant.
+var settingsOf = map[string][]string{
+	"cookie-insecure":    {"public-url"},
+	"public-url-missing": {"public-url", "listen", "tls-cert", "tls-key"},
+	"listen-plain":       {"public-url", "listen", "tls-cert", "tls-key"},
+	"proxies-missing":    {"public-url", "trusted-proxies", "tls-cert", "tls-key"},
+	"proxies-wide":       {"trusted-proxies"},
+	"plaintext-link":     {"store", "store-file", "users", "users-file", "allow-plaintext"},
+	"anonymous-store":    {"store", "store-file", "users", "users-file", "allow-anonymous"},
+	"admin-listen":       {"admin-listen", "listen"},
+	"audit-retention":    {"audit-retention"},
+	"accounts-local":     {"store", "store-file", "users", "users-file"},
+	"store-volatile":     {"store", "store-file"},
+}
+
+// unread returns a setting that a check needs and that cannot be read, "" for none.
+func (e *examination) unread(check string) string {
+	for _, name := range settingsOf[check] {
+		if e.Settings.Bad[name] {
+			return name
+		}
+	}
+	return ""
+}
+
 // settings judges what the settings say. What the service would refuse is an error;
 // the rest works, and may not be meant.
 func (e *examination) settings(_ context.Context, l *notes) {
@@ -32,21 +58,26 @@ func (e *examination) settings(_ context.Context, l *notes) {
 		}
 		l.find("config", finding.Error, do, "%s", what)
 	}
+	for check := range settingsOf {
+		if name := e.unread(check); name != "" {
+			l.skip("the setting "+name+" cannot be read", check)
+		}
+	}
 	host, _, _ := net.SplitHostPort(c.Listen)
 	if c.PlainCookie() {
 		l.find("cookie-insecure", finding.Warning, "for people, set public-url to the https:// address under which they come",
 			"public-url is %s", c.Origin())
 	}
-	if everywhere(host) && c.PublicURL == nil && c.TLS() {
+	if everywhere(host) && c.PublicURL == nil && c.TLS() && e.unread("public-url-missing") == "" {
 		l.find("public-url-missing", finding.Warning, "set public-url to the https:// address under which browsers come",
 			"listen is %s, and there is no public-url", c.Listen)
 	}
 	proxied := !c.TLS() && c.PublicURL != nil && c.PublicURL.Scheme == "https"
-	if proxied && open(host) {
+	if proxied && open(host) && e.unread("listen-plain") == "" {
 		l.find("listen-plain", finding.Warning, "listen on 127.0.0.1, or on the address of the proxy's network; or set tls-cert and tls-key",
 			"listen is %s, and there is no TLS", c.Listen)
 	}
-	if proxied && len(c.TrustedProxies) == 0 {
+	if proxied && len(c.TrustedProxies) == 0 && e.unread("proxies-missing") == "" {
 		l.find("proxies-missing", finding.Warning, "set trusted-proxies to the addresses from which the proxy connects, as 127.0.0.1",
 			"public-url is %s, TLS ends in front, and there are no trusted-proxies", c.Origin())
 	}
@@ -59,7 +90,7 @@ func (e *examination) settings(_ context.Context, l *notes) {
 		l.find("admin-listen", finding.Error, "give admin-listen another port", "admin-listen and listen are both %s", c.Listen)
 	}
 	switch {
-	case e.Settings.Bad["audit-retention"]:
+	case e.unread("audit-retention") != "":
 	case c.AuditRetention == 0:
 		l.find("audit-retention", finding.Warning, "set audit-retention=400d", "the audit log is kept for ever")
 	case c.AuditRetention < 30*day:
@@ -88,7 +119,7 @@ func (e *examination) links(l *notes) {
 				"%s: %s takes whoever comes", at.setting, at.place)
 		}
 	}
-	if c.Store.Shared() && !c.Users.Shared() {
+	if c.Store.Shared() && !c.Users.Shared() && e.unread("accounts-local") == "" {
 		l.find("accounts-local", finding.Warning, "name a server for the accounts with users=postgres://… or mysql://…",
 			"sessions are in %s and accounts in %s", c.Store, c.Users)
 	}

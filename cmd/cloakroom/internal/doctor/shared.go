@@ -2,12 +2,16 @@ package doctor
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/joho/godotenv"
 
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keysource"
 	"github.com/cloakroom-dev/cloakroom/keyring"
@@ -34,13 +38,17 @@ func (e *examination) shared(ctx context.Context, l *notes) {
 	}
 	judgeShared(l, ring, environ, "the environment")
 	for _, path := range e.dotenvs() {
-		text, err := readSome(path)
-		if err != nil {
+		text, err := readText(path)
+		if errors.Is(err, fs.ErrNotExist) { // a link that leads nowhere
 			continue
 		}
-		// The errors of the parser quote the file.
-		values, err := godotenv.Unmarshal(text)
 		if err != nil {
+			l.skip(path+" cannot be read: "+cause(err), "key-shared")
+			continue
+		}
+		values, err := godotenv.Unmarshal(text)
+		if err != nil { // it quotes the file
+			l.skip(path+" is not a .env file that can be read", "key-shared")
 			continue
 		}
 		if slices.Contains(e.dotenvKeys(), path) {
@@ -51,7 +59,7 @@ func (e *examination) shared(ctx context.Context, l *notes) {
 }
 
 func judgeShared(l *notes, ring *keyring.Ring, values map[string]string, where string) {
-	for _, name := range sortedNames(values) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if len(values[name]) < 40 {
 			continue // no key is so short
 		}
@@ -79,8 +87,8 @@ func (e *examination) dotenvs() []string {
 	var list []string
 	for _, dir := range dirs {
 		for _, name := range []string{".env", ".env.local", ".env.production"} {
-			if path := filepath.Join(dir, name); exists(path) && !slices.Contains(list, resolve(path)) {
-				list = append(list, resolve(path))
+			if path := filepath.Join(dir, name); exists(path) && !slices.Contains(list, config.Behind(path)) {
+				list = append(list, config.Behind(path))
 			}
 		}
 	}
@@ -99,7 +107,7 @@ func (e *examination) dotenvKeys() []string {
 	}
 	var list []string
 	for _, path := range e.keyFiles() {
-		list = append(list, resolve(path))
+		list = append(list, config.Behind(path))
 	}
 	return list
 }

@@ -116,7 +116,7 @@ func newSite(t testing.TB) *site {
 	// may be full.
 	s.world = doctor.World{
 		Emptied:  []string{},
-		Kind:     func(string) string { return "" },
+		Kind:     func(string) (string, bool) { return "", true },
 		Room:     func(string) (uint64, uint64, bool) { return 1 << 40, 1 << 41, true },
 		MaxFiles: func() (uint64, bool) { return 65536, true },
 	}

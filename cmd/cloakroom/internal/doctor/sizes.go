@@ -44,7 +44,7 @@ func (e *examination) sizes(ctx context.Context, l *notes, t *target, draw func(
 	case strings.Contains(err.Error(), "NOPERM"):
 		l.skip(t.name()+" does not list sessions; the user may not SCAN and STRLEN", sizeChecks...)
 	default:
-		l.skip(t.name()+" does not list sessions: "+e1(err), sizeChecks...)
+		l.skip(t.name()+" does not list sessions: "+bareText(err), sizeChecks...)
 	}
 }
 

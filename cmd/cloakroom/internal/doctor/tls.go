@@ -24,7 +24,12 @@ const expiring = 14 * day
 // tls judges the certificate as the service would give it to browsers.
 func (e *examination) tls(_ context.Context, l *notes) {
 	c := e.cfg
-	if info, err := os.Stat(c.TLSKey); err == nil && modes && info.Mode().Perm()&0o027 != 0 {
+	switch info, err := os.Stat(c.TLSKey); {
+	case err != nil:
+		l.skip(c.TLSKey+" cannot be looked at: "+cause(err), "tls-key-mode")
+	case !modes:
+		l.skip("modes do not say here who may read a file", "tls-key-mode")
+	case info.Mode().Perm()&0o027 != 0:
 		l.find("tls-key-mode", finding.Error, "chmod 600 "+quote(c.TLSKey), "the certificate's key %s is open to others (mode %04o)", c.TLSKey, info.Mode().Perm())
 	}
 	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
@@ -37,6 +42,7 @@ func (e *examination) tls(_ context.Context, l *notes) {
 	for _, der := range pair.Certificate {
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {
+			l.skip("there is a certificate that cannot be read", tlsChecks[1:6]...)
 			l.find("tls-files", finding.Error, "get the chain anew from who issued it", "%s: there is a certificate that cannot be read", c.TLSCert)
 			return
 		}
@@ -131,6 +137,8 @@ func (e *examination) judgeChain(l *notes, chain []*x509.Certificate) {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok && !last.IsCA {
 		l.find("tls-chain", finding.Warning, "use the file with the full chain (fullchain.pem)",
 			"%s: the certificate of who issued it, %q, is not behind it", e.cfg.TLSCert, last.Issuer.CommonName)
+	} else if err != nil && !ok {
+		l.skip("the chain cannot be followed: "+err.Error(), "tls-chain")
 	}
 }
 

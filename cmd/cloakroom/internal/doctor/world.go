@@ -12,8 +12,9 @@ type World struct {
 	Now   func() time.Time
 	Built time.Time // when this program was made; zero if nobody knows
 
-	// Kind names the kind of file system that a path is on; "" if nobody knows.
-	Kind func(path string) string
+	// Kind names the kind of file system that a path is on if it is one of memory or of
+	// a network, else "". It is not ok if nobody knows.
+	Kind func(path string) (kind string, ok bool)
 
 	// Room is how many bytes are free and how many there are where a path is.
 	Room func(path string) (free, total uint64, ok bool)

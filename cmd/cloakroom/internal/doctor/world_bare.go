@@ -2,5 +2,5 @@
 
 package doctor
 
-func fileSystem(string) string                  { return "" }
+func fileSystem(string) (kind string, ok bool)  { return "", false }
 func room(string) (free, total uint64, ok bool) { return 0, 0, false }

@@ -9,12 +9,9 @@ var kinds = map[uint32]string{
 	0x00c36400: "ceph", 0x5346414f: "afs", 0x47504653: "gpfs", 0x0bd00bd0: "lustre",
 }
 
-func fileSystem(path string) string {
+func fileSystem(path string) (kind string, ok bool) {
 	st, ok := statfs(path)
-	if !ok {
-		return ""
-	}
-	return kinds[uint32(st.Type)] // of 32 bits on some machines, and with a sign
+	return kinds[uint32(st.Type)], ok // of 32 bits on some machines, and with a sign
 }
 
 func room(path string) (free, total uint64, ok bool) {
