@@ -117,7 +117,7 @@ func group(cmd *cobra.Command) {
 // unknown answers a group that was asked for something it has not.
 func unknown(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		if keysource.IsKey(args[0]) {
+		if keysource.HasKey(args[0]) {
 			return wrong(cmd, "unknown command, which looks like a key")
 		}
 		if near := nearly(cmd, args[0]); len(near) > 0 {
@@ -150,7 +150,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	var noValue *pflag.ValueRequiredError
 	var bad *pflag.InvalidValueError
 	switch {
-	case errors.As(err, &unknown) && keysource.IsKey(unknown.GetSpecifiedName()):
+	case errors.As(err, &unknown) && keysource.HasKey(unknown.GetSpecifiedName()):
 		return wrong(cmd, "unknown flag, which looks like a key")
 	case errors.As(err, &unknown):
 		return wrong(cmd, "unknown flag %s", dashed(unknown.GetSpecifiedName()))

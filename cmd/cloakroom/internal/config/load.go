@@ -170,7 +170,7 @@ func (s *strangers) except(keys string) {
 
 func (s strangers) faults() (faults Faults) {
 	for _, name := range s {
-		if keysource.IsKey(strings.TrimPrefix(name, envPrefix)) {
+		if keysource.HasKey(strings.TrimPrefix(name, envPrefix)) {
 			faults.add("environment: unknown variable whose name looks like a key: unset it")
 			continue
 		}
@@ -283,7 +283,7 @@ func valueText(name string, value any) (string, bool) {
 // readFile reads the TOML file. The decoder's own messages quote the lines
 // around a fault, secrets included, so only its positions are used.
 func readFile(path string, faults *Faults) map[string]string {
-	if keysource.IsKey(path) {
+	if keysource.HasKey(path) {
 		faults.add("--config: a key, where the path of a file belongs: others may have seen it, make another with \"cloakroom key new\"")
 		return nil
 	}
@@ -300,7 +300,7 @@ func readFile(path string, faults *Faults) map[string]string {
 	case errors.As(err, &strict):
 		for _, e := range strict.Errors {
 			line, _ := e.Position()
-			if slices.ContainsFunc(e.Key(), keysource.IsKey) {
+			if slices.ContainsFunc(e.Key(), keysource.HasKey) {
 				faults.add("%s:%d: unknown key, which looks like a secret one: remove it", path, line)
 				continue
 			}
@@ -308,7 +308,7 @@ func readFile(path string, faults *Faults) map[string]string {
 		}
 	case errors.As(err, &decode):
 		line, column := decode.Position()
-		if key := decode.Key(); len(key) > 0 && !slices.ContainsFunc(key, keysource.IsKey) {
+		if key := decode.Key(); len(key) > 0 && !slices.ContainsFunc(key, keysource.HasKey) {
 			faults.add("%s:%d: %s: given twice: remove one of them", path, line, strings.Join(key, "."))
 		} else {
 			faults.add("%s:%d: not TOML at column %d: mend the line", path, line, column)

@@ -40,20 +40,14 @@ const (
 	managerInterval = time.Minute
 )
 
-// A Place names where keys come from. The zero Place names nothing. Places can be
-// compared, and print as what [Place.String] returns.
+// A Place names where keys come from, and prints as what [Place.String] returns. The zero
+// Place names nothing.
 type Place struct {
 	// Scheme is one of the constants of this package.
 	Scheme string
 
-	rest string // what stands behind the colon
-	name string // what String returns
-	env  *environment
-}
-
-// environment is that of the command. It lies behind a pointer, so that places can be
-// compared.
-type environment struct {
+	rest   string // what stands behind the colon
+	name   string // what String returns
 	lookup func(name string) (string, bool)
 }
 
@@ -64,7 +58,7 @@ func Parse(text string, lookup func(name string) (string, bool)) (Place, error) 
 	given, rest, ok := strings.Cut(text, ":")
 	switch scheme, known := schemes[given]; {
 	// The names at managers of secrets may look like anything.
-	case guessable.LooksLikeKey(text), known && scheme.interval != managerInterval && hasKey(rest):
+	case guessable.LooksLikeKey(text), known && !scheme.remote && HasKey(rest):
 		return Place{}, errKey
 	case !ok:
 		return Place{}, errors.New("no scheme: for a file write file:PATH; this version takes " + Schemes)
@@ -72,12 +66,12 @@ func Parse(text string, lookup func(name string) (string, bool)) (Place, error) 
 		// Not even the scheme is repeated: of a password with a colon it is half.
 		return Place{}, errors.New("not supported: this version takes " + Schemes)
 	}
-	return parse(Place{Scheme: given, rest: rest, env: &environment{lookup}})
+	return parse(Place{Scheme: given, rest: rest, lookup: lookup})
 }
 
 // FromFile returns the place that the setting keys-file names.
 func FromFile(path string) (Place, error) {
-	if hasKey(path) {
+	if HasKey(path) {
 		return Place{}, errKey
 	}
 	return parse(Place{Scheme: Mounted, rest: path})
@@ -146,7 +140,7 @@ func (p Place) Name() string {
 func (p Place) Interval() time.Duration { return schemes[p.Scheme].interval }
 
 // Remote tells whether the source is another machine, which may be away.
-func (p Place) Remote() bool { return p.Interval() == managerInterval }
+func (p Place) Remote() bool { return schemes[p.Scheme].remote }
 
 // Writable tells whether the source takes new keys. One version of a secret, which stays
 // what it is, does not.

@@ -277,13 +277,13 @@ func FuzzParse(f *testing.F) {
 }
 
 // What looks like a key is repeated by no message; names and paths are none.
-func TestIsKey(t *testing.T) {
+func TestHasKey(t *testing.T) {
 	k := keyring.Generate().Text()
 	for _, text := range []string{
 		k, "keys/" + k, "Tbq0J0yI6bZr3FhX2mC5pQ8sVtW1uYaZkLdEfGhIjK0", "Tbq0J0yI/bZr3FhX2mC5+Q8sVtW1uYaZkLdEfGhIjK0=",
 		"83b6d230fe9d02ce740de0631bb5406fb8fef6f4558947385d543238a22a962d", "AGE-SECRET-KEY-1QQ",
 	} {
-		if !keysource.IsKey(text) {
+		if !keysource.HasKey(text) {
 			t.Errorf("%q is taken for a name", text)
 		}
 	}
@@ -291,7 +291,7 @@ func TestIsKey(t *testing.T) {
 		"", "keys", "rotaet", "cloakroom.toml", "/etc/Cloakroom2/configuration/of/Production.toml", "/run/Secrets/cloakroom/keys/of/the/login0",
 		"./Tbq0J0yI6bZr3FhX2mC5pQ8sVtW1uYaZkLdEfGhIjK0", "the-longest-name-of-any-setting-that-there-could-be-1",
 	} {
-		if keysource.IsKey(text) {
+		if keysource.HasKey(text) {
 			t.Errorf("%q is taken for a key", text)
 		}
 	}

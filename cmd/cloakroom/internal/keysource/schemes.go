@@ -25,17 +25,19 @@ type scheme struct {
 
 	// interval is the default of keys-interval; 0 for what never changes.
 	interval time.Duration
+
+	remote bool // the source is another machine: a manager of secrets
 }
 
 var schemes = map[string]scheme{
-	File:    {openFile, fileInterval},
-	Mounted: {openMounted, fileInterval},
-	Env:     {openEnv, 0},
-	Dotenv:  {openDotenv, fileInterval},
-	Age:     {openAge, fileInterval},
-	Vault:   {openVault, managerInterval},
-	AWS:     {openAWS, managerInterval},
-	GCP:     {openGCP, managerInterval},
+	File:    {openFile, fileInterval, false},
+	Mounted: {openMounted, fileInterval, false},
+	Env:     {openEnv, 0, false},
+	Dotenv:  {openDotenv, fileInterval, false},
+	Age:     {openAge, fileInterval, false},
+	Vault:   {openVault, managerInterval, true},
+	AWS:     {openAWS, managerInterval, true},
+	GCP:     {openGCP, managerInterval, true},
 }
 
 // errKey is the fault of a key in the place of a place.
@@ -47,7 +49,7 @@ func openDotenv(p Place) (keyring.Source, error) { return opened(dotenv.Open(p.r
 func openAge(p Place) (keyring.Source, error) { return opened(agekeys.Open(p.rest, nil)) }
 
 func openVault(p Place) (keyring.Source, error) {
-	return opened(vault.Open(p.rest, &vault.Options{Lookup: p.env.lookup}))
+	return opened(vault.Open(p.rest, &vault.Options{Lookup: p.lookup}))
 }
 
 func openAWS(p Place) (keyring.Source, error) { return opened(awssecrets.Open(p.rest, nil)) }
@@ -78,12 +80,10 @@ func Bare(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// IsKey tells whether a text holds what looks like a key. What was given in the
-// place of something else, and is about to be repeated in a message, may be one.
-func IsKey(text string) bool { return hasKey(text) }
-
-// hasKey tells whether what stands between the signs of a place is a key.
-func hasKey(text string) bool {
+// HasKey tells whether a text holds what looks like a key, whole or between the signs of
+// a place. What was given in the place of something else, and is about to be repeated in
+// a message, may be one.
+func HasKey(text string) bool {
 	return slices.ContainsFunc(strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("?&=#", r) }), guessable.LooksLikeKey)
 }
 
@@ -105,7 +105,7 @@ func openEnv(p Place) (keyring.Source, error) {
 	if !isName(p.rest) {
 		return nil, errors.New("no name of a variable: write env:NAME, of letters, digits and '_'")
 	}
-	v := variable{p.rest, p.env.lookup}
+	v := variable{p.rest, p.lookup}
 	if _, err := v.Read(context.Background()); err != nil {
 		return nil, err
 	}
