@@ -10,7 +10,7 @@ import (
 
 // The errors of Field and SetField show no byte of the secret.
 var (
-	errNoObject = errors.New("the secret is no JSON object; store it as one, or leave the #FIELD out of the place")
+	errNoObject = errors.New("the secret is not a JSON object; store it as one, or leave the #FIELD out of the place")
 	errNoText   = errors.New("the secret is binary, and key lines are text; store what cloakroom key new prints, as text")
 )
 
@@ -29,7 +29,7 @@ func Field(text []byte, name string) ([]byte, error) {
 	}
 	var s string
 	if text[start] != '"' || json.Unmarshal(text[start:end], &s) != nil {
-		return nil, fmt.Errorf("field %q of the secret is no string; store the key lines as a JSON string", name)
+		return nil, fmt.Errorf("field %q of the secret is not a string; store the key lines as a JSON string", name)
 	}
 	return []byte(s), nil
 }

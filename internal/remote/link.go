@@ -217,7 +217,7 @@ func unreached(ctx context.Context, err error) *Failure {
 		return &Failure{Text: "the connection broke off; see whether a firewall or proxy is in between", Again: true}
 	// net/http makes strings of a few of its errors.
 	case strings.Contains(err.Error(), "malformed HTTP"):
-		return &Failure{Text: "the answer is no HTTP; see what listens there"}
+		return &Failure{Text: "the answer is not HTTP; see what listens there"}
 	}
 	return nil
 }

@@ -164,7 +164,7 @@ func TestASVS_13_3_1_FilesAreNobodyElses(t *testing.T) {
 	for place, want := range map[string]string{
 		keys + "x?identity-file=" + identity:       "make them with: cloakroom key new | age",
 		keys + "?identity-file=" + identity + "x":  "there is no such file as identity-file says",
-		t.TempDir() + "?identity-file=" + identity: "no regular file",
+		t.TempDir() + "?identity-file=" + identity: "regular file",
 	} {
 		if err := os.Chmod(keys, 0o600); err != nil {
 			t.Fatal(err)

@@ -20,8 +20,7 @@
 //
 // A SecretBinary that holds text is read as well. The region is that of the ARN, of
 // the parameter, or of the SDK (AWS_REGION, the profile); the instance is not asked
-// for it. A place that looks like a key is refused, as it was put there by
-// mistake.
+// for it. A place that looks like a key is refused, as it was put there by mistake.
 //
 // # Setting up
 //
@@ -37,7 +36,7 @@
 //	  "Action": "secretsmanager:GetSecretValue",
 //	  "Resource": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:prod/cloakroom-??????"}]}
 //
-// Who rotates needs secretsmanager:PutSecretValue and
+// Whoever rotates needs secretsmanager:PutSecretValue and
 // secretsmanager:UpdateSecretVersionStage on the same resource. Where the secret is
 // under a KMS key of one's own, reading needs kms:Decrypt on that, and writing
 // kms:GenerateDataKey as well.
@@ -79,9 +78,8 @@
 // tell what is wrong and what to do in words of this package's own, and never in those
 // of the server or the SDK, which may hold anything. The SDK logs nothing.
 //
-// Servers are trusted whose certificates the system's authorities have signed, or those
-// of AWS_CA_BUNDLE. On Unix other than macOS, SSL_CERT_FILE and SSL_CERT_DIR replace
-// the system's: who sets them for the program decides whom it trusts.
+// The authorities of AWS_CA_BUNDLE are trusted, or else the system's, or those of
+// SSL_CERT_FILE: see "Where keys are kept" in docs/operations.md.
 //
 // # How far this is tested
 //

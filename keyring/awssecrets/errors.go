@@ -19,7 +19,7 @@ import (
 // was sent there. None of their text is shown: they are told apart, and each has words
 // of its own.
 var (
-	errGarbage       = errors.New("the answer is none of Secrets Manager's; see what listens at the endpoint")
+	errGarbage       = errors.New("the answer is not one of Secrets Manager's; see what listens at the endpoint")
 	errNoCredentials = errors.New("no credentials: none in the environment (AWS_ACCESS_KEY_ID), the shared files (AWS_PROFILE) or of a web identity, and neither the container nor the instance metadata service gives any; give the machine a role, or set them")
 )
 
@@ -39,9 +39,9 @@ func (s *Source) explain(ctx context.Context, action string, watch *remote.Watch
 		case code == http.StatusTooManyRequests:
 			return s.errorf("%s", throttled), false
 		case code >= 500:
-			return s.errorf("the service fails with HTTP status %d; it is looked at again", code), false
+			return s.errorf("the service fails with HTTP status %d; it will be tried again", code), false
 		case code >= 300:
-			return s.errorf("the answer is none of Secrets Manager's but HTTP status %d; see what listens at the endpoint", code), false
+			return s.errorf("the answer is not one of Secrets Manager's but HTTP status %d; see what listens at the endpoint", code), false
 		}
 	}
 	return s.errorf("%w", errGarbage), false
@@ -88,7 +88,7 @@ func (s *Source) told(action, code, message string, watch *remote.Watch) (text s
 	case "LimitExceeded":
 		return "a quota of Secrets Manager is used up, that of versions above all; write less often, at most once in ten minutes over a day", false
 	case "InternalServiceError", "InternalServerError", "InternalFailure", "ServiceUnavailable":
-		return "the service fails; it is looked at again", false
+		return "the service fails; it will be tried again", false
 	case "InvalidParameter", "Validation":
 		return "the request is refused as invalid; see the name of the secret and version-stage", false
 	}

@@ -124,13 +124,13 @@ func TestGarbage(t *testing.T) {
 		f    http.HandlerFunc
 		want string
 	}{
-		"no JSON":  {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, canary) }, "none of Secrets Manager's"},
-		"cut JSON": {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"SecretString":"`+canary) }, "none of Secrets Manager's"},
-		"empty":    {func(http.ResponseWriter, *http.Request) {}, "none of Secrets Manager's"},
+		"no JSON":  {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, canary) }, "not one of Secrets Manager's"},
+		"cut JSON": {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"SecretString":"`+canary) }, "not one of Secrets Manager's"},
+		"empty":    {func(http.ResponseWriter, *http.Request) {}, "not one of Secrets Manager's"},
 		"wrong type": {func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, `{"VersionId":"v","SecretString":["`+canary+`"]}`)
-		}, "none of Secrets Manager's"},
-		"no version": {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"SecretString":"`+canary+`"}`) }, "none of Secrets Manager's"},
+		}, "not one of Secrets Manager's"},
+		"no version": {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"SecretString":"`+canary+`"}`) }, "not one of Secrets Manager's"},
 		"HTML": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(404)
 			io.WriteString(w, "<html>"+canary)
@@ -163,8 +163,8 @@ func TestGarbage(t *testing.T) {
 func TestFaultsOfTheSecret(t *testing.T) {
 	s := serve(t, canary)
 	for text, want := range map[string]string{
-		canary: "no JSON object", `"` + canary + `"`: "no JSON object", `["` + canary + `"]`: "no JSON object", `{"a":"` + canary + `"}`: `no field "f"`,
-		`{"f":1, "a":"` + canary + `"}`: "no string", `{"f":"` + canary + `","f":"x"}`: "twice", `{"f":"` + canary + `"} x`: "no JSON object", `{"f":"` + canary: "no JSON object",
+		canary: "not a JSON object", `"` + canary + `"`: "not a JSON object", `["` + canary + `"]`: "not a JSON object", `{"a":"` + canary + `"}`: `no field "f"`,
+		`{"f":1, "a":"` + canary + `"}`: "not a string", `{"f":"` + canary + `","f":"x"}`: "twice", `{"f":"` + canary + `"} x`: "not a JSON object", `{"f":"` + canary: "not a JSON object",
 	} {
 		s.set("22222222-2222-4222-8222-222222222222", text)
 		_, err := open(t, name+"#f").Read(t.Context())

@@ -21,7 +21,7 @@ func (s *Source) checkFiles() error {
 		// What is not there is for the SDK to say, which does without some of them.
 		info, err := os.Stat(cmp.Or(os.Getenv(f.variable), f.otherwise))
 		if err == nil && (!info.Mode().IsRegular() || info.Size() > maxFile) {
-			return s.errorf("the file of %s is no regular one, or has more than a mebibyte; name the file itself", f.variable)
+			return s.errorf("the file of %s is not a regular one, or has more than a mebibyte; name the file itself", f.variable)
 		}
 	}
 	return nil

@@ -36,7 +36,7 @@ func TestFilesWithoutAnEnd(t *testing.T) {
 			case <-time.After(5 * time.Second):
 				err = errors.New("waits for a pipe")
 			}
-			check(t, variable, err, variable, "no regular one")
+			check(t, variable, err, variable, "not a regular one")
 			t.Setenv(variable, before)
 			if _, err := src.Read(t.Context()); err != nil {
 				t.Errorf("once it is away: %v", err)

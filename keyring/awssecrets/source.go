@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// defaultTimeout bounds a call by default.
-	defaultTimeout = 10 * time.Second
-
 	// maxSecret is how many bytes Secrets Manager stores in a version.
 	maxSecret = 65536
 
@@ -62,16 +59,14 @@ func Open(place string, opts *Options) (*Source, error) {
 		o = *opts
 	}
 	p, faults := parse(place)
-	switch {
-	case o.Timeout == 0:
-		o.Timeout = defaultTimeout
-	case o.Timeout < time.Millisecond || o.Timeout > time.Minute:
-		faults = append(faults, "Options.Timeout is wanted between a millisecond and a minute")
+	timeout, fault := remote.Timeout(o.Timeout)
+	if fault != "" {
+		faults = append(faults, fault)
 	}
 	if len(faults) > 0 {
 		return nil, remote.Faults("awssecrets", faults)
 	}
-	return &Source{place: p, plaintext: o.AllowPlaintext, timeout: o.Timeout, turn: make(chan struct{}, 1)}, nil
+	return &Source{place: p, plaintext: o.AllowPlaintext, timeout: timeout, turn: make(chan struct{}, 1)}, nil
 }
 
 // String returns "aws-sm:" and the place.

@@ -148,7 +148,7 @@ func checkEndpoint(endpoint *string, plaintext bool) error {
 	}
 	switch u, err := url.Parse(*endpoint); {
 	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
-		return errors.New("the endpoint that the environment or the profile names is no https URL; see AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL")
+		return errors.New("the endpoint that the environment or the profile names is not an https URL; see AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL")
 	case !remote.MayTalk(u, plaintext):
 		return errors.New("the endpoint is plain http to another host: write https in AWS_ENDPOINT_URL_SECRETS_MANAGER or AWS_ENDPOINT_URL (ASVS 12.3.1)")
 	}

@@ -137,7 +137,7 @@ func (s *Source) explain(err error) error {
 }
 
 // shown is the name where nobody has set it. Then it may be none, but a secret that
-// stands in the wrong place; who writes names in small letters is told of NAME.
+// stands in the wrong place; whoever writes names in small letters is told of NAME.
 func (s *Source) shown() string {
 	if strings.ToUpper(s.name) == s.name && len(s.name) < 40 {
 		return s.name

@@ -138,7 +138,7 @@ func TestASVS_13_3_1_TheFileIsNobodyElses(t *testing.T) {
 		}
 	}
 	for place, want := range map[string]string{
-		filepath.Dir(path) + "#KEYS":  "no regular file",
+		filepath.Dir(path) + "#KEYS":  "regular file",
 		path + "x#KEYS":               `make it with mode 0600, and in it KEYS="…"`,
 		path + "/below#KEYS":          "not a directory",
 		path + "x#hunter2hunter2keys": `in it NAME="…"`,

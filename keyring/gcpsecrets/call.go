@@ -204,7 +204,7 @@ func (c *call) once(method, path, permission string, in []byte) ([]byte, error) 
 	p := c.s.place
 	req, err := http.NewRequestWithContext(c.ctx, method, p.endpoint+"/v1/"+p.secret+path, bytes.NewReader(in))
 	if err != nil {
-		return nil, c.s.errorf("the endpoint is no address; see the parameter endpoint")
+		return nil, c.s.errorf("the endpoint is not an address; see the parameter endpoint")
 	}
 	req.Header.Set("Authorization", "Bearer "+c.bearer)
 	req.Header.Set("User-Agent", "cloakroom")

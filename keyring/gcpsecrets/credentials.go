@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -38,8 +37,8 @@ const (
 	metadataHost = "169.254.169.254"
 )
 
-// A linkTo is the way to the servers.
-type linkTo struct {
+// servers is the way to the API, and to who gives tokens.
+type servers struct {
 	api    *http.Client
 	tokens *http.Client
 
@@ -53,8 +52,8 @@ type linkTo struct {
 	status int
 }
 
-func newLink(plaintext bool) *linkTo {
-	l := new(linkTo)
+func newServers(plaintext bool) *servers {
+	l := new(servers)
 	l.api = remote.Client(remote.Transport(), plaintext)
 	// Metadata servers, those of AWS among them, whose identities may be exchanged
 	// for Google's, have no TLS, and no proxy: they are on the
@@ -82,7 +81,7 @@ func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { ret
 // noting is a body whose failure is noted.
 type noting struct {
 	io.ReadCloser
-	l *linkTo
+	l *servers
 }
 
 func (n *noting) Read(p []byte) (int, error) {
@@ -117,17 +116,11 @@ func (s *Source) token(ctx context.Context, watch *remote.Watch) (string, error)
 		s.tokens = nil // the file may be replaced
 		return "", s.tokenError(ctx, watch, errors.Join(err, s.link.failed))
 	}
-	if !sendable(t.AccessToken) {
+	if !remote.Sendable(t.AccessToken) {
 		s.tokens = nil
 		return "", s.errorf("%w", errTokenGarbage)
 	}
 	return t.AccessToken, nil
-}
-
-// sendable tells whether a token can stand in a header (RFC 6750 §2.1); net/http
-// would quote it in its error otherwise.
-func sendable(token string) bool {
-	return token != "" && !strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // seen remembers a version, and returns the newest one of all.
@@ -146,7 +139,7 @@ func (s *Source) seen(number int64) int64 {
 // writes, the metadata server. The finding is not left to the library, which would
 // look for the metadata server for as long as it likes, whatever the context says;
 // what a file says is.
-func (l *linkTo) credentials() (oauth2.TokenSource, error) {
+func (l *servers) credentials() (oauth2.TokenSource, error) {
 	named := os.Getenv("GOOGLE_APPLICATION_CREDENTIALS")
 	path := cmp.Or(named, wellKnown())
 	data, err := readFile(path)
@@ -156,23 +149,17 @@ func (l *linkTo) credentials() (oauth2.TokenSource, error) {
 	case named != "" && errors.Is(err, fs.ErrNotExist):
 		return nil, errors.New("the file that GOOGLE_APPLICATION_CREDENTIALS names is not there")
 	case path != "" && !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("the file of credentials %s; see GOOGLE_APPLICATION_CREDENTIALS", unsafe(err))
+		return nil, fmt.Errorf("the file of credentials %s; see GOOGLE_APPLICATION_CREDENTIALS", fileFault(err))
 	}
 	return oauth2.ReuseTokenSourceWithExpiry(nil, metadata{l}, early), nil
 }
 
-// unsafe says why a file is not used. Its path is not shown: somebody may have written
-// the credentials themselves in its place.
-func unsafe(err error) string {
-	switch {
-	case errors.Is(err, secretfile.ErrMode):
-		return "is open to others: run chmod 600 on it, or mount it with mode 0400 (in memory, on tmpfs, others may read it, but not change it)"
-	case errors.Is(err, secretfile.ErrKind):
-		return "is no regular file"
-	case errors.Is(err, secretfile.ErrSize):
+// fileFault says why a file is not used, without its path.
+func fileFault(err error) string {
+	if errors.Is(err, secretfile.ErrSize) {
 		return "is too long to be one of Google's"
 	}
-	return "cannot be read: see its owner and mode"
+	return cmp.Or(remote.FileFault(err), "cannot be read: see its owner and mode")
 }
 
 // wellKnown is the file that gcloud auth application-default login writes.
@@ -224,17 +211,17 @@ var kinds = []google.CredentialsType{
 }
 
 // fromFile makes a source of tokens of a file.
-func (l *linkTo) fromFile(data []byte) (oauth2.TokenSource, error) {
+func (l *servers) fromFile(data []byte) (oauth2.TokenSource, error) {
 	var file struct {
 		Type   google.CredentialsType
 		Source struct{ File string } `json:"credential_source"`
 	}
 	if json.Unmarshal(data, &file) != nil || !slices.Contains(kinds, file.Type) {
-		return nil, errors.New("the file of credentials is none of Google's: want the JSON of a service account's key, of gcloud auth application-default login, or of workload identity federation; see GOOGLE_APPLICATION_CREDENTIALS")
+		return nil, errors.New("the file of credentials is not one of Google's: want the JSON of a service account's key, of gcloud auth application-default login, or of workload identity federation; see GOOGLE_APPLICATION_CREDENTIALS")
 	}
 	// The library would wait for a named pipe, and nobody else would get a turn.
 	if info, err := os.Stat(file.Source.File); err == nil && !info.Mode().IsRegular() {
-		return nil, errors.New("the file of the token that is to be exchanged is no regular file; see credential_source in the file of credentials")
+		return nil, errors.New("the file of the token that is to be exchanged is not a regular file; see credential_source in the file of credentials")
 	}
 	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, l.tokens)
 	c, err := google.CredentialsFromJSONWithType(ctx, data, file.Type, scope)
@@ -246,7 +233,7 @@ func (l *linkTo) fromFile(data []byte) (oauth2.TokenSource, error) {
 
 // metadata gets tokens from the metadata server, as its reference says: the account
 // that the machine or the pod was given.
-type metadata struct{ l *linkTo }
+type metadata struct{ l *servers }
 
 var errNoCredentials = errors.New("no credentials: GOOGLE_APPLICATION_CREDENTIALS is not set, there is no file of gcloud auth application-default login, and no metadata server answers; give the machine a service account, or set one")
 

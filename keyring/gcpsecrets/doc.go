@@ -25,7 +25,7 @@
 //	    --member=serviceAccount:cloakroom@my-project.iam.gserviceaccount.com
 //
 // That role, on that secret, is all that an instance needs: it holds
-// secretmanager.versions.access. Who rotates needs
+// secretmanager.versions.access. Whoever rotates needs
 // roles/secretmanager.secretVersionAdder (secretmanager.versions.add) besides.
 //
 // Credentials are looked for where Google's own libraries look ("Application Default
@@ -71,9 +71,8 @@
 // is no longer than a mebibyte, and its CRC32C has to be right. Errors tell what is
 // wrong and what to do in words of this package's own, and never in those of a server.
 //
-// Servers are trusted whose certificates the system's authorities have signed. On Unix
-// other than macOS, SSL_CERT_FILE and SSL_CERT_DIR replace these: who sets them for the
-// program decides whom it trusts.
+// The system's authorities are trusted, or those of SSL_CERT_FILE: see "Where keys are
+// kept" in docs/operations.md.
 //
 // # How far this is tested
 //

@@ -16,8 +16,8 @@ import (
 // What a server sends may be anything, and package oauth2 puts it into its errors.
 // None of it is shown: answers are told apart, and each has words of its own.
 var (
-	errGarbage      = errors.New("the answer is none of Secret Manager's; see what listens at the endpoint")
-	errTokenGarbage = errors.New("the answer to the request for a token is none; see token_uri in the file of credentials, or GCE_METADATA_HOST")
+	errGarbage      = errors.New("the answer is not one of Secret Manager's; see what listens at the endpoint")
+	errTokenGarbage = errors.New("the answer to the request for a token is not one; see token_uri in the file of credentials, or GCE_METADATA_HOST")
 )
 
 // A refusal is an answer that is no 200.
@@ -59,7 +59,7 @@ func (c *call) refused(status int, body []byte, permission string) error {
 func (c *call) words(status int, name, message, reason, permission string) string {
 	switch {
 	case name == "" && status < 500 && status != http.StatusTooManyRequests:
-		return fmt.Sprintf("the answer is none of Secret Manager's but HTTP status %d; see what listens at the endpoint", status)
+		return fmt.Sprintf("the answer is not one of Secret Manager's but HTTP status %d; see what listens at the endpoint", status)
 	case status == http.StatusUnauthorized:
 		if off := c.watch.Clock(); off != "" {
 			return "the token is refused: " + off + "; set it, best by NTP"
@@ -86,9 +86,9 @@ func (c *call) words(status int, name, message, reason, permission string) strin
 	case status == http.StatusTooManyRequests:
 		return "throttled: the project's quota of calls to Secret Manager is used up; look less often, or raise it"
 	case status >= 500:
-		return fmt.Sprintf("the service fails with HTTP status %d; it is looked at again", status)
+		return fmt.Sprintf("the service fails with HTTP status %d; it will be tried again", status)
 	}
-	return fmt.Sprintf("the answer is none of Secret Manager's but HTTP status %d; see what listens at the endpoint", status)
+	return fmt.Sprintf("the answer is not one of Secret Manager's but HTTP status %d; see what listens at the endpoint", status)
 }
 
 // ofKMS tells whether a message in small letters is about the key that a secret is

@@ -110,17 +110,17 @@ func TestGarbage(t *testing.T) {
 		f    func(w http.ResponseWriter)
 		want string
 	}{
-		"no JSON":        {func(w http.ResponseWriter) { io.WriteString(w, canary) }, "none of Secret Manager's"},
-		"cut JSON":       {func(w http.ResponseWriter) { io.WriteString(w, `{"name":"`+canary) }, "none of Secret Manager's"},
-		"empty":          {func(http.ResponseWriter) {}, "none of Secret Manager's"},
-		"no base64":      {func(w http.ResponseWriter) { io.WriteString(w, `{"payload":{"data":"!`+canary+`"}}`) }, "none of Secret Manager's"},
-		"another":        {func(w http.ResponseWriter) { answer(replaced{w, "cloakroom", canary}, 1, []byte("x"), 0x9c8ec32c) }, "none of Secret Manager's"},
-		"no checksum":    {func(w http.ResponseWriter) { answer(replaced{w, "dataCrc32c", "other"}, 1, []byte("x"), 0) }, "none of Secret Manager's"},
+		"no JSON":        {func(w http.ResponseWriter) { io.WriteString(w, canary) }, "not one of Secret Manager's"},
+		"cut JSON":       {func(w http.ResponseWriter) { io.WriteString(w, `{"name":"`+canary) }, "not one of Secret Manager's"},
+		"empty":          {func(http.ResponseWriter) {}, "not one of Secret Manager's"},
+		"no base64":      {func(w http.ResponseWriter) { io.WriteString(w, `{"payload":{"data":"!`+canary+`"}}`) }, "not one of Secret Manager's"},
+		"another":        {func(w http.ResponseWriter) { answer(replaced{w, "cloakroom", canary}, 1, []byte("x"), 0x9c8ec32c) }, "not one of Secret Manager's"},
+		"no checksum":    {func(w http.ResponseWriter) { answer(replaced{w, "dataCrc32c", "other"}, 1, []byte("x"), 0) }, "not one of Secret Manager's"},
 		"checksum":       {func(w http.ResponseWriter) { answer(w, 1, []byte(canary), 1) }, "checksum"},
 		"HTML":           {func(w http.ResponseWriter) { w.WriteHeader(404); io.WriteString(w, "<html>"+canary) }, "HTTP status 404"},
 		"broken off":     {func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, "broke off"},
 		"endless":        {func(w http.ResponseWriter) { io.WriteString(w, `{"name":"`+strings.Repeat(canary, 200000)) }, "longer than any"},
-		"too much of it": {func(w http.ResponseWriter) { answer(w, 1, make([]byte, 65537), 0) }, "none of Secret Manager's"},
+		"too much of it": {func(w http.ResponseWriter) { answer(w, 1, make([]byte, 65537), 0) }, "not one of Secret Manager's"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s.faulty(func(w http.ResponseWriter, _ string) bool { c.f(w); return true })
@@ -129,7 +129,7 @@ func TestGarbage(t *testing.T) {
 		})
 	}
 	s.faulty(nil)
-	for text, want := range map[string]string{canary: "no JSON object", `{"a":"` + canary + `"}`: `no field "f"`, `{"f":["` + canary + `"]}`: "no string", canary + "\xff": "binary"} {
+	for text, want := range map[string]string{canary: "not a JSON object", `{"a":"` + canary + `"}`: `no field "f"`, `{"f":["` + canary + `"]}`: "not a string", canary + "\xff": "binary"} {
 		s.add(text)
 		_, err := s.open("#f").Read(t.Context())
 		check(t, text, err, want)
@@ -160,8 +160,8 @@ func TestFaultsOfCredentials(t *testing.T) {
 		"key id":     {map[string]any{"private_key_id": canary}, "credentials are refused"},
 		"no key":     {map[string]any{"private_key": canary}, "private key"},
 		"empty key":  {map[string]any{"private_key": ""}, "private key"},
-		"type":       {map[string]any{"type": canary}, "none of Google's"},
-		"no type":    {map[string]any{"type": 7}, "none of Google's"},
+		"type":       {map[string]any{"type": canary}, "not one of Google's"},
+		"no type":    {map[string]any{"type": 7}, "not one of Google's"},
 		"incomplete": {map[string]any{"type": "impersonated_service_account"}, "not complete"},
 		"in clear":   {map[string]any{"token_uri": "http://192.0.2.1/" + canary}, "https"},
 		"nobody":     {map[string]any{"token_uri": "https://127.0.0.1:1/" + canary}, "refused"},
@@ -174,13 +174,13 @@ func TestFaultsOfCredentials(t *testing.T) {
 	if err := os.WriteFile(path, []byte(canary), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	check(t, "no JSON", read(), "none of Google's")
+	check(t, "no JSON", read(), "not one of Google's")
 	os.Remove(path)
 	check(t, "no file", read(), "is not there")
 	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	check(t, "directory", read(), "no regular file")
+	check(t, "directory", read(), "not a regular file")
 
 	s.credentials(nil)
 	s.mu.Lock()
@@ -286,7 +286,7 @@ func TestASVS_12_3_2_TLS(t *testing.T) {
 		secure.URL:            "does not trust",
 		"https://127.0.0.1:1": "refused",
 		strings.Replace(s.URL, "http:", "https:", 1):      "TLS failed",
-		strings.Replace(secure.URL, "https:", "http:", 1): "none of Secret Manager's",
+		strings.Replace(secure.URL, "https:", "http:", 1): "not one of Secret Manager's",
 	} {
 		src, err := gcpsecrets.Open(secret+"?endpoint="+endpoint, nil)
 		if err != nil {

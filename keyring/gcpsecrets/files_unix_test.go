@@ -55,7 +55,7 @@ func TestASVS_13_3_1_FileOfCredentials(t *testing.T) {
 	}{
 		{"own", nil, 0o400, ""}, {"changed by all", nil, 0o666, "open to others"}, {"changed by the group", nil, 0o620, "open to others"},
 		{"federation, changed by all", public, 0o606, "open to others"},
-		{"pipe behind it", federation(s, map[string]any{"file": pipe}), 0o600, "no regular file"},
+		{"pipe behind it", federation(s, map[string]any{"file": pipe}), 0o600, "not a regular file"},
 	} {
 		if err := os.Chmod(s.credentials(c.changes), c.mode); err != nil {
 			t.Fatal(err)
@@ -74,5 +74,5 @@ func TestASVS_13_3_1_FileOfCredentials(t *testing.T) {
 		t.Errorf("federation, read by all: %v", err)
 	}
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", pipe)
-	check(t, "pipe", read(), "no regular file")
+	check(t, "pipe", read(), "not a regular file")
 }

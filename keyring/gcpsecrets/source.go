@@ -14,13 +14,8 @@ import (
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
-const (
-	// defaultTimeout bounds a call by default.
-	defaultTimeout = 10 * time.Second
-
-	// maxSecret is how many bytes Secret Manager stores in a version.
-	maxSecret = 65536
-)
+// maxSecret is how many bytes Secret Manager stores in a version.
+const maxSecret = 65536
 
 // Options of a Source. The zero value, and nil, are the defaults.
 type Options struct {
@@ -40,7 +35,7 @@ type Options struct {
 type Source struct {
 	place   place
 	timeout time.Duration
-	link    *linkTo
+	link    *servers
 
 	// turn holds one value while somebody has link's tokens, and these.
 	turn   chan struct{}
@@ -61,16 +56,14 @@ func Open(place string, opts *Options) (*Source, error) {
 		o = *opts
 	}
 	p, faults := parse(place, o.AllowPlaintext)
-	switch {
-	case o.Timeout == 0:
-		o.Timeout = defaultTimeout
-	case o.Timeout < time.Millisecond || o.Timeout > time.Minute:
-		faults = append(faults, "Options.Timeout is wanted between a millisecond and a minute")
+	timeout, fault := remote.Timeout(o.Timeout)
+	if fault != "" {
+		faults = append(faults, fault)
 	}
 	if len(faults) > 0 {
 		return nil, remote.Faults("gcpsecrets", faults)
 	}
-	return &Source{place: p, timeout: o.Timeout, link: newLink(o.AllowPlaintext), turn: make(chan struct{}, 1)}, nil
+	return &Source{place: p, timeout: timeout, link: newServers(o.AllowPlaintext), turn: make(chan struct{}, 1)}, nil
 }
 
 // String returns "gcp-sm:" and the place.

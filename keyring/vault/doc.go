@@ -33,12 +33,11 @@
 // variables of Vault's tools only VAULT_HEADERS counts, as the client adds these to
 // each request, and VAULT_SKIP_VERIFY, which is refused: a certificate is always
 // verified, and http:// leads to this machine alone, through no proxy. HTTPS_PROXY is
-// honoured. A place of which a part looks like a key is refused, as the key was
-// put there by mistake.
+// honoured. A place of which a part looks like a key is refused, as the key was put there
+// by mistake.
 //
-// Without ca those servers are trusted whose certificates the system's authorities have
-// signed. On Unix other than macOS, SSL_CERT_FILE and SSL_CERT_DIR replace these: who
-// sets them for the program decides whom it trusts. Better name the CA of the server.
+// Without ca the system's authorities are trusted, or those of SSL_CERT_FILE: see "Where
+// keys are kept" in docs/operations.md. Better name the CA of the server.
 //
 // Files are read anew at each login, as they rotate. Their permissions have to be
 // those of a secret: see [keyring.MountedFile]. Certificates are read by Open; everybody
@@ -52,8 +51,8 @@
 //	path "secret/data/cloakroom" { capabilities = ["read"] }
 //	EOF
 //
-// That is all that an instance needs. Who rotates, be it somebody with cloakroom key
-// rotate or the service by itself, needs
+// That is all that an instance needs. Whoever rotates, be it somebody with cloakroom
+// key rotate or the service by itself, needs
 //
 //	path "secret/data/cloakroom" { capabilities = ["read", "update"] }
 //

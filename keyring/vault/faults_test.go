@@ -83,9 +83,9 @@ func TestPromise11_FaultsOfRead(t *testing.T) {
 		{200, `{"data": {"data": {"keys": "ALL"}, "metadata": {"version": "ALL"}}}`, "not KV version 2"},
 		{200, `{"data": {"data": {}, "metadata": {"version": 1}}}`, `no field "keys"`},
 		{200, `{"data": {"data": {"Keys": "ALL"}, "metadata": {"version": 1}}}`, `no field "keys"`},
-		{200, `{"data": {"data": {"keys": {"ALL": 1}}, "metadata": {"version": 1}}}`, `field "keys" is no text`},
-		{200, `{"data": {"data": {"keys": null}, "metadata": {"version": 1}}}`, `field "keys" is no text`},
-		{200, `{"data": {"data": {"keys": 12345}, "metadata": {"version": 1}}}`, `field "keys" is no text`},
+		{200, `{"data": {"data": {"keys": {"ALL": 1}}, "metadata": {"version": 1}}}`, `field "keys" is not text`},
+		{200, `{"data": {"data": {"keys": null}, "metadata": {"version": 1}}}`, `field "keys" is not text`},
+		{200, `{"data": {"data": {"keys": 12345}, "metadata": {"version": 1}}}`, `field "keys" is not text`},
 		{200, `{"data": {"data": {"keys": " \n"}, "metadata": {"version": 1}}}`, `field "keys" is empty`},
 	} {
 		f.says("/data/cloakroom", c.status, c.body)
@@ -250,7 +250,7 @@ func TestTimeout(t *testing.T) {
 	}
 	for _, opts.Timeout = range []time.Duration{-1, time.Microsecond, 2 * time.Minute} {
 		_, err := vault.Open(place, opts)
-		told(t, err, "Options.Timeout is wanted between a millisecond and a minute")
+		told(t, err, "Options.Timeout must be between 1ms and 1m")
 	}
 }
 
@@ -335,7 +335,7 @@ func TestConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.Read(t.Context())
-	told(t, err, "no HTTP")
+	told(t, err, "not HTTP")
 }
 
 // An answer has an end, and a look leaves nothing behind.

@@ -9,11 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cloakroom-dev/cloakroom/internal/remote"
 	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 )
-
-// maxSecret bounds a token, a secret id or a JWT in bytes.
-const maxSecret = 32 << 10
 
 // readSecret reads a file with a secret, by the rules for files that are mounted (ASVS
 // 13.3.1): nobody but its owner may read it, unless it lies in memory. The error does
@@ -23,20 +21,17 @@ func readSecret(ctx context.Context, path string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	text, err := secretfile.Read(path, secretfile.Mounted, maxSecret)
+	text, err := secretfile.Read(path, secretfile.Mounted, remote.MaxToken)
+	said := remote.FileFault(err)
 	switch {
 	case err == nil:
 		return strings.TrimSpace(string(text)), nil
 	case errors.Is(err, fs.ErrNotExist):
 		return "", errors.New("there is no such file")
-	case errors.Is(err, fs.ErrPermission):
-		return "", errors.New("the file may not be read; it has to belong to the user that this program runs as")
-	case errors.Is(err, secretfile.ErrMode):
-		return "", errors.New("the file is open to others; run chmod 600 on it, or mount it with mode 0400 (in memory, on tmpfs, others may read it, but not change it)")
-	case errors.Is(err, secretfile.ErrKind):
-		return "", errors.New("it is no regular file; name the file itself")
+	case said != "":
+		return "", errors.New("the file " + said)
 	case errors.Is(err, secretfile.ErrSize):
-		return "", fmt.Errorf("the file has more than %d KiB, which no such secret has; name another", maxSecret>>10)
+		return "", fmt.Errorf("the file has more than %d KiB, which no such secret has; name another", remote.MaxToken>>10)
 	}
 	return "", fmt.Errorf("the file cannot be read: %w", cause(err))
 }
@@ -46,7 +41,7 @@ func readSecret(ctx context.Context, path string) (string, error) {
 const maxCertificates = 1 << 20
 
 // errEndless is the fault of a file that reading may have no end of.
-var errEndless = errors.New("it is no regular file, or too long for certificates; name the file itself")
+var errEndless = errors.New("it is not a regular file, or too long for certificates; name the file itself")
 
 // certificates tells whether a file of certificates can be read, which everybody may;
 // but who could change it would say which server gets the token. The error does not
@@ -79,10 +74,4 @@ func finite(dir string) bool {
 		return nil
 	})
 	return !errors.Is(err, errEndless)
-}
-
-// legible tells whether a text can be a token, a secret id or a JWT, which travel in
-// headers: it is printable ASCII without spaces.
-func legible(text string) bool {
-	return text != "" && len(text) <= maxSecret && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 }

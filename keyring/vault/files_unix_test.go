@@ -41,14 +41,14 @@ func TestASVS_13_3_1_FilesOfCertificates(t *testing.T) {
 	for _, parameter := range []string{"ca", "cert", "key"} {
 		for _, path := range []string{pipe, "/dev/zero"} {
 			err := open(place+"&"+parameter+"="+path, nil)
-			told(t, err, parameter, "no regular file")
+			told(t, err, parameter, "not a regular file")
 			if err != nil && strings.Contains(err.Error(), path) {
 				t.Errorf("shows the value: %v", err)
 			}
 		}
 	}
 	told(t, open(place+"&ca="+long, nil), "too long")
-	told(t, open(place, map[string]string{"VAULT_CACERT": pipe}), "VAULT_CACERT", "no regular file")
+	told(t, open(place, map[string]string{"VAULT_CACERT": pipe}), "VAULT_CACERT", "not a regular file")
 	for mode, want := range map[os.FileMode]string{0o644: "", 0o444: "", 0o664: "chmod go-w", 0o646: "chmod go-w"} {
 		if err := os.Chmod(ca, mode); err != nil {
 			t.Fatal(err)
@@ -62,7 +62,7 @@ func TestASVS_13_3_1_FilesOfCertificates(t *testing.T) {
 	// The client reads what the process's own environment names, be it of use or not.
 	for _, variable := range []string{"VAULT_CACERT", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY"} {
 		t.Setenv(variable, pipe)
-		told(t, open("http://127.0.0.1:1/secret/x?token-file=/t", nil), variable, "no regular file")
+		told(t, open("http://127.0.0.1:1/secret/x?token-file=/t", nil), variable, "not a regular file")
 		os.Unsetenv(variable)
 	}
 	t.Setenv("VAULT_CAPATH", filepath.Dir(pipe))

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/cloakroom-dev/cloakroom/internal/remote"
 )
 
 // serviceAccount is where Kubernetes puts a pod's own JWT.
@@ -155,7 +157,7 @@ func (l *login) secret(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("%s: %w", l.from(), err)
 		}
 	}
-	if !legible(text) {
+	if !remote.Sendable(text) {
 		return "", fmt.Errorf("%s: there is no %s in it; put in the %[2]s alone, in one line", l.from(), methods[l.method].file)
 	}
 	return text, nil
@@ -222,7 +224,7 @@ func (s *Source) exchange(ctx context.Context, t *token, asked time.Time, payloa
 	if json.Unmarshal(a.body, &said) != nil || said.Auth == nil {
 		return errForm
 	}
-	if !legible(said.Auth.ClientToken) {
+	if !remote.Sendable(said.Auth.ClientToken) {
 		if len(said.Auth.MFA) > 0 && string(said.Auth.MFA) != "null" {
 			return errors.New("the server wants a second factor, which a service has not; use a role without")
 		}

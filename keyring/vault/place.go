@@ -49,7 +49,7 @@ func (p *parser) env(name string) string {
 }
 
 func (p *parser) parse(text string) *place {
-	pl := &place{field: DefaultField}
+	pl := &place{field: defaultField}
 	u, path := p.split(text)
 	if u == nil {
 		return nil
@@ -76,7 +76,7 @@ func (p *parser) parse(text string) *place {
 		pl.namespace = p.env("VAULT_NAMESPACE")
 	}
 	if pl.namespace = strings.Trim(pl.namespace, "/"); pl.namespace != "" && !segments(pl.namespace) {
-		p.fault("namespace is none; write its names with / between them")
+		p.fault("namespace is not valid; write its names with / between them")
 	}
 	p.server(pl, u, query)
 	return pl
@@ -111,7 +111,7 @@ func (p *parser) split(text string) (*url.URL, string) {
 	}
 	// The client takes an address with a path, of a server behind a proxy.
 	if u, err = link.Parse(p.env("VAULT_ADDR")); err != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
-		p.fault("VAULT_ADDR is no URL of a server; write https://host:8200")
+		p.fault("VAULT_ADDR is not the URL of a server; write https://host:8200")
 		return nil, ""
 	}
 	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), ""
@@ -237,7 +237,7 @@ func (p *parser) login(query url.Values) login {
 	case l.mount == "":
 		l.mount = m.mount
 	case !segments(l.mount):
-		p.fault("mount is none; write it as vault auth list does")
+		p.fault("mount is not valid; write it as vault auth list does")
 	}
 	switch l.method {
 	case "token":

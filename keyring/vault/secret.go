@@ -115,7 +115,7 @@ func (sec *secret) text(field string) ([]byte, error) {
 	}
 	var text *string
 	if json.Unmarshal(raw, &text) != nil || text == nil {
-		return nil, fmt.Errorf("field %q is no text; write the key lines as one string", field)
+		return nil, fmt.Errorf("field %q is not text; write the key lines as one string", field)
 	}
 	if len(bytes.TrimSpace([]byte(*text))) == 0 {
 		return nil, fmt.Errorf("field %q is empty; put in what cloakroom key new prints", field)
@@ -127,7 +127,7 @@ func (sec *secret) text(field string) ([]byte, error) {
 // newest.
 func (s *Source) put(ctx context.Context, found *secret, text []byte) error {
 	if !utf8.Valid(text) {
-		return errors.New("the keys are no UTF-8")
+		return errors.New("the keys are not UTF-8")
 	}
 	value, _ := json.Marshal(string(text))
 	fields := maps.Clone(found.fields)

@@ -9,12 +9,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cloakroom-dev/cloakroom/internal/remote"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
-// DefaultField is the field of the secret that holds the keys, where the place names
+// defaultField is the field of the secret that holds the keys, where the place names
 // none.
-const DefaultField = "keys"
+const defaultField = "keys"
 
 // Options are what does not stand in a place. Nil, and the zero value, are the
 // defaults.
@@ -32,9 +33,6 @@ type Options struct {
 	// earlier.
 	Timeout time.Duration
 }
-
-// defaultTimeout bounds a call by default.
-const defaultTimeout = 10 * time.Second
 
 // A Source is one field of a secret in a KV engine, version 2, of HashiCorp Vault or
 // OpenBao. It comes from [Open], is safe for concurrent use, and works on one call
@@ -70,11 +68,9 @@ func Open(place string, opts *Options) (*Source, error) {
 	if o.Lookup != nil {
 		p.lookup = o.Lookup
 	}
-	switch {
-	case o.Timeout == 0:
-		o.Timeout = defaultTimeout
-	case o.Timeout < time.Millisecond || o.Timeout > time.Minute:
-		p.fault("Options.Timeout is wanted between a millisecond and a minute")
+	limit, fault := remote.Timeout(o.Timeout)
+	if fault != "" {
+		p.fault("%s", fault)
 	}
 	pl := p.parse(place)
 	var link *server
@@ -87,7 +83,7 @@ func Open(place string, opts *Options) (*Source, error) {
 	if len(p.faults) > 0 {
 		return nil, fmt.Errorf("vault: %w", errors.Join(p.faults...))
 	}
-	s := &Source{place: *pl, limit: o.Timeout, link: link, turn: make(chan struct{}, 1), now: time.Now}
+	s := &Source{place: *pl, limit: limit, link: link, turn: make(chan struct{}, 1), now: time.Now}
 	s.turn <- struct{}{}
 	return s, nil
 }
