@@ -11,7 +11,7 @@ var names = []string{
 	PasswordChanged, PasswordRefused, LinkUsed, LinkRefused, UserAdded, UserRemoved,
 	UserRenamed, UserDisabled, UserEnabled, UserUnlocked, RolesSet, ChangeRequired, InviteMade,
 	ResetMade, SessionsEnded, EveryoneEnded, AuditExported, AuditPruned, AuditFailed,
-	SpoofedHeader, PolicyViolated, Setup, Panic, KeysChanged, KeysFailed, KeysUp, KeyAnnounced,
+	SpoofedHeader, PolicyViolated, Setup, Panic, KeysChanged, KeysFailed, KeysExpire, KeysUp, KeyAnnounced,
 	KeyActivated, KeyRolledBack, KeyRetired, KeyPruned, KeyRewrapped, RotationFailed,
 	RiskySetting, Start, Stop,
 }

@@ -219,6 +219,10 @@ const (
 	// those in hand go on. Warn: err.
 	KeysFailed = "keys_failed"
 
+	// KeysExpire: the source of the keys answers, and the login there that it takes could
+	// not be renewed: it answers until the time that err names. Warn: err.
+	KeysExpire = "keys_expire"
+
 	// KeysUp: the source of the keys answers again. Info.
 	KeysUp = "keys_up"
 

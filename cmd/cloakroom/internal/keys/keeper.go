@@ -80,6 +80,7 @@ type Keeper struct {
 	status Status
 	look   int64 // the generation at which the last good look began
 	failed failing
+	expiry reasons // that has been said
 	away   bool    // the fleet does not answer
 	lost   reasons // that has been said
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
+	"github.com/cloakroom-dev/cloakroom/keyring/vault"
 )
 
 // rotator is a command's.
@@ -103,6 +104,43 @@ func TestReports(t *testing.T) {
 		if list, _ := s.link().Instances(t.Context()); len(list) != 0 {
 			t.Errorf("%v after it has left", list)
 		}
+	})
+}
+
+var _ interface{ Renewal() error } = (*vault.Source)(nil)
+
+// expiring is a source whose login will not be renewed, as one of package vault.
+type expiring struct {
+	*memory
+	err atomic.Pointer[error]
+}
+
+func (e *expiring) Renewal() error {
+	if err := e.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// A login that cannot be renewed is told of while the source still answers, once, and
+// once an hour.
+func TestASVS_13_3_4_AnEndingLoginIsToldInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := source(t, keyring.Generate())
+		e := &expiring{memory: m}
+		i := run(t, m, nil, func(o *keys.Options) { o.Source, o.Interval = e, time.Minute })
+		time.Sleep(time.Minute)
+		i.log.count(t, event.KeysExpire, 0)
+		ends := errors.New("vault: refused (400): the secret-id is used up; the keys can be read until noon")
+		e.err.Store(&ends)
+		time.Sleep(50 * time.Minute)
+		i.log.count(t, event.KeysExpire, 1)
+		i.log.count(t, event.KeysFailed, 0)
+		time.Sleep(20 * time.Minute)
+		i.log.count(t, event.KeysExpire, 2)
+		e.err.Store(nil)
+		time.Sleep(2 * time.Hour)
+		i.log.count(t, event.KeysExpire, 2)
 	})
 }
 

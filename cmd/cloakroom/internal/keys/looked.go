@@ -92,6 +92,9 @@ func (k *Keeper) looked(changed bool, err error) {
 	if up {
 		event.Log(ctx, k.Log, slog.LevelInfo, event.KeysUp)
 	}
+	if err := k.expires(time.Now()); err != nil {
+		event.Log(ctx, k.Log, slog.LevelWarn, event.KeysExpire, event.Err(err))
+	}
 	if changed {
 		event.Log(ctx, k.Log, slog.LevelInfo, event.KeysChanged,
 			slog.String("key", k.Ring.Active().String()), event.Text("reason", fleet.Describe(k.Ring.Keys())))
@@ -131,6 +134,23 @@ func (k *Keeper) note(now time.Time, changed bool, err error) (up, say bool) {
 		poke(k.report)
 	}
 	return up, false
+}
+
+// expires returns why the source will answer no more, soon, though it does now, if it
+// knows and that is news: there is time to do something before it fails on all instances
+// at once.
+func (k *Keeper) expires(now time.Time) error {
+	s, ok := k.Source.(interface{ Renewal() error }) // package vault has it
+	if !ok {
+		return nil
+	}
+	err := s.Renewal()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil || !k.expiry.news(err.Error(), now) {
+		return nil
+	}
+	return err
 }
 
 // talk hears whether somebody calls, each second, and reports.
