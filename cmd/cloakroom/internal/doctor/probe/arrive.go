@@ -81,7 +81,7 @@ func (r *run) strange(a *answer) {
 	said := at + " answers " + quote(status)
 	switch {
 	case a.StatusCode == http.StatusServiceUnavailable && ours:
-		r.fail("url-unavailable", "the service answers, and has no answer from its store or its accounts: 503", "nobody can sign in; who has a session keeps it",
+		r.fail("url-unavailable", "the service answers, and has no answer from its store or its accounts: 503", "nobody can sign in; whoever has a session keeps it",
 			"see store_failed and users_failed in the service's log, and what else doctor says of the stores")
 	case a.StatusCode >= 500 && ours:
 		r.fail("url-internal", said+", from the service itself", whyNobody, "see the event panic in the service's log")
@@ -91,7 +91,7 @@ func (r *run) strange(a *answer) {
 		r.fail("url-gateway", said+": the proxy has no answer from the service", whyNobody,
 			"see that the service runs where the proxy looks for it (setting listen; nginx: proxy_pass), that it is not slower than the proxy's patience, and the proxy's error log"+gatewayHints[a.StatusCode])
 	case a.StatusCode == 429 && !ours:
-		r.fail("url-rate-limit", said+": the proxy limits how many requests an address sends", "who signs in needs a handful of requests, and an office full of people shares one address",
+		r.fail("url-rate-limit", said+": the proxy limits how many requests an address sends", "whoever signs in needs a handful of requests, and an office full of people shares one address",
 			"raise the limit for "+own(r.Prefix)+": the service itself slows down wrong passwords")
 	case a.StatusCode == 401 && !ours, a.StatusCode == 407:
 		r.fail("url-proxy-login", said+": the proxy asks for a password of its own", "visitors have to sign in twice, and the Authorization header or a second cookie goes with every request",
@@ -106,7 +106,7 @@ func (r *run) strange(a *answer) {
 		r.fail("url-prefix", "the service answers at "+at+", and knows no such page: it gets another path than the visitor's, or its prefix is not "+own(r.Prefix), whyNobody+": links, forms and redirects name paths under prefix",
 			"pass the path on as it is (nginx: proxy_pass http://127.0.0.1:8080; without a path or a slash behind), and let the setting prefix be what visitors see")
 	default:
-		r.fail("url-other-application", said+", and it is no page of the service: another application, or the proxy itself, answers there", whyNobody,
+		r.fail("url-other-application", said+", and it is not a page of the service: another application, or the proxy itself, answers there", whyNobody,
 			"pass "+own(r.Prefix)+" on to the service (nginx: location "+own(r.Prefix)+"/ { proxy_pass http://127.0.0.1:8080; }), in the part of the proxy's configuration that is for this host name")
 	}
 }
@@ -134,7 +134,7 @@ func (r *run) lost(hops []*answer, err error, start *url.URL) {
 		r.fail("url-redirect-elsewhere", name(last.url)+" is redirected to another site, "+name(to), "the service's own redirects stay on its host: a login of the proxy's, or a rule meant for another host, stands in front",
 			"let "+own(r.Prefix)+" pass to the service without it; if that address is where people sign in, ask for it: --url "+shown(origin(to)))
 	case errors.Is(err, errLocation):
-		r.fail("url-redirect-malformed", name(last.url)+" is redirected to "+quote(strings.SplitN(r.blank(last.Header.Get("Location")), "?", 2)[0])+", which is no address of a page", whyNobody,
+		r.fail("url-redirect-malformed", name(last.url)+" is redirected to "+quote(strings.SplitN(r.blank(last.Header.Get("Location")), "?", 2)[0])+", which is not the address of a page", whyNobody,
 			"correct the proxy's redirect")
 	default:
 		r.broken(err, to)

@@ -163,7 +163,7 @@ func (r *run) sameSite(c *cookie, level finding.Level, who, want words, refused 
 	case refused != nil:
 		why = "nobody can sign in"
 	case c.sameSite == "Strict":
-		why = "who comes by a link from another site, a mail or a chat seems signed out"
+		why = "whoever comes by a link from another site, a mail or a chat seems signed out"
 	}
 	r.say(level, "url-cookie-samesite", who+got+want, why,
 		"take the rewriting away (nginx: no proxy_cookie_flags … samesite; Apache: no Header edit Set-Cookie)")

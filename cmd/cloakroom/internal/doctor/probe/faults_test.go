@@ -23,6 +23,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 type fault struct {
 	name     string
 	want     string                          // the checks that tell, with spaces; "" for none
+	unseen   string                          // the checks that cannot be made on a way that goes on
 	account  bool                            // it takes somebody to sign in
 	request  func(*httputil.ProxyRequest)    // changes what goes to the service
 	response func(*http.Response) error      // changes what comes from there

@@ -51,7 +51,7 @@ func (r *run) judgeHeaders(a *answer) {
 		}
 	}
 	if len(bad) > 0 {
-		r.warn("url-headers", "headers of the service do not arrive as they were sent: "+joined(bad, "; "), "they keep browsers from guessing types, telling other sites and letting them in; of two that differ some browsers take neither",
+		r.warn("url-headers", "headers of the service do not arrive as they were sent: "+joined(bad, "; "), "they keep browsers from guessing types, from telling other sites and from letting them in; where two differ some browsers take neither",
 			"let the proxy pass them, and add none of its own for "+own(r.Prefix)+" (nginx: no proxy_hide_header, and no add_header of the same names)")
 	}
 	r.judgeContent(a)
@@ -186,6 +186,7 @@ func maxAge(value string) time.Duration {
 func (r *run) judgeClock(a *answer) {
 	at, err := http.ParseTime(a.Header.Get("Date"))
 	if err != nil {
+		r.missed("the answer has no Date that can be read", "url-clock")
 		return
 	}
 	off := at.Sub(r.net.now()).Truncate(time.Second)

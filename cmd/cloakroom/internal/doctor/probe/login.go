@@ -150,30 +150,32 @@ func (r *run) errorPages(a *answer, what words) {
 }
 
 // refusal asks once more as a program, which is told why: the detail of the problem
-// document, "" if none came.
-func (r *run) refusal(ctx context.Context, b *browser, q *request) string {
+// document, "" if none came with the answer.
+func (r *run) refusal(ctx context.Context, b *browser, q *request) (string, error) {
 	if q.header == nil {
 		q.header = http.Header{}
 	}
 	q.header.Set("Accept", "application/problem+json")
 	a, err := b.send(ctx, q)
 	if err != nil {
-		return ""
+		return "", err
 	}
 	r.hideCookies(a)
 	var doc struct{ Detail string }
 	if json.Unmarshal([]byte(a.body), &doc) != nil {
-		return ""
+		return "", nil
 	}
-	return doc.Detail
+	return doc.Detail, nil
 }
 
 // forbidden finds out why a form was refused. None of its requests has a token that
 // would let the password be looked at.
 func (r *run) forbidden(ctx context.Context, b *browser, page *answer) {
 	q := r.submit(page, "/login", form(page.token(), "", ""))
-	detail := r.refusal(ctx, b, q)
+	detail, err := r.refusal(ctx, b, q)
 	switch {
+	case err != nil:
+		r.broken(err, q.url)
 	case detail == problem.CrossOrigin:
 		r.crossOrigin(ctx, b, page)
 	case r.keys[0] != "": // whether the second instance refused as the first did
@@ -190,19 +192,21 @@ func (r *run) crossOrigin(ctx context.Context, b *browser, page *answer) {
 	if r.told["url-public-url"] || r.told["url-referrer-policy"] {
 		return
 	}
-	without := func(drop ...string) string {
-		q := r.submit(page, "/login", "x=1")
-		q.header = http.Header{}
-		for _, name := range drop {
-			q.header[name] = nil
-		}
-		return r.refusal(ctx, b, q)
-	}
 	// A GET has no Origin: what refuses it is the other. If one without the other
 	// passes, it is that.
 	program := r.asProgram(page, http.MethodGet, "/session")
+	detail, err := r.refusal(ctx, b, program)
+	fetch := detail == problem.CrossOrigin
+	if err == nil && !fetch {
+		q := r.submit(page, "/login", "x=1")
+		q.header = http.Header{"Sec-Fetch-Site": nil}
+		detail, err = r.refusal(ctx, b, q)
+		fetch = detail == problem.CSRFToken
+	}
 	switch {
-	case r.refusal(ctx, b, program) == problem.CrossOrigin, without("Sec-Fetch-Site") == problem.CSRFToken:
+	case err != nil:
+		r.broken(err, page.url)
+	case fetch:
 		r.fail("url-fetch-metadata", "the browser sends Sec-Fetch-Site: same-origin, and something else reaches the service", "every login is refused (403 Cross-origin request)",
 			"let the proxy pass Sec-Fetch-Site as it comes (nginx: no proxy_set_header Sec-Fetch-Site)")
 	case r.Service.PublicURL == "":
@@ -218,11 +222,14 @@ func (r *run) crossOrigin(ctx context.Context, b *browser, page *answer) {
 func (r *run) tokenRefused(ctx context.Context, b *browser, page *answer) {
 	q := r.submit(page, "/login", "username=&password=")
 	q.header = http.Header{"X-Csrf-Token": {page.token()}}
-	if r.refusal(ctx, b, q) == problem.CSRFToken {
+	switch detail, err := r.refusal(ctx, b, q); {
+	case err != nil:
+		r.broken(err, q.url)
+	case detail == problem.CSRFToken:
 		r.cookieLost()
-		return
+	default:
+		r.bodyLost()
 	}
-	r.bodyLost()
 }
 
 // limits looks at what a login that goes well does not touch: the answers for
@@ -275,7 +282,11 @@ func (r *run) forged(ctx context.Context, b *browser, page *answer) error {
 	} {
 		q := r.submit(page, "/login", "x=1")
 		q.header = header
-		if r.refusal(ctx, b, q) == problem.CSRFToken {
+		detail, err := r.refusal(ctx, b, q)
+		if err != nil {
+			return err
+		}
+		if detail == problem.CSRFToken {
 			lost = append(lost, name)
 		}
 	}

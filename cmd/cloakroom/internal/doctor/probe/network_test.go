@@ -88,7 +88,7 @@ var networkFaults = []fault{
 			return dial(ctx, network, to)
 		}
 	}},
-	{name: "no IPv6 here, which is no fault", world: two("2001:db8::7", os.NewSyscallError("connect", syscall.ENETUNREACH))},
+	{name: "no IPv6 here, which is no fault", unseen: "url-families", world: two("2001:db8::7", os.NewSyscallError("connect", syscall.ENETUNREACH))},
 	{name: "the connection is broken off", want: "url-broken-off", around: on(always, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), server: oldHTTP},
 	{name: "the answer is broken off", want: "url-broken-off", server: oldHTTP, around: on(always, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "1000")

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/doctor/probe"
@@ -380,6 +381,21 @@ var answerFaults = []fault{
 	{name: "the password must be changed", account: true, want: "url-must-change", options: func(o *probe.Options) { o.User = "eve" }},
 	{name: "the logout is refused", account: true, want: "url-logout", around: on(func(r *http.Request) bool { return r.URL.Path == "/auth/logout" }, says(http.StatusForbidden))},
 	{name: "compressed", account: true, around: compressed},
+	{name: "the logout is answered, and then nothing", account: true, want: "url-broken-off", server: oldHTTP, around: func(next http.Handler) http.Handler {
+		var over atomic.Bool
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if over.Load() {
+				panic(http.ErrAbortHandler)
+			}
+			next.ServeHTTP(w, r)
+			over.Store(r.URL.Path == "/auth/logout")
+		})
+	}},
+	{name: "what another site sends is broken off", want: "url-broken-off", server: oldHTTP,
+		around: on(func(r *http.Request) bool { return r.Header.Get("Sec-Fetch-Site") == "cross-site" }, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })},
+	{name: "no Date, which is no fault", unseen: "url-clock", response: header(func(h http.Header) { h.Set("Date", "yesterday") })},
+	{name: "no list of sessions, which is no fault", account: true, unseen: "url-client-address url-forged-address",
+		around: on(func(r *http.Request) bool { return r.URL.Path == "/auth/sessions" }, says(http.StatusOK))},
 }
 
 // compressed is no fault: browsers ask for it.

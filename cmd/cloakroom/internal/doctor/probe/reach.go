@@ -203,7 +203,11 @@ func (r *run) families(ctx context.Context, addrs []netip.Addr, page *answer) {
 	}
 	bad4, ok4 := r.ask(ctx, four, page.url)
 	bad6, ok6 := r.ask(ctx, six, page.url)
-	if !ok4 || !ok6 || bad4 == bad6 {
+	if !ok4 || !ok6 {
+		r.missed("this machine has no way to one of the two addresses", "url-families")
+		return
+	}
+	if bad4 == bad6 {
 		return
 	}
 	const why = "browsers take either: for some visitors the site is slow, another, or away"

@@ -20,10 +20,12 @@ type run struct {
 	plain  bool     // the cookies are called without __Host- and are not Secure
 	list   []told
 	told   map[string]bool
-	walked []*stage  // to their ends
-	spared []string  // checks that do not apply
-	secret []string  // that no finding may repeat, beside the password
-	keys   [2]string // that two cookies of two visitors are sealed with, if not the same
+	walked []*stage // to their ends
+	spared []string // checks that do not apply
+	// unclear says of checks why they could not be made.
+	unclear map[string]string
+	secret  []string  // that no finding may repeat, beside the password
+	keys    [2]string // that two cookies of two visitors are sealed with, if not the same
 }
 
 // told is a finding in the making.
@@ -36,7 +38,7 @@ type told struct {
 // begin judges what needs no network, and reports whether there is somewhere to go.
 func (r *run) begin() bool {
 	r.net.setDefaults()
-	r.told = map[string]bool{}
+	r.told, r.unclear = map[string]bool{}, map[string]string{}
 	if r.Prefix == "" {
 		r.Prefix = "/auth"
 	}
@@ -44,7 +46,7 @@ func (r *run) begin() bool {
 	const form = "write scheme and host, as --url https://login.example.org; a name in another script as xn--…"
 	switch {
 	case err != nil || !plain(u):
-		r.fail("url-address", "the URL is no address of a site", "nothing was looked at", form)
+		r.fail("url-address", "the URL is not the address of a site", "nothing was looked at", form)
 		return false
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		r.fail("url-address", "the URL has a user, a query or a fragment", "visitors come without, and nothing was looked at", form)

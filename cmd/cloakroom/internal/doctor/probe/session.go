@@ -157,7 +157,7 @@ func (r *run) look(ctx context.Context, b *browser, from *answer, to *url.URL) b
 }
 
 func (r *run) answerCached(a *answer) {
-	r.fail("url-cached", "what is at "+name(a.url)+" comes out of a cache"+a.cached(), "who is signed in is told that they are not, or that they are somebody else", "never cache "+own(r.Prefix)+", and empty the cache now")
+	r.fail("url-cached", "what is at "+name(a.url)+" comes out of a cache"+a.cached(), "whoever is signed in is told that they are not, or that they are somebody else", "never cache "+own(r.Prefix)+", and empty the cache now")
 }
 
 func (r *run) sessionLost(how words) {
@@ -185,19 +185,21 @@ func (r *run) address(ctx context.Context, b *browser, from *answer) bool {
 		}
 	}
 	if json.Unmarshal([]byte(a.body), &doc) != nil || len(doc.Sessions) == 0 {
-		r.spare("url-client-address", "url-forged-address") // sealed sessions have no list
+		r.missed("the list of sessions does not arrive", "url-client-address", "url-forged-address")
 		return true
 	}
 	for _, s := range doc.Sessions {
 		at, err := netip.ParseAddr(s.Address)
 		local, known := ip(a.local)
 		switch {
-		case !s.Current || err != nil:
+		case !s.Current:
+		case err != nil || !known:
+			r.missed("the service does not say which address it sees", "url-client-address", "url-forged-address")
 		case s.Address == elsewhere:
 			r.fail("url-forged-address", "the service believes an X-Forwarded-For that the visitor made up", "whoever guesses passwords gets a new address for each try, and the audit log names whoever they like",
 				"let the proxy append to X-Forwarded-For, or replace it (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for), and name in trusted-proxies nothing but proxies")
-		case at.IsLoopback() && !loopback(r.asked.Hostname()) && known && at.Unmap() != local:
-			r.warn("url-client-address", "the service takes everybody for "+shown(s.Address), "wrong passwords of one visitor slow down all, and the audit log says nothing about whence they came",
+		case at.IsLoopback() && !loopback(r.asked.Hostname()) && at.Unmap() != local:
+			r.warn("url-client-address", "the service takes everybody for "+shown(s.Address), "wrong passwords of one visitor slow down all, and the audit log does not say where they came from",
 				"set trusted-proxies="+shown(s.Address)+", and let the proxy send X-Forwarded-For (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for)")
 		}
 	}
@@ -229,7 +231,11 @@ func (r *run) signOut(ctx context.Context, b *browser, from *answer) {
 	}
 	q = r.asProgram(from, http.MethodGet, "/session")
 	q.header = http.Header{"Cookie": {before}}
-	if a, err = b.send(ctx, q); err == nil && a.StatusCode == http.StatusOK {
+	if a, err = b.send(ctx, q); err != nil {
+		r.broken(err, q.url)
+		return
+	}
+	if a.StatusCode == http.StatusOK {
 		r.fail("url-cached", "after the logout the service's answer from before comes again"+a.cached(), "a cache in front tells whoever asks who somebody was", "never cache "+own(r.Prefix)+", and empty the cache now")
 	}
 	r.passed(logoutStage)
@@ -237,7 +243,7 @@ func (r *run) signOut(ctx context.Context, b *browser, from *answer) {
 
 // sessionToken asks for the token of the session; "" if nobody says.
 func (r *run) sessionToken(ctx context.Context, b *browser, from *answer) string {
-	for _, path := range []string{"/session", "/password"} { // the second for who must change it
+	for _, path := range []string{"/session", "/password"} { // the second for whoever must change it
 		a, err := b.send(ctx, r.asProgram(from, http.MethodGet, path))
 		var doc sessionDoc
 		if err == nil && json.Unmarshal([]byte(a.body), &doc) == nil && doc.Token != "" {

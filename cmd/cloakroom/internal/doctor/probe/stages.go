@@ -55,15 +55,26 @@ func (r *run) passed(s *stage) { r.walked = append(r.walked, s) }
 // spare notes checks that say nothing here: neither were they made, nor are they missing.
 func (r *run) spare(checks ...string) { r.spared = append(r.spared, checks...) }
 
+// missed notes checks that could not be made though the way went on, and why.
+func (r *run) missed(why string, checks ...string) {
+	for _, check := range checks {
+		r.unclear[check] = why
+	}
+}
+
 // result puts together what was found and what was looked at.
 func (r *run) result() finding.Result {
 	res := finding.Result{Findings: r.findings()}
 	for _, s := range stages {
 		for _, check := range s.checks {
+			why, unclear := r.unclear[check]
+			spared := slices.Contains(r.spared, check)
 			switch {
-			case r.told[check], slices.Contains(r.walked, s) && !slices.Contains(r.spared, check):
+			case r.told[check], slices.Contains(r.walked, s) && !spared && !unclear:
 				res.Checked = append(res.Checked, check)
-			case slices.Contains(r.spared, check):
+			case spared:
+			case unclear:
+				res.NotChecked = append(res.NotChecked, finding.NotChecked{Check: check, Reason: why})
 			case s.behind && r.User == "":
 				res.NotChecked = append(res.NotChecked, finding.NotChecked{Check: check, Reason: noAccount})
 			default:

@@ -309,14 +309,21 @@ func look(t *testing.T, s *service, f *fault) []finding.Finding {
 			t.Errorf("%s was found, and is not among what was looked at: %q", f.Check, r.Checked)
 		}
 	}
-	missing := 0
+	missing, unseen := 0, []string(nil)
 	for _, n := range r.NotChecked {
 		if slices.Contains(r.Checked, n.Check) {
 			t.Errorf("%s was looked at, and was not", n.Check)
 		}
-		if n.Reason != probe.NoAccount {
+		switch n.Reason {
+		case probe.NoAccount:
+		case probe.CutShort:
 			missing++
+		default:
+			unseen = append(unseen, n.Check)
 		}
+	}
+	if got := strings.Join(unseen, " "); got != f.unseen {
+		t.Errorf("not looked at, though the way went on: %q, want %q", got, f.unseen)
 	}
 	if quiet := len(r.Findings) == 0; quiet && missing > 0 {
 		t.Errorf("nothing was found, and not looked at: %v", r.NotChecked)
