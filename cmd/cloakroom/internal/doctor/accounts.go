@@ -26,7 +26,7 @@ func (e *examination) accounts(ctx context.Context, l *notes, t *target, users *
 	case able == 0:
 		l.find("no-admin", finding.Warning, "cloakroom user enable NAME, or cloakroom user reset NAME", "%s: no administrator is enabled and has a password", t.name())
 	case able == 1:
-		l.find("one-admin", finding.OK, "cloakroom user add NAME --role admin --invite", "%s: one administrator can sign in", t.name())
+		l.find("one-admin", finding.OK, "cloakroom user add NAME --role admin --invite", "%s: only one administrator can sign in", t.name())
 	}
 	e.pepper(ctx, l, t, users)
 }

@@ -149,7 +149,7 @@ var secretChecks = map[secretKind][]string{
 // files judges modes, owners and places.
 func (e *examination) files(_ context.Context, l *notes) {
 	if !modes {
-		l.skip("modes do not say here who may read a file", "data-mode", "database-mode", "file-owner", "key-mode", "key-folder", "key-links", "secret-mode")
+		l.skip("on this system modes do not say who may read a file", "data-mode", "database-mode", "file-owner", "key-mode", "key-folder", "key-links", "secret-mode")
 	}
 	e.dataFolder(l)
 	list := e.secrets()

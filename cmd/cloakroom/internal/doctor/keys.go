@@ -146,7 +146,7 @@ func (e *examination) judgeKeys(l *notes, keys []keyring.KeyInfo) {
 	case active.Created.IsZero():
 		l.find("key-age-unknown", finding.OK, "make one with a date: "+rotate, "key %v does not say when it was made", active.ID)
 	case age > limit:
-		l.find("key-age", finding.Warning, do, "key %v has been there for %d days", active.ID, age/day)
+		l.find("key-age", finding.Warning, do, "key %v is %d days old", active.ID, age/day)
 	}
 	for _, k := range keys {
 		if k.Created.After(now.Add(time.Hour)) {

@@ -138,8 +138,8 @@ func (e *examination) judgeLatency(l *notes, t *target, times []time.Duration) {
 		level = finding.Error
 	}
 	if median > limit/4 {
-		l.find("latency", level, "bring server and service nearer together, see what keeps the server busy, or raise store-timeout",
-			"%s takes %v for the least question, and store-timeout is %v", t.name(), median.Round(time.Millisecond), limit)
+		l.find("latency", level, "bring server and service closer together, see what keeps the server busy, or raise store-timeout",
+			"%s takes %v to answer the simplest question, and store-timeout is %v", t.name(), median.Round(time.Millisecond), limit)
 	}
 }
 

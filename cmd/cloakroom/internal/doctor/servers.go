@@ -34,7 +34,7 @@ func (e *examination) postgres(ctx context.Context, l *notes, t *target, db *loo
 	err = db.reader.QueryRowContext(ctx, "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user").
 		Scan(&super, &role, &base, &repl, &bypass)
 	if err != nil {
-		l.skip(t.name()+" does not say what the role may", "rights")
+		l.skip(t.name()+" does not say what the role may do", "rights")
 		return
 	}
 	var much []string
@@ -56,7 +56,7 @@ func (e *examination) postgres(ctx context.Context, l *notes, t *target, db *loo
 		THEN has_table_privilege(oid, 'SELECT') ELSE has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
 		AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE') END`).Scan(&lacks)
 	if err != nil {
-		l.skip(t.name()+" does not say what the role may", "rights")
+		l.skip(t.name()+" does not say what the role may do", "rights")
 	}
 	if lacks != "" {
 		l.find("rights", finding.Error, "GRANT SELECT, INSERT, UPDATE, DELETE ON "+lacks+" TO the role of the URL", "%s: rights are missing on %s", t.name(), lacks)
@@ -91,7 +91,7 @@ func (e *examination) mariadb(ctx context.Context, l *notes, t *target, db *look
 	}
 	grants, err := grantsOf(ctx, db)
 	if err != nil {
-		l.skip(t.name()+" does not say what the user may", "rights")
+		l.skip(t.name()+" does not say what the user may do", "rights")
 		return
 	}
 	judgeGrants(l, t, grants, base)
@@ -173,11 +173,11 @@ func (e *examination) redis(ctx context.Context, l *notes, t *target) {
 	})
 	set, err := st.Settings(ctx)
 	if err != nil {
-		l.skip(t.name()+" does not say how it is set; the user may not INFO", "durability", "replica", "failover", "eviction", "memory-full")
+		l.skip(t.name()+" does not say how it is set; the user may not run INFO", "durability", "replica", "failover", "eviction", "memory-full")
 		return
 	}
 	if !set.ConfigVisible {
-		l.skip(t.name()+" does not say; the user may not CONFIG GET", "durability", "failover")
+		l.skip(t.name()+" does not say; the user may not run CONFIG GET", "durability", "failover")
 	}
 	judgeRedis(l, t, set)
 }
@@ -191,7 +191,7 @@ func judgeRedis(l *notes, t *target, set redisstore.Settings) {
 	case !set.AppendOnly && set.Save == "":
 		l.find("durability", finding.Warning, always, "%s keeps nothing on a disk: a restart signs everybody out", t.name())
 	case !set.AppendOnly:
-		l.find("durability", finding.Warning, always, "%s keeps snapshots alone (appendonly is no)", t.name())
+		l.find("durability", finding.Warning, always, "%s keeps only snapshots (appendonly is no)", t.name())
 	case set.AppendFsync == "no":
 		l.find("durability", finding.Warning, always, "%s: appendfsync is no", t.name())
 	case set.AppendFsync == "everysec":

@@ -78,7 +78,7 @@ func (e *examination) settings(_ context.Context, l *notes) {
 			"listen is %s, and there is no TLS", c.Listen)
 	}
 	if proxied && len(c.TrustedProxies) == 0 && e.unread("proxies-missing") == "" {
-		l.find("proxies-missing", finding.Warning, "set trusted-proxies to the addresses from which the proxy connects, as 127.0.0.1",
+		l.find("proxies-missing", finding.Warning, "set trusted-proxies to the addresses from which the proxy connects, such as 127.0.0.1",
 			"public-url is %s, TLS ends in front, and there are no trusted-proxies", c.Origin())
 	}
 	for _, p := range c.TrustedProxies {

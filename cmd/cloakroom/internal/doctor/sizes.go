@@ -42,7 +42,7 @@ func (e *examination) sizes(ctx context.Context, l *notes, t *target, draw func(
 	case err == nil || len(list) >= growthLeast:
 		judgeSizes(l, t, list)
 	case strings.Contains(err.Error(), "NOPERM"):
-		l.skip(t.name()+" does not list sessions; the user may not SCAN and STRLEN", sizeChecks...)
+		l.skip(t.name()+" does not list sessions; the user may not run SCAN and STRLEN", sizeChecks...)
 	default:
 		l.skip(t.name()+" does not list sessions: "+bareText(err), sizeChecks...)
 	}

@@ -28,7 +28,7 @@ func (e *examination) tls(_ context.Context, l *notes) {
 	case err != nil:
 		l.skip(c.TLSKey+" cannot be looked at: "+cause(err), "tls-key-mode")
 	case !modes:
-		l.skip("modes do not say here who may read a file", "tls-key-mode")
+		l.skip("on this system modes do not say who may read a file", "tls-key-mode")
 	case info.Mode().Perm()&0o027 != 0:
 		l.find("tls-key-mode", finding.Error, "chmod 600 "+quote(c.TLSKey), "the certificate's key %s is open to others (mode %04o)", c.TLSKey, info.Mode().Perm())
 	}
