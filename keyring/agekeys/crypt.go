@@ -13,6 +13,8 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
+
+	"github.com/cloakroom-dev/cloakroom/internal/guessable"
 )
 
 // intro is the first line of what age writes.
@@ -164,7 +166,7 @@ func dearmor(sealed []byte) (raw []byte, armored bool, err error) {
 	switch {
 	case len(text) == 0:
 		return nil, false, errEmpty
-	case bytes.Contains(text, []byte("cloakroom-key-v")):
+	case bytes.Contains(text, []byte(guessable.Marker)):
 		return nil, false, errPlain
 	case bytes.HasPrefix(text, []byte("-----")):
 		raw, err = io.ReadAll(armor.NewReader(bytes.NewReader(text)))
