@@ -17,7 +17,7 @@ type bounded struct {
 	within time.Duration
 }
 
-// fleet returns the instances for who has patience, and less where nobody waits anyway.
+// fleet returns the instances for whoever has patience, and less where nobody waits anyway.
 func (r *Rotator) fleet() Fleet {
 	return bounded{r.Fleet, min(patience, max(r.wait(), time.Second))}
 }

@@ -183,7 +183,7 @@ func TestAttack_A15_HowLongALeakedKeyGoesOn(t *testing.T) {
 	})
 }
 
-// A database that hangs keeps nobody from stopping: two seconds, and less for who has
+// A database that hangs keeps nobody from stopping: two seconds, and less for whoever has
 // less patience.
 func TestLeavingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

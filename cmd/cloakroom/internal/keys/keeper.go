@@ -175,15 +175,18 @@ func (k *Keeper) Begin(ctx context.Context) error {
 		if err := k.tell(ctx); err != nil {
 			return err
 		}
-		generation, err := k.Fleet.Generation(ctx)
+		err := k.ask(ctx, func(ctx context.Context) error {
+			generation, err := k.Fleet.Generation(ctx)
+			if err == nil {
+				k.src.known.Store(generation)
+			}
+			return err
+		})
+		if err == nil && k.Lifetime > 0 {
+			err = k.ask(ctx, func(ctx context.Context) error { return k.Fleet.SetNote(ctx, lasting, k.Lifetime.String()) })
+		}
 		if err != nil {
 			return err
-		}
-		k.src.known.Store(generation)
-		if k.Lifetime > 0 {
-			if err := k.Fleet.SetNote(ctx, lasting, k.Lifetime.String()); err != nil {
-				return err
-			}
 		}
 	}
 	changed, err := k.load(ctx)
@@ -200,17 +203,17 @@ func (k *Keeper) succeed(ctx context.Context) error {
 	if k.Instance.Addr == "" {
 		return nil
 	}
-	live, err := k.Fleet.Instances(ctx)
+	live, err := answer(ctx, k.Patience, k.Fleet.Instances)
 	if err != nil {
 		return err
 	}
-	silent, err := k.Fleet.Silent(ctx)
+	silent, err := answer(ctx, k.Patience, k.Fleet.Silent)
 	if err != nil {
 		return err
 	}
 	for _, i := range append(live, silent...) {
 		if i.Addr == k.Instance.Addr && i.ID != k.Instance.ID {
-			if err := k.Fleet.Leave(ctx, i.ID); err != nil {
+			if err := k.ask(ctx, func(ctx context.Context) error { return k.Fleet.Leave(ctx, i.ID) }); err != nil {
 				return err
 			}
 		}

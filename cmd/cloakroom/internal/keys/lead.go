@@ -40,7 +40,8 @@ type leader struct {
 	pruned time.Time // when that was tried last
 }
 
-// Why it cannot rotate is said once, and once a day as long as it is so.
+// complainEvery is how often it is said why this instance cannot rotate, as long as that is
+// so: often enough to be seen, and not at each turn.
 const complainEvery = 24 * time.Hour
 
 // pruneEvery is how often keys are tried to be pruned that something needs.

@@ -216,7 +216,8 @@ func (k *Keeper) tell(ctx context.Context) error {
 	return k.ask(ctx, func(ctx context.Context) error { return k.Fleet.Report(ctx, i) })
 }
 
-// fleetAnswered says once that the fleet is away, and once a minute if it comes and goes. The keys follow all the same.
+// fleetAnswered says once that the fleet is away, and once a minute if it comes and goes. The
+// keys follow all the same.
 func (k *Keeper) fleetAnswered(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
@@ -231,7 +232,7 @@ func (k *Keeper) fleetAnswered(ctx context.Context, err error) {
 }
 
 // Leave takes the instance out, so that nobody waits for it. Run does that in the end;
-// who has begun and does not run calls it.
+// whoever has begun and does not run calls it.
 func (k *Keeper) Leave(ctx context.Context) {
 	if k.Fleet == nil {
 		return

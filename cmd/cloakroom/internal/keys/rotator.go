@@ -40,7 +40,7 @@ type Rotator struct {
 	Log      *slog.Logger
 	Wait     time.Duration // how long the instances are waited for; zero means DefaultWait
 	Interval time.Duration // at which an instance looks at the source; zero means a minute
-	Before   time.Duration // how long, at most, Retire asks the fleet before it writes; zero means 5 s
+	Before   time.Duration // how long, at most, Retire asks the fleet before it writes, its clock aside; zero means 5 s
 
 	// Needed, if set, is asked before a key is pruned, and says why it has to stay: it
 	// is the one that the sessions' store knows as used last, or a hash of a password
@@ -62,7 +62,7 @@ var (
 // LagError says who has not followed the source of the keys.
 type LagError struct {
 	Want   string           // what the source has, as fleet.Describe says
-	After  time.Duration    // how long they were waited for
+	After  time.Duration    // how long they were waited for; zero where they were asked once
 	Behind []fleet.Instance // at least one
 }
 
@@ -75,8 +75,12 @@ func (e *LagError) Error() string {
 			list[i] += ", because: " + event.Printable(in.Failing)
 		}
 	}
-	return fmt.Sprintf("keys: not every instance has followed within %v: %s: wanted is %s: "+
-		"see that each reads the same keys, or stop it, and run this again", e.After.Round(time.Second), strings.Join(list, "; "), e.Want)
+	within := ""
+	if e.After > 0 {
+		within = fmt.Sprintf(" within %v", e.After.Round(time.Second))
+	}
+	return fmt.Sprintf("keys: not every instance has followed%s: %s: wanted is %s: "+
+		"see that each reads the same keys, or stop it, and run this again", within, strings.Join(list, "; "), e.Want)
 }
 
 func orNone(s string) string {

@@ -26,7 +26,7 @@ func (e *SilentError) Error() string {
 	for i, in := range e.Silent {
 		flags[i] = "--stopped " + event.Printable(in.ID)
 	}
-	return fmt.Sprintf("keys: silent, and perhaps running: %s: who runs may accept key %v still: see that none does, and run this again with %s",
+	return fmt.Sprintf("keys: silent, and perhaps running: %s: whoever runs may accept key %v still: see that none does, and run this again with %s",
 		since(e.Silent), e.Key, strings.Join(flags, " "))
 }
 

@@ -76,7 +76,7 @@ func (r *Rotator) activate(ctx context.Context, next keyring.KeyID, followed str
 	if err != nil {
 		return err
 	}
-	lifetime, err := r.lifetime(ctx)
+	lifetime, err := r.Longest(ctx)
 	if err != nil {
 		return err
 	}
@@ -105,10 +105,10 @@ func (r *Rotator) activate(ctx context.Context, next keyring.KeyID, followed str
 // lasting is the name of the note on how long sessions live.
 const lasting = "lifetime"
 
-// lifetime is the longest that a session lives: as this rotator was told, or as the
+// Longest returns the longest that a session lives: as this rotator was told, or as the
 // instance that started last was. A command may have been given other settings than the
 // service, and a key that goes too early signs people out.
-func (r *Rotator) lifetime(ctx context.Context) (time.Duration, error) {
+func (r *Rotator) Longest(ctx context.Context) (time.Duration, error) {
 	if r.Fleet == nil {
 		return r.Lifetime, nil
 	}
@@ -139,7 +139,8 @@ func describe(keys []keyring.Key) string {
 // becomes next: what it has signed goes on. It returns the ID of the key that signs.
 // No instance has to be waited for, as all accept both. The service does not activate
 // by itself what was rolled back; and as long as that is next, a second call goes no
-// further back.
+// further back, where there is a Fleet to note it. Without one it does, to the next key that
+// is retiring still.
 func (r *Rotator) Rollback(ctx context.Context) (keyring.KeyID, error) {
 	now, err := r.now(ctx)
 	if err != nil {
@@ -216,13 +217,13 @@ func (r *Rotator) hold(ctx context.Context, held []string, id keyring.KeyID) err
 // instance accepts it that the database shows; see [Rotator.Ended]. In the place of the
 // active key the next one signs, or a new one, which the instances are given a few seconds
 // to learn first. An error behind the change, such as a [*LagError], says who may accept it
-// still.
+// still; a [*ClockError], that the end may lie ahead for them.
 func (r *Rotator) Retire(ctx context.Context, id keyring.KeyID) error {
 	k, err := r.state(ctx, id)
 	if err != nil {
 		return err
 	}
-	now := r.beforehand(ctx, k)
+	now, unsure := r.beforehand(ctx, k)
 	done := false
 	_, err = r.edit(ctx, func(keys []keyring.Key) ([]keyring.Key, error) {
 		after, err := keyring.Retire(keys, id, now)
@@ -235,14 +236,19 @@ func (r *Rotator) Retire(ctx context.Context, id keyring.KeyID) error {
 	if done {
 		r.log(ctx, event.KeyRetired, id)
 	}
-	return r.Ended(ctx, id)
+	return errors.Join(r.Ended(ctx, id), unsure)
 }
 
 // beforehand has the instances learn of the next key, if the one that ends signs, and
-// returns the time at which it ends. However slow the database is, or whoever holds a lock
-// there: it does not take long, and nothing that fails here stands in the way.
-func (r *Rotator) beforehand(ctx context.Context, k keyring.Key) time.Time {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.Before, beforeRetiring))
+// returns the time at which it ends; with a [*ClockError], that is this machine's. However
+// slow the database is, or whoever holds a lock there: it does not take long, and nothing
+// that fails here stands in the way.
+func (r *Rotator) beforehand(ctx context.Context, k keyring.Key) (time.Time, error) {
+	end := time.Now().Add(cmp.Or(r.Before, beforeRetiring))
+	// The clock comes first: an instance that lags uses up all the time that there is.
+	now, unsure := r.Common(ctx)
+	asked := time.Now()
+	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	if k.State() == keyring.Active {
 		// Whoever does not follow in time meets a key that it does not know. That
@@ -251,14 +257,40 @@ func (r *Rotator) beforehand(ctx context.Context, k keyring.Key) time.Time {
 			r.await(ctx, r.wait(), false)
 		}
 	}
-	now := time.Now()
-	if r.Fleet != nil {
-		// A clock that is ahead would let it live on with the others.
-		if clock, err := r.fleet().Clock(ctx); err == nil && clock.Before(now) {
-			return clock
-		}
+	return now.Add(time.Since(asked)), unsure
+}
+
+// clockWithin is how long the database's clock is waited for.
+const clockWithin = time.Second
+
+// ClockError says that the database's clock is not known. By a clock that is ahead of the
+// others' a key ends that they go on accepting.
+type ClockError struct{ Err error }
+
+// Error says what to do.
+func (e *ClockError) Error() string {
+	return fmt.Sprintf("keys: the database does not tell its clock: if this machine's is more than %v ahead, the others accept the key until theirs is as far: "+
+		"see that it is right, and run this again: %v", slack, e.Err)
+}
+
+// Unwrap returns why the clock is not known.
+func (e *ClockError) Unwrap() error { return e.Err }
+
+// Common returns a time that has come both for this machine and for the database, which it
+// asks for a second at most. With a [*ClockError] it is this machine's.
+func (r *Rotator) Common(ctx context.Context) (time.Time, error) {
+	if r.Fleet == nil {
+		return time.Now(), nil
 	}
-	return now
+	clock, err := answer(ctx, clockWithin, r.Fleet.Clock)
+	now := time.Now()
+	switch {
+	case err != nil:
+		return now, &ClockError{err}
+	case clock.Before(now):
+		return clock, nil
+	}
+	return now, nil
 }
 
 // Prune removes the keys that are accepted no more, but for those that are needed, and
