@@ -59,7 +59,7 @@ func notChecked(r finding.Result, reason string) []string {
 // no fault; with one all is.
 func TestWhatWasLookedAt(t *testing.T) {
 	t.Parallel()
-	s := newService(t, settings{})
+	s := newService(t, settings{hashes: true})
 	o := probe.Options{URL: s.url.String()}
 	stages := probe.Stages()
 	behind := slices.Concat(stages[len(stages)-3:]...)
