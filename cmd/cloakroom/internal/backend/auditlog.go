@@ -28,7 +28,7 @@ func (b *Backend) Audit(ctx context.Context) (*auditlog.Log, error) {
 	return b.AuditWith(ctx, ring)
 }
 
-// NewAudit is Audit for who may be the first to write anything: where no other instance
+// NewAudit is Audit for whoever may be the first to write anything: where no other instance
 // can have another key file, it makes it, as the service would.
 func (b *Backend) NewAudit(ctx context.Context) (*auditlog.Log, error) {
 	if b.shared() {

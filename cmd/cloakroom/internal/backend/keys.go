@@ -43,6 +43,32 @@ func (b *Backend) Keys(ctx context.Context, create bool) (*keyring.Ring, error) 
 	return ring, nil
 }
 
+// Wants returns an error if a start with this ring is refused for want of a key, as
+// [Backend.Keys] refuses it: the store has seen another one in use last or, where it has seen
+// none, an instance that starts for the first time has claimed one.
+func (b *Backend) Wants(ctx context.Context, ring *keyring.Ring) error {
+	known, err := b.knownKeys(ctx)
+	if err != nil {
+		return err
+	}
+	if len(known) > 0 {
+		if !has(ring, known[0].ID) {
+			return b.lacks(known[0], false)
+		}
+		return nil
+	}
+	for _, r := range b.registries {
+		claims, err := r.KnownKeys(ctx)
+		if err != nil {
+			return err
+		}
+		if k, _ := Wanted(claims, ring); k.ID != "" {
+			return b.lacks(k, false)
+		}
+	}
+	return nil
+}
+
 // KeySource returns where the keys come from. It is opened once, as it may know of a
 // login or of a text what it would have to find out again.
 func (b *Backend) KeySource() (keyring.Source, error) {
@@ -143,7 +169,7 @@ func (b *Backend) remember(ctx context.Context, ring *keyring.Ring, before []sto
 	}
 	for _, r := range b.registries {
 		now := inUse(time.Now())
-		if agreed != id { // who has only this one finds it, behind the one that signs
+		if agreed != id { // whoever has only this one finds it, behind the one that signs
 			if err := r.RememberKey(ctx, agreed, now); err != nil {
 				return err
 			}

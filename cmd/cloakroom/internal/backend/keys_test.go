@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,35 @@ func TestWantedIsWhatAStartWants(t *testing.T) {
 			if _, err := b.race(t.Context(), r, ring, own); (err != nil) != (k.ID == other) || claimed != (err != nil && theirs != used) {
 				t.Errorf("levels %d and %d: wanted %v, claimed %t, and the start says: %v", ours, theirs, k, claimed, err)
 			}
+		}
+	}
+}
+
+// Whoever is about to change keys is refused for want of the key for want of which a start
+// is: in whichever registry it was used last, and where it was only claimed.
+func TestWantsRefusesAsAStart(t *testing.T) {
+	ring, own := newRing(t)
+	_, other := newRing(t)
+	now := time.Now()
+	for name, c := range map[string]struct {
+		registries [2]registry
+		want       string
+	}{
+		"new":            {[2]registry{{}, {}}, ""},
+		"own":            {[2]registry{{own: now}, {}}, ""},
+		"own after":      {[2]registry{{own: now}, {other: now.Add(-time.Second)}}, ""},
+		"other after":    {[2]registry{{own: now.Add(-time.Second)}, {other: now}}, other + " that the sessions were signed with"},
+		"other claimed":  {[2]registry{{}, {other: time.UnixMilli(3)}}, other + " that another instance has claimed"},
+		"only a claim":   {[2]registry{{}, {other: time.UnixMilli(1)}}, ""},
+		"own, a claimed": {[2]registry{{own: now}, {other: time.UnixMilli(3)}}, ""},
+	} {
+		b := &Backend{cfg: &config.Config{}, registries: []store.KeyRegistry{c.registries[0], c.registries[1]}}
+		err := b.Wants(t.Context(), ring)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), "lacks the key "+c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		if fault := new(ConfigError); err != nil && !errors.As(err, &fault) {
+			t.Errorf("%s: %v is no fault of the configuration", name, err)
 		}
 	}
 }

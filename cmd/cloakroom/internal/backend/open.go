@@ -43,7 +43,7 @@ func (b *Backend) openSQL(ctx context.Context, setting string, p config.Place, c
 	case config.MySQL:
 		db, err = open(mariadb.Open(ctx, p.URL, &mariadb.Options{MaxConns: b.cfg.MaxConnections, AllowPlaintext: b.cfg.AllowPlaintext}))
 	default:
-		return nil, fmt.Errorf("%s: %s is no database", setting, p)
+		return nil, fmt.Errorf("%s: %s is not a database", setting, p)
 	}
 	if err != nil {
 		return nil, inPlace(setting, p, err)

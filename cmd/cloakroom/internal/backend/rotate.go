@@ -53,7 +53,7 @@ func (b *Backend) unverified(ctx context.Context, id keyring.KeyID) (string, err
 	}
 	// Whoever takes a key away from one moment to the next sets its end to some minutes
 	// before, and is not done yet; nor may they be if they begin anew.
-	if time.Since(ended(ring, id)) < haste {
+	if time.Since(ended(ring, id)) < keepEnded {
 		return "it ended within the last hour", nil
 	}
 	log, err := b.AuditWith(ctx, ring)
@@ -70,8 +70,8 @@ func (b *Backend) unverified(ctx context.Context, id keyring.KeyID) (string, err
 	return "", nil
 }
 
-// haste is for how long a key that has ended stays, whatever it is needed for.
-const haste = time.Hour
+// keepEnded is for how long a key that has ended stays, whatever it is needed for.
+const keepEnded = time.Hour
 
 // ended returns when a key ends; the zero time where nobody knows it.
 func ended(ring *keyring.Ring, id keyring.KeyID) time.Time {
