@@ -26,7 +26,7 @@ func newKeyRetire(env *environment) *cobra.Command {
 		Use:   "retire --now ID",
 		Short: "End all that a key has signed, at once: for the day that it leaks",
 		Long: "End all that a key has signed, at once, at every instance: for the day that it leaks. Whoever\n" +
-			"is signed in under it has to sign in again. It does not ask, as that day is none for questions.\n" +
+			"is signed in under it has to sign in again. It does not ask, as that is not a day for questions.\n" +
 			"\n" +
 			"In the place of the key that signs the next one does from now on, or a new one. Encrypted\n" +
 			"hashes of passwords are brought under that one: nobody needs a new password. What the key has\n" +
@@ -57,7 +57,7 @@ func newKeyRetire(env *environment) *cobra.Command {
 				"to exchange a key and sign nobody out, use \"cloakroom key rotate\"")
 		}
 		if *wait <= 0 {
-			return wrong(cmd, "--wait: not a time to wait for")
+			return wrong(cmd, "--wait must be positive")
 		}
 		// Whoever holds a lock in the database keeps the key no longer than this.
 		urgent, cancel := context.WithTimeout(cmd.Context(), beforehand)
@@ -83,6 +83,9 @@ type retirement struct {
 	active  keyring.KeyID // that signed then
 	next    keyring.KeyID // that signs in its place
 	rotator *keys.Rotator
+
+	unsure error // why it is not known that the key has ended by the others' clocks
+	closed error // why the audit log cannot be opened
 }
 
 // retire ends a key. The order is that of urgency: nothing that can wait, and nothing
@@ -98,12 +101,17 @@ func (r *retirement) retire(cmd *cobra.Command, urgent context.Context, id strin
 		return err
 	}
 	r.key, r.others = k, list
-	ended := k.Info().Ended(time.Now())
+	// By a clock that is ahead it may have ended here alone.
+	now, unsure := d.rotator(nil).Common(urgent)
+	ended := k.Info().Ended(now)
 	if text {
 		if ended {
 			return fmt.Errorf("%v is retired already: once every instance has these keys, finish with the same command without --print", k)
 		}
-		after, err := keyring.Retire(list, k.ID(), time.Now())
+		after, err := keyring.Retire(list, k.ID(), now)
+		if unsure != nil {
+			d.note("%v", unsure)
+		}
 		return d.printText(after, err, fmt.Sprintf("%v is accepted no more; once every instance has these keys, finish with the same command without --print", k))
 	}
 	w, ok := d.src.(keyring.Writer)
@@ -160,6 +168,9 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 	}
 	failed := r.rotator.Retire(ctx, r.key.ID())
 	r.rotator.Wait = r.wait
+	if unsure, ok := errors.AsType[*keys.ClockError](failed); ok {
+		r.unsure = unsure
+	}
 	list, err := r.keys(ctx)
 	if err != nil {
 		return errors.Join(failed, err)
@@ -184,9 +195,7 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 	}
 	rest, cancel := context.WithTimeout(ctx, afterwards+4*r.wait)
 	defer cancel()
-	if err := r.openAudit(rest); err != nil {
-		r.note("the audit log is away: %v", err)
-	}
+	r.closed = r.openAudit(rest)
 	r.next = r.ring.Active()
 	in := ""
 	if r.next != r.active {
@@ -204,7 +213,7 @@ func (r *retirement) run(ctx, urgent context.Context, ended bool) error {
 // time that instances are waited for: a database that hangs is to be told of.
 const afterwards = 5 * time.Second
 
-// finish brings it in order, as far as that goes within the time of rest.
+// finish brings what depends on the key in order, as far as that goes within the time of rest.
 func (r *retirement) finish(ctx, rest context.Context) error {
 	var left []string
 	done := func(what string) {
@@ -223,7 +232,7 @@ func (r *retirement) finish(ctx, rest context.Context) error {
 	done("the audit log has it, and what the key has signed there is vouched for")
 	stuck := r.stuck(rest)
 	if len(left) == 0 || ctx.Err() != nil {
-		return errors.Join(lag, kept, stuck)
+		return errors.Join(r.unsure, lag, kept, stuck)
 	}
 	// Why each of them failed is that the time was over.
 	slow := fmt.Errorf("keys: %v is accepted by no instance that has looked at the keys since; the rest took longer than %v, and it is not known whether %s: "+
@@ -231,7 +240,7 @@ func (r *retirement) finish(ctx, rest context.Context) error {
 	if errors.Is(lag, context.DeadlineExceeded) {
 		lag = nil
 	}
-	return errors.Join(lag, slow)
+	return errors.Join(r.unsure, lag, slow)
 }
 
 // remind says what the end of the key does not end.
@@ -279,10 +288,12 @@ func (r *retirement) stuck(ctx context.Context) error {
 
 // beforehand is how long the key goes on, at most, so that the instances learn of the next
 // one, and hashes of passwords are brought under that: for whoever belongs to them there is
-// no moment in which they cannot sign in.
-const beforehand = 5 * time.Second
+// no moment in which they cannot sign in. The clock, which is asked then, has a second more,
+// and so a database that hangs keeps the key for five.
+const beforehand = 4 * time.Second
 
-// prepare does that. What fails here is done, or told of, afterwards.
+// prepare has the key that follows accepted everywhere, and the hashes brought under it, while
+// the one that leaked still lets their users in. What fails is done, or told of, afterwards.
 func (r *retirement) prepare(ctx context.Context) {
 	next := r.ring.Active()
 	if r.key.State() == keyring.Active {
@@ -352,11 +363,12 @@ func (r *retirement) endRecords(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// record writes it into the audit log, under the key that signs now. Once nobody signs with
-// the old one any more, it vouches for what that has signed.
+// record writes the retirement into the audit log, under the key that signs now, so that the
+// one that leaked has no part in it. Once nobody signs with that any more, it vouches for what
+// that has signed.
 func (r *retirement) record(ctx context.Context, all bool, sessions int) error {
 	if r.audit == nil {
-		return nil
+		return fmt.Errorf("the audit log is not vouched for: %w", r.closed)
 	}
 	if r.next != r.active {
 		r.report(ctx, event.KeyActivated, r.next)
@@ -375,8 +387,7 @@ const handedOver = "handed over"
 // handOver vouches for what the key has signed in the audit log.
 func (r *retirement) handOver(ctx context.Context, sessions int) (err error) {
 	if err := r.audit.Flush(ctx); err != nil {
-		r.note("the audit log cannot be vouched for: %v", err)
-		return nil
+		return fmt.Errorf("the audit log is not vouched for: %w", err)
 	}
 	before, err := r.fleet.Note(ctx, handedOver)
 	if err != nil {
