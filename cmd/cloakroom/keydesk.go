@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cloakroom-dev/cloakroom/auth/sqlusers"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/audit"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/auditlog"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
@@ -147,18 +148,23 @@ func (d *keyDesk) rotator(w keyring.Writer) *keys.Rotator {
 }
 
 // lifetime is how long a session may live: what the settings say, or longer where sessions do
-// that have begun. The service may have been given another lifetime than this command.
+// that have begun. The service may have been given another lifetime than this command; what
+// it has noted is for the [keys.Rotator].
 func (d *keyDesk) lifetime(ctx context.Context) time.Duration {
 	longest := d.cfg.Lifetime
 	if d.b == nil {
 		return longest
 	}
 	able, err := d.walks(ctx)
+	more := false
 	if able && err == nil {
-		_, err = d.walk(ctx, func(rec store.Record) { longest = max(longest, time.Until(rec.Deadline)) })
+		more, err = d.walk(ctx, func(rec store.Record) { longest = max(longest, time.Until(rec.Deadline)) })
 	}
 	if err != nil {
 		d.note("sessions are taken to live for %v, as their store cannot be asked: %v", longest, err)
+	}
+	if more {
+		d.note("not all sessions were looked at, but %d of them: if a service was ever given a longer lifetime than %v, give it with --lifetime", maxCounted, longest)
 	}
 	return longest
 }
@@ -249,6 +255,16 @@ func (h keyEvents) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
+// WithAttrs implements slog.Handler.
+func (h keyEvents) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return keyEvents{h.Handler.WithAttrs(attrs), h.desk}
+}
+
+// WithGroup implements slog.Handler.
+func (h keyEvents) WithGroup(name string) slog.Handler {
+	return keyEvents{h.Handler.WithGroup(name), h.desk}
+}
+
 // report writes an event of the console.
 func (d *keyDesk) report(ctx context.Context, name string, id keyring.KeyID, attrs ...slog.Attr) {
 	event.Log(ctx, d.log(), slog.LevelInfo, name, append([]slog.Attr{slog.String("actor", "console"), slog.String("key", id.String())}, attrs...)...)
@@ -305,7 +321,15 @@ func (d *keyDesk) rewrap(ctx context.Context) {
 	if d.b == nil {
 		return
 	}
-	hashes, err := d.b.Rewrap(ctx, d.ring)
+	var hashes sqlusers.Rewrapped
+	var err error
+	for more := true; more; {
+		// Many hashes take many steps: who gets on goes on.
+		var some sqlusers.Rewrapped
+		some, err = inTime(ctx, func(ctx context.Context) (sqlusers.Rewrapped, error) { return d.b.Rewrap(ctx, d.ring) })
+		hashes.Done, hashes.Left = hashes.Done+some.Done, some.Left
+		more = some.Done > 0 && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+	}
 	if hashes.Done > 0 {
 		d.say("rewrapped: %d encrypted hashes of passwords are under %v now", hashes.Done, d.ring.Active())
 		d.report(ctx, event.KeyRewrapped, d.ring.Active(), slog.Int("count", hashes.Done))
@@ -316,6 +340,19 @@ func (d *keyDesk) rewrap(ctx context.Context) {
 	if err != nil {
 		d.note("hashes of passwords are left under other keys: %v", err)
 	}
+}
+
+// inTime does one step of a command, and waits for it no longer than the page of operations
+// says.
+func inTime[T any](ctx context.Context, step func(ctx context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
+	defer cancel()
+	return step(ctx)
+}
+
+// needed says why a key has to stay; see [backend.Backend.KeyNeeded].
+func (d *keyDesk) needed(ctx context.Context, id keyring.KeyID) (string, error) {
+	return inTime(ctx, func(ctx context.Context) (string, error) { return d.b.KeyNeeded(ctx, id) })
 }
 
 // openStore opens the store of sessions, once.

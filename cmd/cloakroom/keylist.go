@@ -149,14 +149,14 @@ func (d *keyDesk) protected(ctx context.Context) (p protected) {
 		}
 	}
 	var err error
-	p.instances, err = d.fleet.Instances(ctx)
+	p.instances, err = inTime(ctx, d.fleet.Instances)
 	p.known = err == nil
 	missing("the instances that run", err)
-	p.hashes, err = d.b.HashesByKey(ctx)
+	p.hashes, err = inTime(ctx, d.b.HashesByKey)
 	missing("the hashes of passwords", err)
 	log, err := d.b.AuditWith(ctx, nil)
 	if err == nil {
-		p.entries, err = log.CountByKey(ctx)
+		p.entries, err = inTime(ctx, log.CountByKey)
 		err = errors.Join(err, log.Close())
 	}
 	missing("the entries of the audit log", err)
@@ -249,7 +249,7 @@ func (d *keyDesk) tellSilent(ctx context.Context) {
 	if d.fleet == nil {
 		return
 	}
-	silent, err := d.fleet.Silent(ctx)
+	silent, err := inTime(ctx, d.fleet.Silent)
 	if err != nil {
 		d.note("the instances that are silent are not known: %v", err)
 	}

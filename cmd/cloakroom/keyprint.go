@@ -23,18 +23,25 @@ func (d *keyDesk) printStep(ctx context.Context, how rotation) error {
 		after, err := keyring.Rollback(list, time.Now().Add(time.Minute))
 		return d.printText(after, err, "the key before signs again, and the one of now is next")
 	}
-	at := slices.IndexFunc(list, func(k keyring.Key) bool { return k.State() == keyring.Next })
-	if at < 0 {
+	candidates := slices.DeleteFunc(slices.Clone(list), func(k keyring.Key) bool { return k.State() != keyring.Next })
+	if len(candidates) == 0 {
 		return d.printAnnounced(ctx, list, how.next)
 	}
-	next := list[at]
+	// Of several the oldest is next, wherever it stands; see [keyring.Activate].
+	next := slices.MinFunc(candidates, func(a, b keyring.Key) int { return a.Created().Compare(b.Created()) })
 	if how.next {
 		return fmt.Errorf("%v is next already: without --next, the step behind it is printed", next)
 	}
 	if err := d.acceptedByAll(ctx, next.ID()); err != nil {
 		return err
 	}
-	after, err := keyring.Activate(list, time.Now().Add(d.lifetime(ctx)+keys.Grace))
+	r := d.rotator(nil)
+	r.Lifetime = d.lifetime(ctx)
+	lifetime, err := r.Longest(ctx)
+	if err != nil {
+		return err
+	}
+	after, err := keyring.Activate(list, time.Now().Add(lifetime+keys.Grace))
 	return d.printText(after, err, fmt.Sprintf("step 2 of 2: %v signs, and the key before is accepted for a lifetime", next))
 }
 
@@ -56,7 +63,7 @@ func (d *keyDesk) printAnnounced(ctx context.Context, list []keyring.Key, again 
 		if d.b == nil || d.openStore(ctx) != nil {
 			return true
 		}
-		why, err := d.b.KeyNeeded(ctx, id)
+		why, err := d.needed(ctx, id)
 		return why != "" || err != nil
 	}
 	list = slices.DeleteFunc(list, func(k keyring.Key) bool { return k.Info().Ended(time.Now()) && !needed(k.ID()) })
@@ -70,7 +77,7 @@ func (d *keyDesk) acceptedByAll(ctx context.Context, id keyring.KeyID) error {
 	if err := d.errAway(); err != nil || d.fleet == nil {
 		return err
 	}
-	list, err := d.fleet.Instances(ctx)
+	list, err := inTime(ctx, d.fleet.Instances)
 	if err != nil {
 		return err
 	}

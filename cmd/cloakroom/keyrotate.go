@@ -55,7 +55,7 @@ func newKeyRotate(env *environment) *cobra.Command {
 			return wrong(cmd, "--next and --rollback contradict each other")
 		}
 		if *wait <= 0 {
-			return wrong(cmd, "--wait: not a time to wait for")
+			return wrong(cmd, "--wait must be positive")
 		}
 		d, err := openKeys(cmd, env)
 		if err != nil {
@@ -127,19 +127,20 @@ func (d *keyDesk) rotate(cmd *cobra.Command, how rotation) error {
 // sayWhere says which keys are changed: with another source given, others than were meant.
 func (d *keyDesk) sayWhere() { d.say("source: %v", d.cfg.Keys) }
 
-// used returns an error if instances run, and each has other keys: the source is none that
-// the service reads. It is seen before anything is changed there, and before the audit log
-// gets an entry under a key that its other entries do not know. What is not known for sure
-// is left to [keyDesk.await].
+// used returns an error if the source is not the one that the service reads: instances run,
+// and each has other keys, or none runs, and the next could not start with these. It is seen
+// before anything is changed there, and before the audit log gets an entry under a key that
+// its other entries do not know. What is not known for sure is left to [keyDesk.await].
 func (d *keyDesk) used(ctx context.Context) error {
 	if d.fleet == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, backend.Patience)
-	defer cancel()
-	list, err := d.fleet.Instances(ctx)
-	if err != nil || len(list) == 0 {
+	list, err := inTime(ctx, d.fleet.Instances)
+	if err != nil {
 		return nil
+	}
+	if len(list) == 0 {
+		return d.starts(ctx)
 	}
 	var have []string
 	for _, i := range list {
@@ -153,6 +154,28 @@ func (d *keyDesk) used(ctx context.Context) error {
 	}
 	return fmt.Errorf("keys: no instance that runs uses a key of %v, and nothing is changed: %s: give --keys as the service has it; or, if it is to use these, restart it with them",
 		d.cfg.Keys, strings.Join(have, "; "))
+}
+
+// starts returns an error if a service would not start with these keys, as the sessions were
+// signed with others.
+func (d *keyDesk) starts(ctx context.Context) error {
+	var wants *backend.ConfigError
+	_, err := inTime(ctx, func(ctx context.Context) (struct{}, error) {
+		err := d.openStore(ctx)
+		if err == nil {
+			err = d.b.Wants(ctx, d.ring)
+		}
+		return struct{}{}, err
+	})
+	switch {
+	case errors.Is(err, backend.ErrNoData): // no session was ever signed
+		return nil
+	case errors.As(err, &wants):
+		return err
+	case err != nil:
+		d.note("whether these are the keys of the sessions is not known, as their store cannot be asked: %v", err)
+	}
+	return nil
 }
 
 // activated says which key signs, and since when the one before does not.
@@ -233,7 +256,7 @@ func (d *keyDesk) prune(ctx context.Context, r *keys.Rotator) error {
 			d.note("keys whose time has passed stay, as the store of the sessions says which one it needs: %v", err)
 			return nil
 		}
-		r.Needed = d.b.KeyNeeded
+		r.Needed = d.needed
 	}
 	gone, err := r.Prune(ctx)
 	for _, id := range gone {
