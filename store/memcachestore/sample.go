@@ -96,7 +96,9 @@ func (c *config) sessionKeys(ctx context.Context, a address, n int) (keys []stri
 			}
 		}
 	})
-	return keys, err
+	// An item that the server moves meanwhile is named again, or not at all.
+	slices.Sort(keys)
+	return slices.Compact(keys), err
 }
 
 // dump reads one metadump; busy says that the server wants to be asked again.

@@ -22,7 +22,7 @@ import (
 var leftOut = map[string]bool{
 	event.ValueUnreadable: true, event.StoreFailed: true, event.StoreDown: true, event.StoreUp: true, event.TouchFailed: true,
 	event.WriteAfterEnd: true, event.CommitFailed: true, event.SweepFailed: true, event.UsersFailed: true, event.RehashFailed: true,
-	event.Panic: true, event.PolicyViolated: true, event.KeysFailed: true, event.KeysUp: true, event.RotationFailed: true,
+	event.Panic: true, event.PolicyViolated: true, event.KeysFailed: true, event.KeysExpire: true, event.KeysUp: true, event.RotationFailed: true,
 }
 
 // TestASVS_16_3_1_EveryEventIsKeptOrLeftOut, and so do 16.3.2 and 16.3.3: none is forgotten.
