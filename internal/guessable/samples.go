@@ -21,7 +21,7 @@ var samplePhrases = sync.OnceValue(func() []string {
 	return phrases
 })
 
-// sampleSecrets are 32 bytes from guides, tools and test vectors that do not look like
+// sampleSecrets are 32 bytes or more from guides, tools and test vectors that do not look like
 // a sample. Those of guides stand in many a program.
 var sampleSecrets = []string{
 	"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7", // FastAPI, tutorial of OAuth2 with JWT
@@ -32,10 +32,19 @@ var sampleSecrets = []string{
 	"f351ea0ed6ea032c0a48eba64a16b706158d39d436eac953e8ad18699799c8fb", // Airflow, images and charts
 	"e3a04a26841894f3ce7b1ab43a10d99c894d7a92857fced61702db7f3a830e1a", // the same
 	"ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80", // Hardhat and Anvil, first account
+	"59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d", // Hardhat and Anvil, second account
 	"4f3edf983ac636a65a842ce7c78d9aa706d3b113bce9c46f30d7d21715b23b1d", // Ganache, first account
+	"b71c71a67e1177ad4e901695e1b4b9ee17ae16c6668d313eac2f96dbcda3f291", // go-ethereum, tests
 	"603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4", // NIST SP 800-38A, AES-256
 	"9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", // RFC 8032 §7.1, first secret key
-	"0323354b2b0fa5bc837e0665777ba68f5ab328e6f054c928a90f84b2d2502ebf", // RFC 7515 §A.1, first half of the key
+	"4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb", // the second
+	"c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7", // the third
+	"f5e5767cf153319517630f226876b86c8160cc583bc013744c6bf255f5cc0ee5", // that of 1024 bytes
+	"833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42", // that of SHA(abc)
+	"0323354b2b0fa5bc837e0665777ba68f5ab328e6f054c928a90f84b2d2502ebf" + // RFC 7515 §A.1, key of 64 bytes
+		"d3fb5a92d20647ef968ab4c377623d223d2e2172052e4f08c0cd9af567d080a3",
+	"0323354b2b0fa5bc837e0665777ba68f5ab328e6f054c928a90f84b2d2502ebf", // its first half
+	"849b57219dae48de646d07dbb533566e976686457c1491be3a76dcea6c427188", // RFC 7520 §3.5, symmetric key
 	"243f6a8885a308d313198a2e03707344a4093822299f31d0082efa98ec4e6c89", // pi, as in Blowfish
 	"452821e638d01377be5466cf34e90c6cc0ac29b7c97c50dd3f84d5b5b5470917", // pi, what follows
 	"6a09e667bb67ae853c6ef372a54ff53a510e527f9b05688c1f83d9ab5be0cd19", // SHA-256, initial value

@@ -129,7 +129,32 @@ func TestAttack_A47_SampleKeysAreRefused(t *testing.T) {
 		for _, encode := range encodings[1:] {
 			refuse(secret, encode(b))
 		}
-		refuseKey(t, secret, [32]byte(b))
+		refuseKey(t, secret, guessable.Condense(b))
+	}
+}
+
+// Keys of specifications and tools are refused as they are published, and as the beginning
+// of something longer.
+func TestAttack_A47_PublishedKeysAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow", // RFC 7515 §A.1
+		"hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg",                                            // RFC 7520 §3.5
+		"4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",                       // RFC 8032 §7.1
+		"59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",                       // Hardhat
+		"b71c71a67e1177ad4e901695e1b4b9ee17ae16c6668d313eac2f96dbcda3f291",                       // go-ethereum
+	} {
+		if judge(text) == nil {
+			t.Errorf("%s is accepted", text)
+		}
+	}
+	for _, secret := range guessable.SampleSecrets() {
+		more := make([]byte, 48)
+		rand.Read(more)
+		copy(more, unhexed(t, secret)[:guessable.Size])
+		if judge(hex.EncodeToString(more)) == nil {
+			t.Errorf("%s is accepted with more behind it", secret)
+		}
 	}
 }
 

@@ -1,6 +1,10 @@
 package guessable
 
-import "strings"
+import (
+	"slices"
+	"strings"
+	"unicode"
+)
 
 // Marker is what key lines begin with, of whatever version of their format: the number of
 // the version follows.
@@ -30,14 +34,42 @@ func HoldsKey(name string) bool {
 	return false
 }
 
-// Mark returns where in a text the first key line begins, or secret key of age, and -1
-// where there is none.
+// HasKey tells whether a text holds what looks like a key, whole or between the signs of a
+// place, of a setting or of a key line: of one without its first word, too, and of one that
+// stands behind the name of a variable or a scheme. What was given in the place of something
+// else, and is about to be repeated in a message, may be one.
+func HasKey(text string) bool {
+	return LooksLikeKey(text) || slices.ContainsFunc(strings.FieldsFunc(text, IsBreak), LooksLikeKey)
+}
+
+// IsBreak tells of the signs and blanks that stand around a key, and are no part of it.
+func IsBreak(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("?&=#:;,\"'`", r) }
+
+// Mark returns where in a text the first thing begins that says of itself that it is a key,
+// in whatever case, as bech32 has two: a key line, a secret key of age, one in PEM form. It
+// returns -1 where there is none.
 func Mark(text string) int {
-	at := strings.Index(text, Marker)
-	if age := strings.Index(text, "AGE-SECRET-KEY-"); at < 0 || age >= 0 && age < at {
-		at = age
+	for i := range len(text) {
+		if rest := text[i:]; begins(rest, Marker) || begins(rest, "-----BEGIN") || isAge(rest) {
+			return i
+		}
 	}
-	return at
+	return -1
+}
+
+func begins(text, with string) bool {
+	return len(text) >= len(with) && strings.EqualFold(text[:len(with)], with)
+}
+
+// isAge tells whether a secret key of age begins a text, and not the name of a file with
+// one, as age-secret-key-1.txt.
+func isAge(text string) bool {
+	for _, kind := range []string{"AGE-SECRET-KEY-1", "AGE-SECRET-KEY-PQ-1"} {
+		if begins(text, kind) && len(text) >= len(kind)+2 && kindOf(text[len(kind)]) != sign && kindOf(text[len(kind)+1]) != sign {
+			return true
+		}
+	}
+	return false
 }
 
 // isEncoded tells whether a text has the shape of 32 random bytes or more. A path has not
@@ -67,14 +99,28 @@ func isEncoded(text string) bool {
 		return true
 	}
 	switch {
-	case digit == 0 || upper == 0 || lower == 0 || len(text) < 42:
+	case upper == 0 || lower == 0 || len(text) < 42:
 		return false
 	case slash == 0:
-		return true
+		return digit > 0 || isScrambled(text)
 	case url > 0 || slash > len(text)/8 || len(text) < 43:
 		return false // an alphabet has one pair of signs
 	}
-	return !isAbsolute(text) && mixed(text) >= 0.4
+	return !isAbsolute(text) && (digit > 0 && mixed(text) >= 0.4 || isMixed(text))
+}
+
+// isScrambled tells whether capitals and small letters stand as in no words: so often a
+// small letter between capitals, or two capitals before a small letter. In 43 random letters
+// that is about ten times, and in words with acronyms among them once or twice.
+func isScrambled(text string) bool {
+	odd := 0
+	for i := 2; i < len(text); i++ {
+		switch a, b, c := kindOf(text[i-2]), kindOf(text[i-1]), kindOf(text[i]); {
+		case a == upper && b == lower && c == upper, a == upper && b == upper && c == lower:
+			odd++
+		}
+	}
+	return odd >= 5
 }
 
 // isAbsolute tells whether a path begins with a directory of small letters, as /etc.
@@ -137,5 +183,5 @@ func isMixed(text string) bool {
 		seen[kind]++
 		last = kind
 	}
-	return seen[lower] > 0 && seen[upper] > 0 && seen[digit] > 0 && 2*len(text) < 7*words
+	return seen[lower] > 0 && seen[upper] > 0 && (seen[digit] > 0 && 2*len(text) < 7*words || isScrambled(text))
 }
