@@ -59,6 +59,22 @@ func TestEnded(t *testing.T) {
 	}
 }
 
+// Promise 10: a key that has ended is no bond between two rings, as nobody is signed in
+// with it; one that is in use here and has ended there is, as it leaked.
+func TestPromise10_AdoptCountsKeysInUse(t *testing.T) {
+	a, old, b := keyring.Generate(), keyring.Generate(), keyring.Generate()
+	ended := old.AsRetiring(time.Now().Add(-time.Hour))
+	ring := mustNew(t, a, ended)
+	for _, other := range []*keyring.Ring{mustNew(t, b, ended), mustNew(t, old.AsActive()), mustNew(t, b, old.AsRetiring(time.Now().Add(time.Hour)))} {
+		if changed, err := ring.Adopt(other); changed || err == nil || ring.Active() != a.ID() {
+			t.Errorf("%v: %t, %v: everybody is signed out", other.Keys(), changed, err)
+		}
+	}
+	if changed, err := ring.Adopt(mustNew(t, b, a.AsRetiring(time.Now().Add(-time.Hour)))); !changed || err != nil {
+		t.Errorf("a key that leaked goes on to be accepted: %t, %v", changed, err)
+	}
+}
+
 // Promise 10: a ring takes over others of its keys, and nobody else's.
 func TestPromise10_AdoptTakesNoStrangersKeys(t *testing.T) {
 	a, b := keyring.Generate(), keyring.Generate()

@@ -148,9 +148,9 @@ func (r *Ring) Replace(active Key, others ...Key) error {
 func (r *Ring) ReplaceWith(other *Ring) { r.state.Store(other.load()) }
 
 // Adopt takes over the keys of another ring that comes from the same place, read later. It
-// is an error and changes nothing where that ring has none of the keys of this one, by
-// their IDs and in whatever state: it is another application's then, or a new one in the
-// place of keys that are lost, and everybody would be signed out. It returns whether the
+// is an error and changes nothing where that ring has none of the keys that this one
+// accepts, by their IDs and in whatever state: it is another application's then, or a new
+// one in the place of keys that are lost, and everybody would be signed out. It returns whether the
 // ring has other keys now, or keys in other states; the same ones in another order are no
 // change.
 func (r *Ring) Adopt(other *Ring) (changed bool, err error) {
@@ -166,7 +166,7 @@ func (r *Ring) adopt(other *Ring) (changed bool, err error) {
 		switch {
 		case next.same(has):
 			return false, nil
-		case has.missing(next) == len(has.keys):
+		case !has.inUse(next):
 			return false, errStrangers
 		case r.state.CompareAndSwap(has, next):
 			return true, nil
@@ -180,6 +180,16 @@ var errStrangers = errors.New("none of the keys in use is among them; put those 
 func (st *state) same(o *state) bool {
 	return len(st.keys) == len(o.keys) && !slices.ContainsFunc(st.keys, func(k Key) bool {
 		return !slices.ContainsFunc(o.keys, func(l Key) bool { return equal(k, l) })
+	})
+}
+
+// inUse tells whether another state has, in whatever state, a key that is in use in this
+// one. What has ended here is not: nobody is signed in with it. That it has ended there is
+// what retiring a key that leaked looks like.
+func (st *state) inUse(in *state) bool {
+	now := time.Now()
+	return slices.ContainsFunc(st.keys, func(k Key) bool {
+		return !k.Info().Ended(now) && slices.ContainsFunc(in.keys, func(l Key) bool { return l.ID() == k.ID() })
 	})
 }
 

@@ -57,15 +57,15 @@ func Mark(text string) int {
 	return -1
 }
 
-func begins(text, with string) bool {
-	return len(text) >= len(with) && strings.EqualFold(text[:len(with)], with)
+func begins(s, with string) bool {
+	return len(s) >= len(with) && strings.EqualFold(s[:len(with)], with)
 }
 
-// isAge tells whether a secret key of age begins a text, and not the name of a file with
+// isAge tells whether a secret key of age begins s, and not the name of a file with
 // one, as age-secret-key-1.txt.
-func isAge(text string) bool {
+func isAge(s string) bool {
 	for _, kind := range []string{"AGE-SECRET-KEY-1", "AGE-SECRET-KEY-PQ-1"} {
-		if begins(text, kind) && len(text) >= len(kind)+2 && kindOf(text[len(kind)]) != sign && kindOf(text[len(kind)+1]) != sign {
+		if begins(s, kind) && len(s) >= len(kind)+2 && kindOf(s[len(kind)]) != sign && kindOf(s[len(kind)+1]) != sign {
 			return true
 		}
 	}
