@@ -18,7 +18,16 @@ func TestASVS_16_2_5_NoSecretInThePlaceOfAPath(t *testing.T) {
 		"/nonexistent/Tbq0J0yI/bZr3FhX2mC5+Q8sVtW1uYaZkLdEfGhIjK0=":                  "open /…: ",
 		"/nonexistent/keys": "",
 		"/nonexistent/cloakroom-key-v1 02b7c461 2026-01-02T03:04:05Z active JaTqg": "open /nonexistent/…: ",
-		"AGE-SECRET-KEY-1QQ": "open …: ",
+		"AGE-SECRET-KEY-1QQ":                                           "open …: ",
+		"/nonexistent/age-secret-key-1qq":                              "open /nonexistent/…: ",
+		"env:2XNsS8XiAUmurEV4RqjuXgG-sFEOUHnvL92EaxuzMTc":              "open env:…: ",
+		"vault:2XNsS8XiAUmurEV4RqjuXgG-sFEOUHnvL92EaxuzMTc:x":          "open vault:…: ",
+		"02b7c461 active 2XNsS8XiAUmurEV4RqjuXgG-sFEOUHnvL92EaxuzMTc":  "open 02b7c461 active …: ",
+		"-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n":                   "open …: ",
+		"nonexistent\nMHcCAQEE\n":                                      "open nonexistent…: ",
+		"postgres://app:Zebraq7-quokka@db.example.org/app":             "open …: ",
+		"postgres:/app:Zebraq7-quokka@db.example.org/app/cloakroom.db": "open …: ",
+		"/nonexistent/Max Muster/of 2026: keys#1.txt":                  "",
 	} {
 		_, err := secretfile.Read(path, secretfile.Private, 100)
 		switch {
@@ -28,6 +37,28 @@ func TestASVS_16_2_5_NoSecretInThePlaceOfAPath(t *testing.T) {
 			t.Errorf("%s is not named: %v", path, err)
 		case want != "" && !strings.HasPrefix(err.Error(), want):
 			t.Errorf("%s: %v, want %s", path, err, want)
+		}
+	}
+}
+
+// ASVS 16.2.5: what is no path is told from paths, and not repeated.
+func TestASVS_16_2_5_CheckPath(t *testing.T) {
+	for text, want := range map[string]string{
+		"postgres://app:Zebraq7-quokka@db.example.org/app":            "takes the path of a file, and this looks like a URL: ",
+		"-----BEGIN EC PRIVATE KEY-----\nZebraq7-quokka\n":            "takes the path of a file, and this has several lines: ",
+		"-----BEGIN EC PRIVATE KEY----- Zebraq7-quokka":               "a key, where the path of a file belongs: ",
+		"cloakroom-key-v1 Zebraq7-quokka":                             "a key, where the path of a file belongs: ",
+		"x:2XNsS8XiAUmurEV4RqjuXgG-sFEOUHnvL92EaxuzMTc":               "a key, where the path of a file belongs: ",
+		"02b7c461 active 2XNsS8XiAUmurEV4RqjuXgG-sFEOUHnvL92EaxuzMTc": "a key, where the path of a file belongs: ",
+	} {
+		err := secretfile.CheckPath(text, "file")
+		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "Zebraq7") || strings.Contains(err.Error(), "2XNs") {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+	for _, path := range []string{"", "keys", "./2XNsS8XiAUmurEV4RqjuXgG-sFEOUHnvL92EaxuzMTc", `C:\ProgramData\Cloakroom`, "C:/ProgramData/x", "/srv/a@b:/c d/keys"} {
+		if err := secretfile.CheckPath(path, "file"); err != nil {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }
