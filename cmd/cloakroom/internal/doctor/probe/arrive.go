@@ -66,9 +66,9 @@ func (r *run) arrive(ctx context.Context, b *browser) (*answer, bool) {
 // hideCookies keeps what an answer sets out of all findings.
 func (r *run) hideCookies(a *answer) {
 	for _, c := range a.cookies {
-		r.hide(c.value)
+		r.secrets.hide(c.value)
 	}
-	r.hide(a.token())
+	r.secrets.hide(a.token())
 }
 
 // strange tells what an answer is that is not the one which belongs there.
@@ -134,7 +134,7 @@ func (r *run) lost(hops []*answer, err error, start *url.URL) {
 		r.fail("url-redirect-elsewhere", name(last.url)+" is redirected to another site, "+name(to), "the service's own redirects stay on its host: a login of the proxy's, or a rule meant for another host, stands in front",
 			"let "+own(r.Prefix)+" pass to the service without it; if that address is where people sign in, ask for it: --url "+shown(origin(to)))
 	case errors.Is(err, errLocation):
-		r.fail("url-redirect-malformed", name(last.url)+" is redirected to "+quote(strings.SplitN(r.blank(last.Header.Get("Location")), "?", 2)[0])+", which is not the address of a page", whyNobody,
+		r.fail("url-redirect-malformed", name(last.url)+" is redirected to "+quote(strings.SplitN(r.secrets.blank(last.Header.Get("Location")), "?", 2)[0])+", which is not the address of a page", whyNobody,
 			"correct the proxy's redirect")
 	default:
 		r.broken(err, to)

@@ -60,7 +60,7 @@ func (r *run) keysDiffer() {
 // it was refused as it should be.
 func (r *run) guess(ctx context.Context, b *browser, page *answer) bool {
 	secret := rand.Text()
-	r.hide(secret)
+	r.secrets.hide(secret)
 	body := form(page.token(), "doctor-"+strings.ToLower(rand.Text()[:10]), secret)
 	a, err := b.send(ctx, r.submit(page, "/login", body))
 	if err != nil {

@@ -65,7 +65,7 @@ type Service struct {
 func Run(ctx context.Context, o Options) finding.Result {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
-	r := &run{Options: o}
+	r := &run{Options: o, secrets: newSecrets(o.Password)}
 	if r.begin() {
 		r.passed(addressStage)
 		r.walk(ctx)

@@ -24,7 +24,7 @@ type run struct {
 	spared []string // checks that do not apply
 	// unclear says of checks why they could not be made.
 	unclear map[string]string
-	secret  []string  // that no finding may repeat, beside the password
+	secrets *secrets
 	keys    [2]string // that two cookies of two visitors are sealed with, if not the same
 }
 

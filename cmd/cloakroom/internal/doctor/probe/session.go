@@ -247,7 +247,7 @@ func (r *run) sessionToken(ctx context.Context, b *browser, from *answer) string
 		a, err := b.send(ctx, r.asProgram(from, http.MethodGet, path))
 		var doc sessionDoc
 		if err == nil && json.Unmarshal([]byte(a.body), &doc) == nil && doc.Token != "" {
-			r.hide(doc.Token)
+			r.secrets.hide(doc.Token)
 			return doc.Token
 		}
 	}

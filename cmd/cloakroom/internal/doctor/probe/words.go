@@ -60,7 +60,7 @@ type refusedFor words
 
 func refuse(why words) error { return refusedFor(why) }
 
-func (r refusedFor) Error() string { return new(run).text(words(r)) }
+func (r refusedFor) Error() string { return (&run{secrets: newSecrets("")}).text(words(r)) }
 
 // because is why, in words.
 func because(err error) words {
@@ -89,7 +89,7 @@ func (r *run) text(w words) string {
 		if err != nil {
 			return blank // nobody but quote and shown writes the marks
 		}
-		s = r.blank(s)
+		s = r.secrets.blank(s)
 		switch marked[:1] {
 		case showQuoted:
 			return ascii(cut(s, maxQuoted))
@@ -115,52 +115,4 @@ func cut(s string, most int) string {
 		return s[:most] + "..."
 	}
 	return s
-}
-
-// leastSecret is how long a secret is at least: a shorter one is a part of many words.
-const leastSecret = 4
-
-// hide adds what no finding may repeat.
-func (r *run) hide(secrets ...string) {
-	for _, s := range secrets {
-		if len(s) >= leastSecret {
-			r.secret = append(r.secret, s)
-		}
-	}
-}
-
-// blank takes the secrets out of outside text: the password however it is escaped, and
-// then cookies and tokens, which nothing has to escape.
-func (r *run) blank(s string) string {
-	if len(r.Password) >= leastSecret {
-		s = escaped(r.Password).ReplaceAllLiteralString(s, blank)
-	}
-	for _, secret := range r.secret {
-		s = strings.NewReplacer(secret, blank, url.QueryEscape(secret), blank, url.PathEscape(secret), blank).Replace(s)
-	}
-	return s
-}
-
-// escaped matches a text as addresses, forms and quoted errors write it, and in capitals,
-// as the name of a host may have lost them.
-func escaped(s string) *regexp.Regexp {
-	var b strings.Builder
-	b.WriteString("(?i)")
-	for _, c := range s {
-		ways := []string{regexp.QuoteMeta(string(c)), regexp.QuoteMeta(strings.Trim(strconv.QuoteToASCII(string(c)), `"`)), percent(string(c))}
-		if c == ' ' {
-			ways = append(ways, `\+`)
-		}
-		b.WriteString("(?:" + strings.Join(ways, "|") + ")")
-	}
-	return regexp.MustCompile(b.String())
-}
-
-// percent writes every byte in the way of addresses.
-func percent(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		fmt.Fprintf(&b, "%%%02x", s[i])
-	}
-	return b.String()
 }
