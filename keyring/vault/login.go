@@ -57,26 +57,27 @@ func (t *token) lease(asked time.Time, seconds int64, renewable bool) {
 }
 
 // ready sees to it that there is a token, and tells whether it is fresh. Half of its
-// time is left for renewing it: a look that fails is no drama.
-func (s *Source) ready(ctx context.Context) (fresh bool, err error) {
+// time is left for renewing it: a look that fails is no drama. Where the server has
+// failed at a renewal, late says how.
+func (s *Source) ready(ctx context.Context) (fresh bool, late, err error) {
 	t, now := s.token, s.now()
 	switch {
 	case t == nil || !t.end.IsZero() && !now.Before(t.end):
 		s.token = nil
-		return true, s.login(ctx)
+		return true, nil, s.login(ctx)
 	case t.half.IsZero() || now.Before(t.half):
-		return false, nil
+		return false, nil, nil
 	}
 	if t.renewable {
 		before := t.end
 		err := s.renew(ctx, t)
-		if f := new(fault); errors.As(err, &f) && (f.status == 0 || f.status >= 500) {
-			// Whether the server is away, the request behind this one will tell.
-			return false, nil
+		if away(err) {
+			// Whether from all, the request behind this one will tell.
+			return false, err, nil
 		}
 		if err == nil && t.extended(before, now) {
 			s.renewal.Store(nil)
-			return false, nil
+			return false, nil, nil
 		}
 	}
 	// It will not live longer: a new one, while this one still serves.
@@ -85,12 +86,28 @@ func (s *Source) ready(ctx context.Context) (fresh bool, err error) {
 		if ctx.Err() == nil {
 			s.warn(t, err)
 		}
-		return false, nil
+		return false, nil, nil
 	}
 	if same(s.token.text, t.text) && !s.token.end.IsZero() { // it was given
 		s.warn(s.token, fmt.Errorf("the token cannot be renewed; put a new one into %s", s.place.login.from()))
 	}
-	return true, nil
+	return true, nil, nil
+}
+
+// away tells whether the server gave no answer, or failed at it.
+func away(err error) bool {
+	f := new(fault)
+	return errors.As(err, &f) && (f.status == 0 || f.status >= 500)
+}
+
+// overdue warns of a renewal at which the server has failed, unless the request behind
+// it met the same: that one tells by itself. A server whose disk is full reads, and
+// writes no lease. In the last quarter of the token's life it warns in any case.
+func (s *Source) overdue(ctx context.Context, t *token, late, err error) {
+	last := t.half.Add(t.end.Sub(t.half) / 2)
+	if s.token == t && !errors.Is(ctx.Err(), context.Canceled) && (!away(err) || !s.now().Before(last)) {
+		s.warn(t, late)
+	}
 }
 
 // extended tells whether a renewal was worth it, or the token has come to the longest
@@ -101,7 +118,7 @@ func (t *token) extended(before, now time.Time) bool {
 
 // warn keeps for Renewal why there is no token behind this one.
 func (s *Source) warn(t *token, err error) {
-	err = s.told("renew the login for", fmt.Errorf("%w; the one in hand ends at %s, and nothing can be read from then on", err, t.end.UTC().Format(time.RFC3339)))
+	err = s.told("renew the login for", fmt.Errorf("%w; the one in hand ends at %s, and without another nothing can be read from then on", err, t.end.UTC().Format(time.RFC3339)))
 	s.renewal.Store(&err)
 }
 

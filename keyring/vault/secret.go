@@ -28,10 +28,13 @@ var errDenied = errors.New("permission denied")
 
 // authorized runs f with a token, and once more with a new one if the server denies
 // the one in hand: it may have been revoked.
-func (s *Source) authorized(ctx context.Context, f func(context.Context) error) error {
-	fresh, err := s.ready(ctx)
+func (s *Source) authorized(ctx context.Context, f func(context.Context) error) (err error) {
+	fresh, late, err := s.ready(ctx)
 	if err != nil {
 		return err
+	}
+	if t := s.token; late != nil {
+		defer func() { s.overdue(ctx, t, late, err) }()
 	}
 	if err = f(ctx); !errors.Is(err, errDenied) {
 		return err
