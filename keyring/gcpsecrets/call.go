@@ -32,7 +32,7 @@ type call struct {
 	ctx    context.Context
 	end    context.CancelFunc
 	watch  *remote.Watch
-	bearer string
+	bearer *string
 }
 
 // begin gets a token, which is nearly always the one of the last call.
@@ -79,7 +79,8 @@ func (c *call) get(id string) (version, error) {
 	var r *refusal
 	if errors.As(err, &r) && r.gone {
 		// It was disabled or destroyed, or the secret was made anew.
-		c.s.newest.CompareAndSwap(seen, 0)
+		// What is read instead is not to be followed by anything older either.
+		c.s.newest.CompareAndSwap(seen, v.number)
 		return v, nil
 	}
 	// No other failure is a reason to go back to keys that may have leaked.
@@ -132,8 +133,10 @@ func (c *call) access(id string) (version, error) {
 	}
 	number, ok := c.number(answer.Name)
 	sum, err := strconv.ParseInt(answer.Payload.DataCRC32C, 10, 64)
+	// An alias may stand for any number, a number for itself alone.
+	asked, alias := strconv.ParseInt(id, 10, 64)
 	switch {
-	case !ok || err != nil || len(answer.Payload.Data) > maxSecret:
+	case !ok || alias == nil && asked != number || err != nil || len(answer.Payload.Data) > maxSecret:
 		return version{}, c.s.errorf("%w", errGarbage)
 	case sum != int64(crc32.Checksum(answer.Payload.Data, castagnoli)):
 		return version{}, c.s.errorf("the checksum is not that of the secret: it was damaged on the way; see what is in between")
@@ -206,7 +209,7 @@ func (c *call) once(method, path, permission string, in []byte) ([]byte, error) 
 	if err != nil {
 		return nil, c.s.errorf("the endpoint is not an address; see the parameter endpoint")
 	}
-	req.Header.Set("Authorization", "Bearer "+c.bearer)
+	req.Header.Set("Authorization", "Bearer "+*c.bearer)
 	req.Header.Set("User-Agent", "cloakroom")
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")

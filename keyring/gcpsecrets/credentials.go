@@ -3,6 +3,7 @@ package gcpsecrets
 import (
 	"cmp"
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,35 +93,40 @@ func (n *noting) Read(p []byte) (int, error) {
 	return k, err
 }
 
-// token returns a token for the API.
-func (s *Source) token(ctx context.Context, watch *remote.Watch) (string, error) {
+// token returns a token for the API: the same pointer as long as it is the same token.
+func (s *Source) token(ctx context.Context, watch *remote.Watch) (*string, error) {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return "", s.errorf("%w", remote.Explain(ctx, ctx.Err()))
+		return nil, s.errorf("%w", remote.Explain(ctx, ctx.Err()))
 	}
 	s.link.ctx, s.link.failed, s.link.status = ctx, nil, 0
-	if s.refused.Swap(false) {
-		s.tokens = nil // be there another or not
+	used := s.bearer.Load()
+	if used == nil {
+		s.tokens = nil // what was refused is not shown again, be there another or not
 	}
 	if s.tokens == nil {
 		tokens, err := s.link.credentials()
 		if err != nil {
-			return "", s.errorf("%w", err)
+			return nil, s.errorf("%w", err)
 		}
 		s.tokens = tokens
 	}
 	t, err := s.tokens.Token()
 	if err != nil {
 		s.tokens = nil // the file may be replaced
-		return "", s.tokenError(ctx, watch, errors.Join(err, s.link.failed))
+		return nil, s.tokenError(ctx, watch, errors.Join(err, s.link.failed))
 	}
 	if !remote.Sendable(t.AccessToken) {
 		s.tokens = nil
-		return "", s.errorf("%w", errTokenGarbage)
+		return nil, s.errorf("%w", errTokenGarbage)
 	}
-	return t.AccessToken, nil
+	if used == nil || subtle.ConstantTimeCompare([]byte(*used), []byte(t.AccessToken)) == 0 {
+		used = &t.AccessToken
+		s.bearer.Store(used)
+	}
+	return used, nil
 }
 
 // seen remembers a version, and returns the newest one of all.

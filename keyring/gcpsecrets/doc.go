@@ -49,8 +49,9 @@
 // The alias latest is eventually consistent, as Google documents, while a version is
 // there under its number as soon as it is added. So a Source that has once seen or
 // added a version does not go back behind it: where latest does, it reads that version
-// by its number, which is a second call. It goes back where the version was disabled or
-// destroyed and latest has been answered with another.
+// by its number, which is a second call. It goes back where the service says that the
+// version was disabled or destroyed, and latest has been answered with another: to that
+// one, and behind it as little.
 //
 // # Writing
 //
@@ -59,8 +60,8 @@
 // somebody else was in between. If so, it adds what they wrote once more, so that the
 // first of two who write at once is who counts, and returns [keyring.ErrChanged]. For
 // the moment in between, a reader may see the text that lost; and of three writers at
-// once, or where one dies half-way, one may be lost that was told it had succeeded. So
-// let one instance rotate, as the service does. Old versions stay, enabled, and are
+// once, or where one dies half-way or gets no answer in time, one may be lost that was
+// told it had succeeded. So let one instance rotate, as the service does. Old versions stay, enabled, and are
 // charged for: destroy them once the keys in them are gone.
 //
 // # Safety

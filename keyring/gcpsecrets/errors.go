@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/oauth2"
@@ -41,17 +43,18 @@ func (c *call) refused(status int, body []byte, permission string) error {
 	}
 	// Where it is something else, the status has to do.
 	_ = json.Unmarshal(body, &answer)
-	message := strings.ToLower(answer.Error.Message)
+	message := strings.ToLower(secretName.ReplaceAllString(answer.Error.Message, ""))
 	var reason string
 	for _, d := range answer.Error.Details {
 		reason += " " + d.Reason
 	}
 	text := c.words(status, answer.Error.Status, message, reason, permission)
 	if status == http.StatusUnauthorized {
-		c.s.refused.Store(true)
+		// A late refusal of the token before says nothing of the one in use.
+		c.s.bearer.CompareAndSwap(c.bearer, nil)
 	}
 	gone := status == http.StatusNotFound && answer.Error.Status == "NOT_FOUND" ||
-		status == http.StatusBadRequest && answer.Error.Status == "FAILED_PRECONDITION" && !ofKMS(message)
+		status == http.StatusBadRequest && answer.Error.Status == "FAILED_PRECONDITION" && notEnabled.MatchString(message) && !ofKMS(message)
 	return c.s.errorf("%w", &refusal{status, gone, text})
 }
 
@@ -66,7 +69,7 @@ func (c *call) words(status int, name, message, reason, permission string) strin
 		}
 		return "the token is refused: it has expired or was taken back; see the service account, its keys, and this machine's clock"
 	case ofKMS(message) && (status == http.StatusForbidden || status == http.StatusBadRequest):
-		return "decryption failed: the Cloud KMS key of the secret is disabled, destroyed or not for Secret Manager; enable it, and give Secret Manager's service agent roles/cloudkms.cryptoKeyEncrypterDecrypter"
+		return "decryption failed: the Cloud KMS key of the secret is disabled, destroyed, out of reach or not for Secret Manager; see its state, and give Secret Manager's service agent roles/cloudkms.cryptoKeyEncrypterDecrypter"
 	case status == http.StatusForbidden && strings.Contains(reason, "SERVICE_DISABLED"):
 		return "the Secret Manager API is not enabled in the project; enable it with gcloud services enable secretmanager.googleapis.com"
 	case status == http.StatusForbidden && strings.Contains(reason, "SCOPE"):
@@ -91,10 +94,19 @@ func (c *call) words(status int, name, message, reason, permission string) strin
 	return fmt.Sprintf("the answer is not one of Secret Manager's but HTTP status %d; see what listens at the endpoint", status)
 }
 
+var (
+	// secretName is what a message names a secret by, whose words say nothing.
+	secretName = regexp.MustCompile(`projects/[^/\s]+(?:/locations/[^/\s]+)?/secrets/[A-Za-z0-9_-]+`)
+
+	// notEnabled is a message in small letters on a version that is in one of the two
+	// states that last (v1, SecretVersion.State). What else may be wrong, passes.
+	notEnabled = regexp.MustCompile(`\bversion\b[^.:;]*\b(?:disabled|destroyed)\b`)
+)
+
 // ofKMS tells whether a message in small letters is about the key that a secret is
-// encrypted under.
+// encrypted under, be it at Cloud KMS or elsewhere.
 func ofKMS(message string) bool {
-	return strings.Contains(message, "kms") || strings.Contains(message, "cryptokey")
+	return slices.ContainsFunc([]string{"kms", "cryptokey", "key manager", "key management", "ekm"}, func(word string) bool { return strings.Contains(message, word) })
 }
 
 // state tells what is wrong with a version's.

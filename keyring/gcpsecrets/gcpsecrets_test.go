@@ -294,8 +294,13 @@ func TestWriteWhoseAnswerIsLost(t *testing.T) {
 		s.versions = append(s.versions, version{data: []byte("new")})
 		panic(http.ErrAbortHandler)
 	}
-	if err := s.open("").Write(t.Context(), []byte("old"), []byte("new")); err != nil || s.current() != "new" {
+	src := s.open("")
+	if err := src.Write(t.Context(), []byte("old"), []byte("new")); err != nil || s.current() != "new" {
 		t.Errorf("%v; the secret is %q", err, s.current())
+	}
+	s.behind(1)
+	if got, err := src.Read(t.Context()); err != nil || string(got) != "new" {
+		t.Errorf("reads %q after it wrote new: %v", got, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package gcpsecrets
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync/atomic"
@@ -41,8 +42,8 @@ type Source struct {
 	turn   chan struct{}
 	tokens oauth2.TokenSource // nil until the first call, and after a failure
 
-	refused atomic.Bool  // the token was; the credentials are to be found anew
-	newest  atomic.Int64 // number of the newest version that was seen or added
+	bearer atomic.Pointer[string] // the token in use; nil before the first one, and once it was refused
+	newest atomic.Int64           // number of the newest version that was seen or added
 }
 
 var _ keyring.Writer = (*Source)(nil)
@@ -122,15 +123,33 @@ func (s *Source) Write(ctx context.Context, old, text []byte) error {
 	added, err := c.add(data)
 	if err != nil {
 		// It may be the answer that was lost, and not the version.
-		if v, exists, lookErr := c.look(before.number + 1); lookErr == nil && exists && subtle.ConstantTimeCompare(v.data, data) == 1 {
-			return nil
+		if added = c.find(before.number, data); added == 0 {
+			return err
 		}
-		return err
 	}
 	if added == before.number+1 {
 		return nil
 	}
 	return c.giveWay(before.number+1, added)
+}
+
+// find returns the number of the version behind another that has this data, or 0. Keys
+// are random: no other has the same bytes.
+func (c *call) find(before int64, data []byte) int64 {
+	for n := before + 1; n <= before+maxProbes; n++ {
+		v, exists, err := c.look(n)
+		var r *refusal
+		switch {
+		case errors.As(err, &r) && r.gone:
+			continue // somebody has disabled it already
+		case err != nil || !exists:
+			return 0
+		case subtle.ConstantTimeCompare(v.data, data) == 1:
+			c.s.seen(n)
+			return n
+		}
+	}
+	return 0
 }
 
 // giveWay makes the version that was first count again, after one was added that did
