@@ -50,7 +50,6 @@ func (r *run) arrive(ctx context.Context, b *browser) (*answer, bool) {
 	}
 	page := hops[len(hops)-1]
 	r.origin = origin(page.url)
-	r.hideCookies(page)
 	switch {
 	case page.StatusCode == http.StatusOK && page.token() != "" && strings.Contains(page.body, `name="password"`):
 		return page, true
@@ -61,14 +60,6 @@ func (r *run) arrive(ctx context.Context, b *browser) (*answer, bool) {
 	}
 	r.strange(page)
 	return nil, false
-}
-
-// hideCookies keeps what an answer sets out of all findings.
-func (r *run) hideCookies(a *answer) {
-	for _, c := range a.cookies {
-		r.secrets.hide(c.value)
-	}
-	r.secrets.hide(a.token())
 }
 
 // strange tells what an answer is that is not the one which belongs there.

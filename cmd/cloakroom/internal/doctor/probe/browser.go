@@ -23,7 +23,8 @@ type network struct {
 	now    func() time.Time
 	roots  *x509.CertPool // nil for those of the system
 
-	seen map[string]bool // the ids of all answers of the run
+	seen    map[string]bool // the ids of all answers of the run
+	secrets *secrets
 }
 
 // setDefaults fills in what is the real world's.
@@ -146,6 +147,7 @@ func (b *browser) send(ctx context.Context, q *request) (*answer, error) {
 		}
 		a.cookies, a.refused = append(a.cookies, cookie{setCookie: s}), append(a.refused, err)
 	}
+	b.net.secrets.learn(a)
 	return a, nil
 }
 

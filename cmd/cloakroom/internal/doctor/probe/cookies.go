@@ -179,7 +179,6 @@ func (r *run) strangers(ctx context.Context, page *answer) bool {
 		r.broken(err, page.url)
 		return false
 	}
-	r.hideCookies(second)
 	name := r.cookieName(visitorCookie)
 	i, j := page.find(name), second.find(name)
 	session := r.cookieName(sessionCookie)
@@ -218,10 +217,11 @@ func (a *answer) cached() words {
 		return " (Age: " + shown(strconv.Itoa(age)) + ")"
 	}
 	for _, name := range []string{"X-Cache", "X-Cache-Status", "X-Proxy-Cache", "Cf-Cache-Status", "Cache-Status"} {
-		value := strings.ToLower(a.Header.Get(name))
+		said := a.Header.Get(name)
+		value := strings.ToLower(said)
 		for _, word := range []string{"hit", "stale", "updating", "revalidated"} {
 			if strings.HasPrefix(value, word) || strings.Contains(value, "; "+word) {
-				return " (" + own(name) + ": " + shown(value) + ")"
+				return " (" + own(name) + ": " + shown(said) + ")"
 			}
 		}
 	}

@@ -85,6 +85,9 @@ func (r *run) judgePolicy(a *answer) {
 	policies := a.Header.Values(header)
 	for _, p := range strings.Split(strings.Join(policies, ","), ",") {
 		if why := blocksForm(p, a.url, r.at(a.url, "/login")); why != "" {
+			if all := strings.Join(policies, ","); r.secrets.blank(all) != all { // it may be cut anywhere
+				r.secrets.instead(why, strings.Fields(why)[0]+" "+blank)
+			}
 			r.fail("url-csp-form", "a content security policy of the proxy has "+quote(why), "browsers refuse to send the form to sign in, and say nothing to the visitor",
 				"take the proxy's policy away (nginx: no add_header "+header+"): the service sends one that fits its pages")
 			return
@@ -212,6 +215,13 @@ func (r *run) judgeContent(a *answer) {
 	case strings.Contains(a.body, "<script"):
 		r.fail("url-content", "the page to sign in has a script in it that the service did not put there", why, do)
 	case m != nil && m[1] != r.Prefix+"/login":
+		if clean := r.secrets.blankPassword(a.body); clean != a.body {
+			shown := blank
+			if m := formAction.FindStringSubmatch(clean); m != nil {
+				shown = m[1]
+			}
+			r.secrets.instead(m[1], shown)
+		}
 		r.fail("url-content", "the form of the page is sent to "+quote(m[1])+" in place of "+quote(r.Prefix+"/login"), why, do)
 	case !strings.Contains(a.body, `href="`+r.Prefix+`/`):
 		r.warn("url-content", "the page's links do not lead under "+own(r.Prefix), why, do)

@@ -31,7 +31,6 @@ func (r *run) reload(ctx context.Context, b *browser, page *answer) bool {
 		r.broken(err, page.url)
 		return false
 	}
-	r.hideCookies(again)
 	switch {
 	case again.find(name) >= 0 && r.keys[0] != "":
 		r.keysDiffer()
@@ -67,7 +66,6 @@ func (r *run) guess(ctx context.Context, b *browser, page *answer) bool {
 		r.broken(err, r.at(page.url, "/login"))
 		return false
 	}
-	r.hideCookies(a)
 	ours := a.ours(r.Prefix)
 	to, _ := a.leads()
 	switch {
@@ -160,7 +158,6 @@ func (r *run) refusal(ctx context.Context, b *browser, q *request) (string, erro
 	if err != nil {
 		return "", err
 	}
-	r.hideCookies(a)
 	var doc struct{ Detail string }
 	if json.Unmarshal([]byte(a.body), &doc) != nil {
 		return "", nil

@@ -74,7 +74,7 @@ func (r *run) broken(err error, u *url.URL) {
 		r.fail("url-broken-off", at+" is connected, and broken off before the whole answer is there", whyNobody,
 			"see the proxy's error log, and whether what is behind it speaks the same protocol (http or https, HTTP/1.1 or 2)")
 	default:
-		r.fail("url-unreachable", at+" gives no answer: "+quote(bare(err).Error()), whyNobody, "see the proxy's error log")
+		r.fail("url-unreachable", at+" gives no answer: "+quote(bareText(err)), whyNobody, "see the proxy's error log")
 	}
 }
 
@@ -157,6 +157,16 @@ func bare(err error) error {
 		}
 		err = next
 	}
+}
+
+// bareText is how such an error reads, without a header that it quotes: that may be a
+// cookie which nobody could read as one.
+func bareText(err error) string {
+	const header = "malformed MIME header"
+	if text := bare(err).Error(); !strings.HasPrefix(text, header) {
+		return text
+	}
+	return header
 }
 
 // hostPort is where an address is connected to.

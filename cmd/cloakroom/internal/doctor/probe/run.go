@@ -38,6 +38,7 @@ type told struct {
 // begin judges what needs no network, and reports whether there is somewhere to go.
 func (r *run) begin() bool {
 	r.net.setDefaults()
+	r.net.secrets = r.secrets
 	r.told, r.unclear = map[string]bool{}, map[string]string{}
 	if r.Prefix == "" {
 		r.Prefix = "/auth"

@@ -21,15 +21,16 @@ const leastSecret = 4
 
 // secrets is what no finding may repeat.
 type secrets struct {
-	password *regexp.Regexp  // however it is escaped; nil for none
-	base64   []string        // pieces of the password's base64, see base64s
-	others   []string        // cookies and tokens, as lower leaves them
-	known    map[string]bool // those
+	password *regexp.Regexp    // however it is escaped; nil for none
+	base64   []string          // pieces of the password's base64, see base64s
+	others   []string          // cookies and tokens, as lower leaves them
+	known    map[string]bool   // those
+	pieces   map[string]string // how pieces of texts with secrets are shown
 }
 
 // newSecrets are those that are known before anything was answered.
 func newSecrets(secret string) *secrets {
-	s := &secrets{known: map[string]bool{}}
+	s := &secrets{known: map[string]bool{}, pieces: map[string]string{}}
 	if core := strings.TrimSpace(secret); len(core) >= leastSecret {
 		s.password, s.base64 = escaped(secret), append(base64s(core), base64s(secret)...)
 	}
@@ -54,6 +55,9 @@ func (s *secrets) hide(list ...string) {
 
 // blank takes the secrets out of outside text.
 func (s *secrets) blank(text string) string {
+	if clean, ok := s.pieces[text]; ok {
+		text = clean
+	}
 	spans := s.ofPassword(text)
 	small := lower(text)
 	for _, secret := range s.others {
@@ -62,8 +66,8 @@ func (s *secrets) blank(text string) string {
 	return without(text, spans)
 }
 
-// blankPassword takes the password out. Whoever takes a text apart shows no more of it
-// than what is left of it then: a part of the password would not be known again.
+// blankPassword takes out the password alone: cookies and tokens are short words at
+// times, as "true", of which a page is full.
 func (s *secrets) blankPassword(text string) string { return without(text, s.ofPassword(text)) }
 
 // ofPassword are the places where the password stands.

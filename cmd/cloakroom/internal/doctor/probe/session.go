@@ -28,7 +28,6 @@ func (r *run) signIn(ctx context.Context, page *answer) {
 		r.broken(err, page.url)
 		return
 	}
-	r.hideCookies(fresh)
 	q := r.submit(fresh, "/login", form(fresh.token(), r.User, r.Password))
 	if len(r.Service.TrustedProxies) > 0 && !r.trusted(fresh.local) {
 		// Without one that is believed the service tells that somebody tried; and from
@@ -42,7 +41,6 @@ func (r *run) signIn(ctx context.Context, page *answer) {
 		r.broken(err, q.url)
 		return
 	}
-	r.hideCookies(a)
 	if !r.judgeLogin(a) {
 		return
 	}
@@ -129,7 +127,6 @@ func (r *run) look(ctx context.Context, b *browser, from *answer, to *url.URL) b
 		return false
 	}
 	last := hops[len(hops)-1]
-	r.hideCookies(last)
 	if last.cached() != "" {
 		r.answerCached(last)
 		return false
@@ -188,7 +185,11 @@ func (r *run) address(ctx context.Context, b *browser, from *answer) bool {
 		r.missed("the list of sessions does not arrive", "url-client-address", "url-forged-address")
 		return true
 	}
+	whole := r.secrets.blankPassword(a.body) == a.body
 	for _, s := range doc.Sessions {
+		if !whole { // where it ends is what the secret says
+			r.secrets.instead(s.Address, blank)
+		}
 		at, err := netip.ParseAddr(s.Address)
 		local, known := ip(a.local)
 		switch {

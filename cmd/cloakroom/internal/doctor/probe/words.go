@@ -42,9 +42,14 @@ func shown(s string) words { return words(showBare + strconv.QuoteToASCII(s) + s
 
 // name is an address without its query and fragment, which may be secrets as well.
 func name(u *url.URL) words {
+	return words(showPage + strconv.QuoteToASCII(page(u)) + showEnd)
+}
+
+// page is an address as name takes it.
+func page(u *url.URL) string {
 	n := *u
 	n.User, n.RawPath = nil, ""
-	return words(showPage + strconv.QuoteToASCII(n.String()) + showEnd)
+	return n.String()
 }
 
 // own makes words of what is ours, or the settings'.
