@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
 	"github.com/cloakroom-dev/cloakroom/keyring"
@@ -142,6 +143,42 @@ func TestNameOfAnInstance(t *testing.T) {
 	} {
 		if got := i.Name(); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// Whoever writes to the table keeps to no bounds; what is read of it does.
+func TestAttack_A43_RowsAreBounded(t *testing.T) {
+	f, w := counting(t)
+	huge := []byte(strings.Repeat("é", 1_000_000))
+	n, err := w.Exec(t.Context(), w.Dialect().SQL("INSERT INTO cloakroom_instances VALUES (?, 0, {clock}, ?, ?, ?, ?, ?, 0)"), huge, huge, huge, huge, huge, huge)
+	if n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	list, err := f.Instances(t.Context())
+	must(t, err)
+	i := list[0]
+	for _, c := range []struct {
+		text string
+		most int
+	}{{i.ID, 64}, {i.Version, 254}, {i.Addr, 254}, {i.URL, 254}, {i.Keys, 4096}, {i.Failing, 254}} {
+		if len(c.text) != c.most || !utf8.ValidString(c.text) {
+			t.Errorf("%d bytes, want %d: %q", len(c.text), c.most, c.text)
+		}
+	}
+}
+
+// Which key an instance signs with is what it says of one, and no more.
+func TestActiveOfAnInstance(t *testing.T) {
+	active, next := keyring.Generate(), keyring.Generate().AsNext()
+	said := fleet.Describe([]keyring.KeyInfo{next.Info(), active.Info()})
+	for keys, want := range map[string]string{
+		said: active.ID().String(), "ab12cd34 active": "ab12cd34", "99ffee00 next, ab12cd34 active": "ab12cd34",
+		"": "", " active": "", "x active": "", "ab12cd34": "", "ab12cd34 next": "", "ab12cd34 active until": "",
+	} {
+		id, says := fleet.Instance{Keys: keys}.Active()
+		if says != (want != "") || says && id.String() != want {
+			t.Errorf("%q: %v, %t, want %q", keys, id, says, want)
 		}
 	}
 }

@@ -49,7 +49,8 @@ const (
 	ahead = 10 * time.Second
 )
 
-// The most bytes that are kept of each text.
+// The most bytes that are kept of each text, and read: whoever writes to the table keeps to
+// no bounds.
 const (
 	maxID   = 64
 	maxText = 255
@@ -82,14 +83,6 @@ type Instance struct {
 	Keys    string // what it signs with and accepts, as Describe says; "" before it has any
 	Failing string // why its last look at the source of the keys failed, "" if it did not
 	Look    int64  // the generation at which it last looked with success
-}
-
-// Name says which instance it is, for messages: its ID and where it listens.
-func (i Instance) Name() string {
-	if i.Addr == "" {
-		return i.ID
-	}
-	return i.ID + " (" + i.Addr + ")"
 }
 
 // Describe says what a ring holds: "ab12cd34 active, 99ffee00 next, 01020304
@@ -181,6 +174,12 @@ func (f *Fleet) seen(ctx context.Context, statement string, ages ...time.Duratio
 		)
 		if err := rows.Scan(&i.ID, &started, &seen, &i.Version, &i.Addr, &i.URL, &i.Keys, &i.Failing, &look); err != nil {
 			return nil, err
+		}
+		for _, c := range []struct {
+			text *string
+			most int
+		}{{&i.ID, maxID}, {&i.Version, maxText}, {&i.Addr, maxText}, {&i.URL, maxText}, {&i.Keys, maxKeys}, {&i.Failing, maxText}} {
+			*c.text = string(cut(*c.text, c.most))
 		}
 		i.Started, i.Seen, i.Look = time.UnixMilli(int64(started)).UTC(), time.UnixMilli(int64(seen)).UTC(), int64(look)
 		list = append(list, i)

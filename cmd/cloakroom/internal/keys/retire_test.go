@@ -132,13 +132,16 @@ func TestAttack_A15_ALockKeepsNoKey(t *testing.T) {
 	}
 }
 
+// web2 is an ID as instances have it.
+const web2 = "WEB2AAAAAAAAAAAAAAAAAAAAAA"
+
 // An instance that is frozen is in no list for long, and goes on when it thaws: it is
 // named until somebody says that it has stopped. One that had followed before is not.
 func TestAttack_A15_TheSilentAreNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, s := source(t, keyring.Generate()), database()
 		a := run(t, m, s, nil)
-		b := run(t, m, s, func(o *keys.Options) { o.Instance.ID, o.Instance.Addr = "web-2", "10.0.0.2:8080" })
+		b := run(t, m, s, func(o *keys.Options) { o.Instance.ID, o.Instance.Addr = web2, "10.0.0.2:8080" })
 		leaked, id := signed(b.ring), b.ring.Active()
 		b.link.set(errAway)
 		b.src.set(errAway)
@@ -148,7 +151,7 @@ func TestAttack_A15_TheSilentAreNamed(t *testing.T) {
 		if !ok || len(silent.Silent) != 1 || leaked(a.ring) || !leaked(b.ring) {
 			t.Fatalf("%v", err)
 		}
-		for _, want := range []string{"web-2 (10.0.0.2:8080) since 20", "key " + id.String(), "with --stopped web-2"} {
+		for _, want := range []string{web2 + " (10.0.0.2:8080) since 20", "key " + id.String(), "with --stopped " + web2} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%q lacks %q", err, want)
 			}
@@ -163,7 +166,7 @@ func TestAttack_A15_TheSilentAreNamed(t *testing.T) {
 		if err := rotator(m, s).Retire(t.Context(), a.ring.Active()); err == nil {
 			t.Error("it may accept the next one")
 		}
-		must(t, s.link().Leave(t.Context(), "web-2"))
+		must(t, s.link().Leave(t.Context(), web2))
 		must(t, rotator(m, s).Ended(t.Context(), id))
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
@@ -68,19 +67,19 @@ type LagError struct {
 
 // Error names the instances and what each has.
 func (e *LagError) Error() string {
-	list := make([]string, len(e.Behind))
-	for i, in := range e.Behind {
-		list[i] = event.Printable(in.Name()) + " has " + event.Printable(orNone(in.Keys))
-		if in.Failing != "" {
-			list[i] += ", because: " + event.Printable(in.Failing)
+	list := fleet.Few(e.Behind, "; ", func(i fleet.Instance) string {
+		text := event.Printable(i.Name()) + " has " + event.Printable(orNone(i.Keys))
+		if i.Failing != "" {
+			text += ", because: " + event.Printable(i.Failing)
 		}
-	}
+		return text
+	})
 	within := ""
 	if e.After > 0 {
 		within = fmt.Sprintf(" within %v", e.After.Round(time.Second))
 	}
 	return fmt.Sprintf("keys: not every instance has followed%s: %s: wanted is %s: "+
-		"see that each reads the same keys, or stop it, and run this again", within, strings.Join(list, "; "), e.Want)
+		"see that each reads the same keys, or stop it, and run this again", within, list, e.Want)
 }
 
 func orNone(s string) string {

@@ -22,21 +22,37 @@ type SilentError struct {
 
 // Error says what to do.
 func (e *SilentError) Error() string {
-	flags := make([]string, len(e.Silent))
-	for i, in := range e.Silent {
-		flags[i] = "--stopped " + event.Printable(in.ID)
+	var flags []string
+	strange := 0
+	for _, in := range e.Silent {
+		if flag, ok := in.Flag(); ok {
+			flags = append(flags, flag)
+		} else {
+			strange++
+		}
 	}
-	return fmt.Sprintf("keys: silent, and perhaps running: %s: whoever runs may accept key %v still: see that none does, and run this again with %s",
-		since(e.Silent), e.Key, strings.Join(flags, " "))
+	with := ""
+	if len(flags) > 0 {
+		with = " with " + strings.Join(flags[:min(len(flags), atOnce)], " ")
+	}
+	if strange > 0 {
+		with += fmt.Sprintf("; and %s", Strange)
+	}
+	return fmt.Sprintf("keys: silent, and perhaps running: %s: whoever runs may accept key %v still: see that none does, and run this again%s",
+		since(e.Silent), e.Key, with)
 }
+
+// atOnce is how many flags are given to be typed; the others follow at the next turn.
+const atOnce = 10
+
+// Strange says what to do about an instance with an ID that none makes for itself.
+const Strange = "an id that is not 26 capital letters and digits is no instance's: somebody has written to cloakroom_instances; remove that row, and see who can write there"
 
 // since lists instances, and when each was last heard of.
 func since(silent []fleet.Instance) string {
-	list := make([]string, len(silent))
-	for i, in := range silent {
-		list[i] = event.Printable(in.Name()) + " since " + in.Seen.UTC().Format(time.RFC3339)
-	}
-	return strings.Join(list, "; ")
+	return fleet.Few(silent, "; ", func(i fleet.Instance) string {
+		return event.Printable(i.Name()) + " since " + i.Seen.UTC().Format(time.RFC3339)
+	})
 }
 
 // Ended returns nil once every instance has followed a key's retirement: those that are
