@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/fleet"
+	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/store"
@@ -230,9 +230,9 @@ func (d *keyDesk) printKeys(docs []keyDoc) error {
 			switch n := len(*k.Instances); { // whoever is not as the others are is named
 			case n == 0 || n == k.running:
 			case k.State == "retired":
-				by += ": " + event.Printable(strings.Join(*k.Instances, ", "))
+				by += ": " + fleet.Few(*k.Instances, ", ", event.Printable)
 			default:
-				by += ", not by " + event.Printable(strings.Join(k.missing, ", "))
+				by += ", not by " + fleet.Few(k.missing, ", ", event.Printable)
 			}
 		}
 		sessions := known(k.Sessions)
@@ -253,10 +253,18 @@ func (d *keyDesk) tellSilent(ctx context.Context) {
 	if err != nil {
 		d.note("the instances that are silent are not known: %v", err)
 	}
-	for _, i := range silent {
-		d.note("silent, and not counted: %s was last heard of at %s and has not ended: if it runs, see that it reaches the accounts' database; "+
-			"if not, start it again, or say so with --stopped %s at the next key rotate or key retire",
-			event.Printable(i.Name()), moment(i.Seen), event.Printable(i.ID))
+	const most = 10
+	for _, i := range silent[:min(len(silent), most)] {
+		flag, ok := i.Flag()
+		todo := "if not, start it again, or say so with " + flag + " at the next key rotate or key retire"
+		if !ok {
+			todo = keys.Strange
+		}
+		d.note("silent, and not counted: %s was last heard of at %s and has not ended: if it runs, see that it reaches the accounts' database; %s",
+			event.Printable(i.Name()), moment(i.Seen), todo)
+	}
+	if more := len(silent) - most; more > 0 {
+		d.note("silent, and not counted: and %d more", more)
 	}
 }
 

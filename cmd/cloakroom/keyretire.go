@@ -125,6 +125,9 @@ func (r *retirement) retire(cmd *cobra.Command, urgent context.Context, id strin
 	if err := d.take(ctx, keyring.KeyID{}); err != nil {
 		return err
 	}
+	if err := r.elsewhere(urgent, ended); err != nil {
+		return err
+	}
 	_ = d.openAudit(urgent) // where it is away, that is told of below
 	r.active = d.ring.Active()
 	r.rotator = d.rotator(w)

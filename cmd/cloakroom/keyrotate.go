@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/keys"
-	"github.com/cloakroom-dev/cloakroom/internal/event"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 )
 
@@ -126,57 +124,6 @@ func (d *keyDesk) rotate(cmd *cobra.Command, how rotation) error {
 
 // sayWhere says which keys are changed: with another source given, others than were meant.
 func (d *keyDesk) sayWhere() { d.say("source: %v", d.cfg.Keys) }
-
-// used returns an error if the source is not the one that the service reads: instances run,
-// and each has other keys, or none runs, and the next could not start with these. It is seen
-// before anything is changed there, and before the audit log gets an entry under a key that
-// its other entries do not know. What is not known for sure is left to [keyDesk.await].
-func (d *keyDesk) used(ctx context.Context) error {
-	if d.fleet == nil {
-		return nil
-	}
-	list, err := inTime(ctx, d.fleet.Instances)
-	if err != nil {
-		return nil
-	}
-	if len(list) == 0 {
-		return d.starts(ctx)
-	}
-	var have []string
-	for _, i := range list {
-		// One that has retired there is a key of theirs as well.
-		known := func(k keyring.KeyInfo) bool { return i.Accepts(k.ID, time.Time{}) }
-		if i.Keys == "" || slices.ContainsFunc(d.ring.Keys(), known) {
-			return nil
-		}
-		active, _, _ := strings.Cut(i.Keys, ", ")
-		have = append(have, event.Printable(i.Name())+" has "+event.Printable(active))
-	}
-	return fmt.Errorf("keys: no instance that runs uses a key of %v, and nothing is changed: %s: give --keys as the service has it; or, if it is to use these, restart it with them",
-		d.cfg.Keys, strings.Join(have, "; "))
-}
-
-// starts returns an error if a service would not start with these keys, as the sessions were
-// signed with others.
-func (d *keyDesk) starts(ctx context.Context) error {
-	var wants *backend.ConfigError
-	_, err := inTime(ctx, func(ctx context.Context) (struct{}, error) {
-		err := d.openStore(ctx)
-		if err == nil {
-			err = d.b.Wants(ctx, d.ring)
-		}
-		return struct{}{}, err
-	})
-	switch {
-	case errors.Is(err, backend.ErrNoData): // no session was ever signed
-		return nil
-	case errors.As(err, &wants):
-		return err
-	case err != nil:
-		d.note("whether these are the keys of the sessions is not known, as their store cannot be asked: %v", err)
-	}
-	return nil
-}
 
 // activated says which key signs, and since when the one before does not.
 func (d *keyDesk) activated(ctx context.Context, r *keys.Rotator) error {
