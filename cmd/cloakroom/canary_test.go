@@ -114,7 +114,8 @@ func misplaced(dir, secret string) (flags [][]string) {
 		"--keys=", "--keys=file:", "--keys=file://", "--keys=env:", "--keys=dotenv:", "--keys=dotenv:.env#", "--keys=age:",
 		"--keys=age:" + dir + "/keys?identity-file=", "--keys=age:" + dir + "/keys?passphrase=", "--keys=age:" + dir + "/keys?identity=",
 		"--keys=vault:", "--keys=vault:https://:", "--keys=vault:https://127.0.0.1:1/", "--keys=gcp-sm:", "--keys=gcp-sm:projects/p/secrets/s/versions/", "--keys=raw:", "--keys=key:",
-		"--keys-file=", "--keys-interval=", "--key-rotation=", "--pepper=", "--public-url=", "--public-url=https://:", "--listen=", "--log-level=",
+		"--keys-file=", "--keys-file=env:", "--keys-file=x:", "--keys-file=8faa4fc4 2026-11-21T16:21:14Z active ", "--keys=file:active ", "--config=x:",
+		"--data=", "--store=sqlite:", "--store-file=", "--users-file=x:", "--tls-cert=", "--tls-key=", "--keys-interval=", "--key-rotation=", "--pepper=", "--public-url=", "--public-url=https://:", "--listen=", "--log-level=",
 		"--store=", "--store=redis://:", "--users=postgres://u:", "--trusted-proxies=",
 		"--secret-key=", "--key=", "--", "-", "",
 	} {
@@ -122,10 +123,12 @@ func misplaced(dir, secret string) (flags [][]string) {
 	}
 	for _, args := range [][]string{
 		{}, {"key"}, {"key", "new"}, {"key", "list"}, {"key", "rotate"}, {"key", "retire"}, {"key", "retire", "--now"},
-		{"user", "add"}, {"user", "disable"}, {"session", "end"}, {"audit", "export"}, {"doctor"}, {"setup-link"}, {"version"},
+		{"doctor", "--url=http://localhost:1", "--ca"}, {"doctor", "--tls-cert=cert.pem", "--tls-key"},
+		{"serve", "--listen=127.0.0.1:0", "--tls-key=key.pem", "--tls-cert"}, {"user", "add"}, {"user", "disable"}, {"session", "end"}, {"audit", "export"}, {"doctor"}, {"setup-link"}, {"version"},
 	} {
 		flags = append(flags, append(args, secret))
 	}
+	flags = append(flags, []string{"key", "env:" + secret}, []string{"user", "postgres://u:" + secret + "@db.example.org"})
 	for _, cmd := range [][]string{{"doctor"}, {"doctor", "--json"}, {"key", "list"}, {"key", "rotate", "--print"}, {"key", "rotate"}} {
 		for _, flag := range []string{"--keys=", "--keys=file:", "--keys-file=", "--keys=env:", "--store=redis://:"} {
 			flags = append(flags, append(slices.Clone(cmd), flag+secret))

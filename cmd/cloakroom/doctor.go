@@ -9,6 +9,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/doctor"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/doctor/probe"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 )
 
 func newDoctor(env *environment) *cobra.Command {
@@ -38,6 +39,9 @@ func newDoctor(env *environment) *cobra.Command {
 			return wrong(cmd, "give the user's password as well: --password-stdin")
 		case p.User == "" && *fromStdin:
 			return wrong(cmd, "say whose password it is: --user NAME")
+		}
+		if err := secretfile.CheckPath(p.CA, "file"); err != nil {
+			return wrong(cmd, "--ca: %v", err)
 		}
 		if *fromStdin {
 			pw, err := readPassword(cmd, env, true, func(string) error { return nil })

@@ -120,6 +120,9 @@ func unknown(cmd *cobra.Command, args []string) error {
 		if keysource.HasKey(args[0]) {
 			return wrong(cmd, "unknown command, which looks like a key")
 		}
+		if strings.Contains(args[0], "://") { // there may be a password in it
+			return wrong(cmd, "unknown command, which looks like a URL")
+		}
 		if near := nearly(cmd, args[0]); len(near) > 0 {
 			return wrong(cmd, "unknown command %.40q: did you mean %s", args[0], strings.Join(near, " or "))
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/metrics"
 	"github.com/cloakroom-dev/cloakroom/internal/event"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/store"
 )
 
@@ -63,7 +64,7 @@ func certificate(cfg *config.Config) (*tls.Certificate, error) {
 	if err != nil {
 		var pe *fs.PathError
 		if errors.As(err, &pe) {
-			return nil, &backend.ConfigError{Err: fmt.Errorf("tls-cert, tls-key: %s cannot be read: %w", pe.Path, pe.Err)}
+			return nil, &backend.ConfigError{Err: fmt.Errorf("tls-cert, tls-key: %s cannot be read: %w", secretfile.Shown(pe.Path), pe.Err)}
 		}
 		return nil, &backend.ConfigError{Err: fmt.Errorf("tls-cert, tls-key: not a certificate and its key: %w", err)}
 	}

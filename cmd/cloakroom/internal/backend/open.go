@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/store"
 	"github.com/cloakroom-dev/cloakroom/store/memcachestore"
 	"github.com/cloakroom-dev/cloakroom/store/memstore"
@@ -132,7 +133,7 @@ func makeData(dir string) error {
 func openSQLite(path string, create bool) (*sqlite.DB, error) {
 	if !create {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, &ConfigError{fmt.Errorf("%w at %s: name the directory of the service with --data, or start it once with \"cloakroom serve\"", ErrNoData, path)}
+			return nil, &ConfigError{fmt.Errorf("%w at %s: name the directory of the service with --data, or start it once with \"cloakroom serve\"", ErrNoData, secretfile.Shown(path))}
 		}
 	}
 	return sqlite.Open(path, nil) // its errors name the path

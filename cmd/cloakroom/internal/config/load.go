@@ -283,8 +283,8 @@ func valueText(name string, value any) (string, bool) {
 // readFile reads the TOML file. The decoder's own messages quote the lines
 // around a fault, secrets included, so only its positions are used.
 func readFile(path string, faults *Faults) map[string]string {
-	if keysource.HasKey(path) {
-		faults.add("--config: a key, where the path of a file belongs: others may have seen it, make another with \"cloakroom key new\"")
+	if err := secretfile.CheckPath(path, "file"); err != nil {
+		faults.add("--config: %v", err)
 		return nil
 	}
 	text, err := readBounded(path, nil)
@@ -328,14 +328,14 @@ func readSecret(path string) (string, error) {
 }
 
 // readBounded reads a file of at most maxFile bytes. If there is a judge, it is asked
-// first.
+// first. What is no path but a secret is not repeated.
 func readBounded(path string, judge func(*os.File) error) (string, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s: no such file; name one that is there", path)
+		return "", fmt.Errorf("%s: no such file; name one that is there", secretfile.Shown(path))
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: cannot be opened: %w; name one that the service may read", path, bare(err))
+		return "", fmt.Errorf("%s: cannot be opened: %w; name one that the service may read", secretfile.Shown(path), bare(err))
 	}
 	defer f.Close()
 	if judge != nil {

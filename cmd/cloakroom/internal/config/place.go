@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cloakroom-dev/cloakroom/internal/link"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/store/memcachestore"
 	"github.com/cloakroom-dev/cloakroom/store/redisstore"
 	"github.com/cloakroom-dev/cloakroom/store/sqlstore/mariadb"
@@ -93,7 +94,7 @@ func Behind(path string) string {
 func (p Place) String() string {
 	switch {
 	case p.Path != "":
-		return p.Scheme + ":" + p.Path
+		return p.Scheme + ":" + secretfile.Shown(p.Path)
 	case p.URL == "":
 		return p.Scheme + ":"
 	}
@@ -138,6 +139,9 @@ func placeFile(p *Place, setting, path string, parse func(string) (Place, error)
 		return nil
 	case p.Scheme != "":
 		return fmt.Errorf("%s is set as well: remove one of them", setting)
+	}
+	if err := secretfile.CheckPath(path, "file"); err != nil {
+		return err
 	}
 	text, err := readSecret(path)
 	if err != nil {
@@ -188,6 +192,9 @@ func sqlitePlace(path string) (Place, error) {
 		return Place{}, errors.New("not a path: write sqlite:PATH, without //")
 	case strings.ContainsAny(path, "?#\x00") || strings.Contains(path, ":memory:"):
 		return Place{}, errors.New("not a path: write sqlite:PATH with the path of a file, without options")
+	}
+	if err := secretfile.CheckPath(path, "file"); err != nil {
+		return Place{}, err
 	}
 	return Place{Scheme: SQLite, Path: path}, nil
 }

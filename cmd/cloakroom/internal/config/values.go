@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/internal/link"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 )
 
 // setListen takes host:port. The port may be 0: the ready line says which one
@@ -61,7 +62,26 @@ func setData(c *Config, text string) error {
 	if text == "" {
 		return errors.New("empty: name a directory")
 	}
+	if err := secretfile.CheckPath(text, "directory"); err != nil {
+		return err
+	}
 	c.Data = text
+	return nil
+}
+
+func setTLSCert(c *Config, path string) error {
+	if err := secretfile.CheckPath(path, "file"); err != nil {
+		return err
+	}
+	c.TLSCert = path
+	return nil
+}
+
+func setTLSKey(c *Config, path string) error {
+	if err := secretfile.CheckPath(path, "file"); err != nil {
+		return err
+	}
+	c.TLSKey = path
 	return nil
 }
 

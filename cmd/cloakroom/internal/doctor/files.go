@@ -54,7 +54,7 @@ func (e *examination) secrets() []secret {
 		if !slices.ContainsFunc(list, func(s secret) bool { return s.path == path }) {
 			s := secret{path: path, what: what, kind: kind, info: info}
 			if err != nil {
-				s.unseen = path + " cannot be looked at: " + cause(err)
+				s.unseen = secretfile.Shown(path) + " cannot be looked at: " + cause(err)
 			}
 			list = append(list, s)
 		}
@@ -88,7 +88,7 @@ func (e *examination) secrets() []secret {
 		case holds:
 			add(e.Settings.File, "the configuration, which holds a password,", configFile)
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			list = append(list, secret{kind: configFile, unseen: e.Settings.File + " cannot be read: " + cause(err)})
+			list = append(list, secret{kind: configFile, unseen: secretfile.Shown(e.Settings.File) + " cannot be read: " + cause(err)})
 		}
 	}
 	add(e.cfg.TLSKey, "the certificate's key", tlsKey)

@@ -12,6 +12,7 @@ import (
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/backend"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/config"
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/store"
 )
 
@@ -209,7 +210,7 @@ func (t *target) missingFile(l *notes) bool {
 	case errors.Is(err, fs.ErrNotExist):
 		l.skip("there is no database", slices.DeleteFunc(slices.Clone(t.checks), func(c string) bool { return c == "database-missing" })...)
 		l.find("database-missing", finding.Warning, "start the service once with \"cloakroom serve\", or name its directory with data",
-			"there is no database %s", t.place.Path)
+			"there is no database %s", secretfile.Shown(t.place.Path))
 		return true
 	case err == nil && !info.Mode().IsRegular():
 		t.away(l, errors.New("not a file"))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/cmd/cloakroom/internal/finding"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 )
 
 var tlsChecks = []string{"tls-files", "tls-expired", "tls-expiring", "tls-host", "tls-chain", "tls-weak", "tls-key-mode"}
@@ -24,9 +25,14 @@ const expiring = 14 * day
 // tls judges the certificate as the service would give it to browsers.
 func (e *examination) tls(_ context.Context, l *notes) {
 	c := e.cfg
+	if e.Settings.Bad["tls-key"] {
+		l.skip("the setting tls-key cannot be read", tlsChecks...)
+		return
+	}
+	certFile, keyFile := secretfile.Shown(c.TLSCert), secretfile.Shown(c.TLSKey)
 	switch info, err := os.Stat(c.TLSKey); {
 	case err != nil:
-		l.skip(c.TLSKey+" cannot be looked at: "+cause(err), "tls-key-mode")
+		l.skip(keyFile+" cannot be looked at: "+cause(err), "tls-key-mode")
 	case !modes:
 		l.skip("on this system modes do not say who may read a file", "tls-key-mode")
 	case info.Mode().Perm()&0o027 != 0:
@@ -35,7 +41,7 @@ func (e *examination) tls(_ context.Context, l *notes) {
 	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 	if err != nil {
 		l.skip("certificate and key cannot be read", tlsChecks[1:6]...)
-		l.find("tls-files", finding.Error, tlsRemedy(err), "tls-cert %s, tls-key %s: %s", c.TLSCert, c.TLSKey, tlsFault(err))
+		l.find("tls-files", finding.Error, tlsRemedy(err), "tls-cert %s, tls-key %s: %s", certFile, keyFile, tlsFault(err))
 		return
 	}
 	var chain []*x509.Certificate
@@ -60,7 +66,7 @@ func (e *examination) tls(_ context.Context, l *notes) {
 
 func tlsFault(err error) string {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		return pe.Path + ": " + pe.Err.Error()
+		return secretfile.Shown(pe.Path) + ": " + pe.Err.Error()
 	}
 	return strings.TrimPrefix(err.Error(), "tls: ")
 }

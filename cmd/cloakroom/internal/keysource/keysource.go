@@ -60,6 +60,8 @@ func Parse(text string, lookup func(name string) (string, bool)) (Place, error) 
 	// The names at managers of secrets may look like anything.
 	case guessable.LooksLikeKey(text), known && !scheme.remote && HasKey(rest):
 		return Place{}, errKey
+	case scheme.file && strings.Contains(rest, "://"):
+		return Place{}, errURL
 	case !ok:
 		return Place{}, errors.New("no scheme: for a file write file:PATH; this version takes " + Schemes)
 	case !known || given == Mounted:
@@ -71,8 +73,11 @@ func Parse(text string, lookup func(name string) (string, bool)) (Place, error) 
 
 // FromFile returns the place that the setting keys-file names.
 func FromFile(path string) (Place, error) {
-	if HasKey(path) {
+	switch {
+	case HasKey(path):
 		return Place{}, errKey
+	case strings.Contains(path, "://"):
+		return Place{}, errURL
 	}
 	return parse(Place{Scheme: Mounted, rest: path})
 }

@@ -138,6 +138,12 @@ func TestPromise12_EveryFaultOfAPlace(t *testing.T) {
 		{"env:", []string{"no name of a variable"}},
 		{"env:hunter2 hunter2", []string{"no name of a variable"}},
 		{"env:hunter2hunter2", []string{"the variable that it names is not set"}},
+		{"file:postgres://app:hunter2@db.example.org/app", []string{"takes the path of a file, and this looks like a URL"}},
+		{"dotenv:https://u:hunter2@h/.env#KEYS", []string{"takes the path of a file, and this looks like a URL"}},
+		{"age:https://u:hunter2@h/keys?identity-file=id", []string{"takes the path of a file, and this looks like a URL"}},
+		{"file:active " + bare, []string{"a key itself"}},
+		{"file:x:" + bare, []string{"a key itself"}},
+		{"age:k?identity-file=age-secret-key-1hunter2", []string{"a key itself"}},
 		{"dotenv:hunter2", []string{"no name: write PATH#NAME"}},
 		{"dotenv:#hunter2-", []string{"no path", "behind the #"}},
 		{"age:hunter2", []string{"nothing says what opens the keys"}},
@@ -167,8 +173,10 @@ func TestPromise12_EveryFaultOfAPlace(t *testing.T) {
 	if _, err := keysource.FromFile(line); err == nil || strings.Contains(err.Error(), bare) {
 		t.Error(err)
 	}
-	if _, err := keysource.FromFile(slashed); err == nil || strings.Contains(err.Error(), slashed[20:]) {
-		t.Error(err)
+	for _, text := range []string{slashed, "env:" + slashed, "vault:" + slashed, "02b7c461 2026-01-02T03:04:05Z active " + slashed, "redis://:" + slashed[20:] + "@h"} {
+		if _, err := keysource.FromFile(text); err == nil || strings.Contains(err.Error(), slashed[20:]) {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 	if _, err := keysource.FromFile(""); err == nil {
 		t.Error("a mounted file without a path")

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/cloakroom-dev/cloakroom/internal/guessable"
+	"github.com/cloakroom-dev/cloakroom/internal/secretfile"
 	"github.com/cloakroom-dev/cloakroom/keyring"
 	"github.com/cloakroom-dev/cloakroom/keyring/agekeys"
 	"github.com/cloakroom-dev/cloakroom/keyring/awssecrets"
@@ -27,22 +27,26 @@ type scheme struct {
 	interval time.Duration
 
 	remote bool // the source is another machine: a manager of secrets
+	file   bool // the place begins with the path of a file
 }
 
 var schemes = map[string]scheme{
-	File:    {openFile, fileInterval, false},
-	Mounted: {openMounted, fileInterval, false},
-	Env:     {openEnv, 0, false},
-	Dotenv:  {openDotenv, fileInterval, false},
-	Age:     {openAge, fileInterval, false},
-	Vault:   {openVault, managerInterval, true},
-	AWS:     {openAWS, managerInterval, true},
-	GCP:     {openGCP, managerInterval, true},
+	File:    {openFile, fileInterval, false, true},
+	Mounted: {openMounted, fileInterval, false, true},
+	Env:     {openEnv, 0, false, false},
+	Dotenv:  {openDotenv, fileInterval, false, true},
+	Age:     {openAge, fileInterval, false, true},
+	Vault:   {openVault, managerInterval, true, false},
+	AWS:     {openAWS, managerInterval, true, false},
+	GCP:     {openGCP, managerInterval, true, false},
 }
 
 // errKey is the fault of a key in the place of a place.
 var errKey = errors.New("a key itself, which others may have seen there: make another with \"cloakroom key new\", " +
 	"put it into a file of mode 0600 or into an environment variable, and write file:PATH or env:NAME")
+
+// errURL is the fault of a URL in the place of a path.
+var errURL = secretfile.CheckPath("://", "file")
 
 func openDotenv(p Place) (keyring.Source, error) { return opened(dotenv.Open(p.rest)) }
 
@@ -80,11 +84,9 @@ func Bare(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// HasKey tells whether a text holds what looks like a key, whole or between the signs of
-// a place. What was given in the place of something else, and is about to be repeated in
-// a message, may be one.
+// HasKey is [guessable.HasKey].
 func HasKey(text string) bool {
-	return slices.ContainsFunc(strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("?&=#", r) }), guessable.LooksLikeKey)
+	return guessable.HasKey(text)
 }
 
 func openFile(p Place) (keyring.Source, error) {
