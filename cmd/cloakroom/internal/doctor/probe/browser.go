@@ -21,6 +21,7 @@ type network struct {
 	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	now    func() time.Time
+	wait   time.Duration  // for an answer
 	roots  *x509.CertPool // nil for those of the system
 
 	seen    map[string]bool // the ids of all answers of the run
@@ -39,6 +40,9 @@ func (n *network) setDefaults() {
 	}
 	if n.now == nil {
 		n.now = time.Now
+	}
+	if n.wait == 0 {
+		n.wait = requestTimeout
 	}
 	n.seen = map[string]bool{}
 }
@@ -116,7 +120,7 @@ type answer struct {
 
 // send sends one request and follows nothing.
 func (b *browser) send(ctx context.Context, q *request) (*answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.net.wait)
 	defer cancel()
 	a := &answer{url: q.url}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { a.local = i.Conn.LocalAddr() }})
@@ -147,6 +151,7 @@ func (b *browser) send(ctx context.Context, q *request) (*answer, error) {
 		}
 		a.cookies, a.refused = append(a.cookies, cookie{setCookie: s}), append(a.refused, err)
 	}
+	b.jar.outdo(a, b.net.now())
 	b.net.secrets.learn(a)
 	return a, nil
 }

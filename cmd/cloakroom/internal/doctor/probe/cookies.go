@@ -52,6 +52,10 @@ func (a *answer) find(name string) int {
 // browser has it.
 func (r *run) judgeCookie(a *answer, base string) bool {
 	want := r.cookieName(base)
+	if n := len(a.cookies); n > maxCookies {
+		r.warn("url-cookie-many", "one answer sets "+number(n)+" cookies, and browsers keep "+number(maxCookies)+" of a site", "the oldest are lost, which signs visitors out here or in another application of the site; those that no browser keeps were not looked at",
+			"find the application, or the rule of the proxy, that sets so many")
+	}
 	i := a.find(want)
 	if i < 0 {
 		r.missing(a, base)

@@ -12,6 +12,7 @@ import (
 const (
 	NoAccount = noAccount
 	CutShort  = cutShort
+	OutOfTime = outOfTime
 )
 
 // Stages are the checks of each stage.
@@ -27,11 +28,12 @@ type World struct {
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	Now    func() time.Time
+	Wait   time.Duration
 }
 
 // In returns the options in another world.
 func (o Options) In(w World) Options {
-	o.net = network{lookup: w.Lookup, dial: w.Dial, now: w.Now}
+	o.net = network{lookup: w.Lookup, dial: w.Dial, now: w.Now, wait: w.Wait}
 	return o
 }
 

@@ -17,6 +17,7 @@ const (
 	maxPair      = 4096 // bytes of name and value
 	maxAttribute = 1024 // bytes of an attribute's value; a longer one is not seen
 	maxLifetime  = 400 * 24 * time.Hour
+	maxCookies   = 180 // of one site, as Chromium and Firefox
 )
 
 // setCookie is a Set-Cookie line as a browser reads it.
@@ -88,6 +89,7 @@ func readSetCookie(line string, now time.Time) (c setCookie, err error) {
 type cookie struct {
 	setCookie
 	host     string // the domain it is for
+	site     string // that of host
 	scheme   string // of the page that it came with
 	hostOnly bool
 }
@@ -117,6 +119,7 @@ func (j *jar) set(u *url.URL, line string, now time.Time) error {
 	if err := s.allowed(u); err != nil {
 		return err
 	}
+	c.site = site(c.host)
 	same := func(o *cookie) bool { return o.name == c.name && o.host == c.host && o.path == c.path }
 	for _, o := range j.cookies { // RFC 6265bis §5.7, "leave secure cookies alone"
 		if o.secure && !trustworthy(u) && o.name == c.name && (o.host == c.host || covers(o.host, c.host) == nil) {
@@ -126,8 +129,48 @@ func (j *jar) set(u *url.URL, line string, now time.Time) error {
 	j.cookies = slices.DeleteFunc(j.cookies, same)
 	if !c.lasting || c.expires.After(now) {
 		j.cookies = append(j.cookies, c)
+		j.purge(c.site)
 	}
 	return nil
+}
+
+// purge makes room where a site has too many: the oldest goes, and before it the oldest
+// that is not Secure (RFC 6265bis §5.7).
+func (j *jar) purge(site string) {
+	count, oldest, open := 0, -1, -1
+	for i, c := range j.cookies {
+		if c.site != site {
+			continue
+		}
+		if count++; oldest < 0 {
+			oldest = i
+		}
+		if open < 0 && !c.secure {
+			open = i
+		}
+	}
+	if open >= 0 {
+		oldest = open
+	}
+	if count > maxCookies {
+		j.cookies = slices.Delete(j.cookies, oldest, oldest+1)
+	}
+}
+
+// outdo notes which cookies of an answer had to make room for others of it.
+func (j *jar) outdo(a *answer, now time.Time) {
+	if len(a.cookies) <= maxCookies {
+		return
+	}
+	kept := map[string]bool{}
+	for _, c := range j.cookies {
+		kept[c.name+"="+c.value] = true
+	}
+	for i, c := range a.cookies {
+		if a.refused[i] == nil && !kept[c.name+"="+c.value] && (!c.lasting || c.expires.After(now)) {
+			a.refused[i] = refuse("the answer sets " + number(len(a.cookies)) + " cookies, and they keep " + number(maxCookies) + " of a site")
+		}
+	}
 }
 
 // allowed judges what does not depend on the other cookies (RFC 6265bis §4.1.3, §5.7).

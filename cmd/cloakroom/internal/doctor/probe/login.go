@@ -307,7 +307,10 @@ func (r *run) large(ctx context.Context, b *browser, page *answer) error {
 	cookies := b.jar.header(page.url, true, true, b.net.now()) + "; a=" + filler + "; b=" + filler
 	q := &request{method: http.MethodGet, url: page.url, header: http.Header{"Cookie": {cookies}}}
 	a, err := b.send(ctx, q)
-	if err != nil || a.StatusCode != http.StatusOK {
+	switch {
+	case err != nil && r.timeUp():
+		return err
+	case err != nil || a.StatusCode != http.StatusOK:
 		what := words("the connection is broken off")
 		if err == nil {
 			what = "the answer is " + quote(a.Status)

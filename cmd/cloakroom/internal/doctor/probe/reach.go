@@ -27,7 +27,7 @@ func (r *run) resolve(ctx context.Context) ([]netip.Addr, bool) {
 		r.spare("url-dns")
 		return nil, true
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.net.wait)
 	defer cancel()
 	addrs, err := r.net.lookup(ctx, host)
 	dns, known := errors.AsType[*net.DNSError](err)
@@ -37,6 +37,8 @@ func (r *run) resolve(ctx context.Context) ([]netip.Addr, bool) {
 	case err == nil, known && dns.IsNotFound:
 		r.fail("url-dns", "the name "+quote(host)+" has no address", whyNobody,
 			"add an A or AAAA record for it where the domain's DNS is kept, or correct the name in --url; to see what is there: dig "+shown(host)+" A "+shown(host)+" AAAA")
+	case r.timeUp():
+		r.late = true
 	default:
 		r.fail("url-dns", "the name "+quote(host)+" cannot be looked up: the DNS server does not answer, or fails", whyNobody,
 			"ask another server, as with dig @9.9.9.9 "+shown(host)+", and mend the one that fails")
@@ -46,6 +48,10 @@ func (r *run) resolve(ctx context.Context) ([]netip.Addr, bool) {
 
 // broken tells why there was no answer from an address.
 func (r *run) broken(err error, u *url.URL) {
+	if r.timeUp() { // which says nothing of this answer
+		r.late = true
+		return
+	}
 	if r.brokenTLS(err, u) {
 		return
 	}
@@ -213,6 +219,11 @@ func (r *run) families(ctx context.Context, addrs []netip.Addr, page *answer) {
 	}
 	bad4, ok4 := r.ask(ctx, four, page.url)
 	bad6, ok6 := r.ask(ctx, six, page.url)
+	if r.timeUp() {
+		r.late = true
+		r.missed(outOfTime, "url-families")
+		return
+	}
 	if !ok4 || !ok6 {
 		r.missed("this machine has no way to one of the two addresses", "url-families")
 		return

@@ -25,7 +25,9 @@ type run struct {
 	// unclear says of checks why they could not be made.
 	unclear map[string]string
 	secrets *secrets
-	keys    [2]string // that two cookies of two visitors are sealed with, if not the same
+	timeUp  func() bool // whether the time of the whole run is over
+	late    bool        // it was, before the end of the way
+	keys    [2]string   // that two cookies of two visitors are sealed with, if not the same
 }
 
 // told is a finding in the making.

@@ -28,7 +28,7 @@ var (
 	}}
 	cookieStage = &stage{checks: []string{
 		"url-setup", "url-cookie-stripped", "url-cookie-renamed", "url-cookie-refused", "url-cookie-domain", "url-cookie-path",
-		"url-cookie-secure", "url-cookie-samesite", "url-cookie-httponly", "url-cookie-lifetime", "url-cookie-twice", "url-cookie-shared",
+		"url-cookie-secure", "url-cookie-samesite", "url-cookie-httponly", "url-cookie-lifetime", "url-cookie-twice", "url-cookie-many", "url-cookie-shared",
 	}}
 	formStage = &stage{checks: []string{
 		"url-unavailable", "url-internal", "url-keys-differ", "url-request-cookie", "url-blocked", "url-method", "url-body-lost",
@@ -46,6 +46,7 @@ var (
 // Why a check was not made.
 const (
 	noAccount = "nobody signed in at the address of --url; with --user and --password-stdin somebody does"
+	outOfTime = "the visit of --url had no time left for it, as the answers before were slow"
 	cutShort  = "the visit of --url was over before, with what it found"
 )
 
@@ -77,6 +78,8 @@ func (r *run) result() finding.Result {
 				res.NotChecked = append(res.NotChecked, finding.NotChecked{Check: check, Reason: why})
 			case s.behind && r.User == "":
 				res.NotChecked = append(res.NotChecked, finding.NotChecked{Check: check, Reason: noAccount})
+			case r.late:
+				res.NotChecked = append(res.NotChecked, finding.NotChecked{Check: check, Reason: outOfTime})
 			default:
 				res.NotChecked = append(res.NotChecked, finding.NotChecked{Check: check, Reason: cutShort})
 			}

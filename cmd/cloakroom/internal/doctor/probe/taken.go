@@ -10,7 +10,11 @@ import (
 // learn hides the cookies and the token of an answer, and notes how pieces of it may be
 // shown. Every answer comes by here before anybody looks at it.
 func (s *secrets) learn(a *answer) {
-	for _, line := range a.Header.Values("Set-Cookie") {
+	lines := a.Header.Values("Set-Cookie")
+	if len(lines) > maxCookies {
+		lines = a.kept(lines)
+	}
+	for _, line := range lines {
 		value, _, _ := strings.Cut(line, ";")
 		if _, after, ok := strings.Cut(value, "="); ok {
 			value = after
@@ -18,10 +22,27 @@ func (s *secrets) learn(a *answer) {
 		s.hide(strings.Trim(value, " \t"))
 	}
 	s.hide(a.token())
-	for _, line := range a.Header.Values("Set-Cookie") {
+	for _, line := range lines {
 		s.learnCookie(line)
 	}
 	s.learnLocation(a)
+}
+
+// kept are the lines with cookies that the browser took, and as many more of those that
+// findings are about. A flood is not searched for again and again.
+func (a *answer) kept(lines []string) (list []string) {
+	ours := 0
+	for i, line := range lines {
+		switch name := strings.TrimPrefix(a.cookies[i].name, "__Host-"); {
+		case a.refused[i] == nil:
+			list = append(list, line)
+		case name == visitorCookie || name == sessionCookie:
+			if ours++; ours <= maxCookies {
+				list = append(list, line)
+			}
+		}
+	}
+	return list
 }
 
 // learnCookie takes a line apart twice, as it is and without secrets.
@@ -40,7 +61,10 @@ func (s *secrets) learnCookie(line string) {
 // learnLocation does so with where an answer leads.
 func (s *secrets) learnLocation(a *answer) {
 	location := a.Header.Get("Location")
-	clean := s.blank(location)
+	clean := blank
+	if len(location) <= maxOutside {
+		clean = s.blank(location)
+	}
 	is, err := a.url.Parse(location)
 	if clean == location || err != nil {
 		return

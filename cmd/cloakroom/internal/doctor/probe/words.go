@@ -31,6 +31,8 @@ var outside = regexp.MustCompile(`[\x01-\x03]"[^\x04]*"\x04`)
 const (
 	maxQuoted = 120
 	maxBare   = 200
+
+	maxOutside = 16 << 10 // a longer one is not looked through for secrets, and not shown
 )
 
 // quote marks outside text that is shown in quotes, on one line, in ASCII and not too
@@ -93,6 +95,9 @@ func (r *run) text(w words) string {
 		s, err := strconv.Unquote(marked[1 : len(marked)-1])
 		if err != nil {
 			return blank // nobody but quote and shown writes the marks
+		}
+		if len(s) > maxOutside {
+			s = blank
 		}
 		s = r.secrets.blank(s)
 		switch marked[:1] {
