@@ -36,6 +36,7 @@ var comparable = map[string]string{
 	"agekeys: bytes.HasPrefix(text, []byte(\"-----\"))":                         "how a ciphertext begins",
 	"dotenv: p.text[p.at] == quote":                                             "a quotation mark",
 	"gcpsecrets: sum != int64(crc32.Checksum(answer.Payload.Data, castagnoli))": "the server's word against what came from it",
+	"vault: s.token == t":                                                       "two pointers: whether there was another login meanwhile",
 	"remote: bytes.Equal(text[start:end], raw)":                                 "a text against a piece of itself",
 
 	"cloakroom: strings.EqualFold(strings.Trim(item, \" \\t\"), token)": "a token in the sense of RFC 9110, no secret",
