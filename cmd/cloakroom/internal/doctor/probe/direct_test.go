@@ -111,7 +111,7 @@ func TestTime(t *testing.T) {
 func TestSlowAnswers(t *testing.T) {
 	t.Parallel()
 	s := newService(t, settings{public: public, trusted: proxies})
-	for last := range 10 {
+	for last := range 12 {
 		t.Run(fmt.Sprint(last), func(t *testing.T) {
 			t.Parallel()
 			var count atomic.Int32
@@ -126,6 +126,7 @@ func TestSlowAnswers(t *testing.T) {
 				})
 			}
 			v := newFront(t, slow(visiting(s.proxy(&fault{}))), &fault{})
+			resolves(nil, "198.51.100.7", "2001:db8::7")(&v.world)
 			r := probe.Run(ctx, probe.Options{URL: public, CA: theAuthority().pem(t), Service: probe.Service{PublicURL: public}}.In(v.world))
 			if len(r.Findings) > 0 || len(notChecked(r, probe.OutOfTime)) == 0 {
 				t.Errorf("after %d answers: %v\n%s", last, r.NotChecked, text(r.Findings))
