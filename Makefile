@@ -3,7 +3,6 @@
 GO       ?= go
 TOOL      = $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 20s
-PACKAGES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .PHONY: help run test lint fuzz bench prove list cross govulncheck
@@ -21,14 +20,11 @@ run: ## start the service on 127.0.0.1:8080
 # "make test UNWATCHED=" has it look at everything.
 UNWATCHED = $(addprefix golang.org/x/crypto/,argon2 bcrypt blake2b blowfish scrypt) modernc.org/libc modernc.org/sqlite/lib
 
-# PACKAGES are tested at a time, one more than there are processors: many of them wait, for
-# a server or for a time to pass.
-#
 # Without GORACE every program under the race detector sleeps for a second at its end.
 test: ## run every test under the race detector, beside real servers
 	@scripts/tools || : # the tests that need it say so themselves
 	@GORACE=atexit_sleep_ms=0 GO='$(GO)' GOFLAGS="$$($(GO) env GOFLAGS)$(UNWATCHED:%= -gcflags=%=-race=false)" \
-		scripts/services run $(GO) test -race -p $(PACKAGES) -timeout 40m ./...
+		scripts/services run $(GO) test -race -timeout 40m ./...
 
 # Staticcheck and govulncheck are pinned in a module of their own, so that no
 # program that imports Cloakroom finds them in its module graph.
