@@ -123,8 +123,8 @@ func (s *Source) Read(ctx context.Context) ([]byte, error) {
 // tried, or nil. Keys are still read with the token in hand then, up to the time that
 // the error names; after that no instance with this login reads any. So there is time
 // for a warning, which Read gives no sign of; where Read fails for the same reason, it
-// comes in the last quarter of the login's life. It is nil again once a login or a renewal has
-// worked. Renewal contacts nobody and waits for nobody: any goroutine may call it,
+// comes in the last quarter of the login's life. It is nil again once a login or a renewal
+// has worked. Renewal contacts nobody and waits for nobody: any goroutine may call it,
 // while others read.
 func (s *Source) Renewal() error {
 	if err := s.renewal.Load(); err != nil {
